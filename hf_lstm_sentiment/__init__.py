@@ -1,0 +1,58 @@
+"""A recurrent sentiment classifier for the Hugging Face stack.
+
+Importing the package registers the configuration and the two models with the Auto classes, so that checkpoints load
+without `trust_remote_code`. Everything else is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
+
+if TYPE_CHECKING:
+    from .data import load_reviews
+    from .glove import load_glove
+    from .presets import PRESETS
+    from .tokenization import train_tokenizer
+    from .training import train
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "PRESETS": "presets",
+    "load_glove": "glove",
+    "load_reviews": "data",
+    "train": "training",
+    "train_tokenizer": "tokenization",
+}
+
+__all__ = [
+    "PRESETS",
+    "SentimentLSTMConfig",
+    "SentimentLSTMForSequenceClassification",
+    "SentimentLSTMModel",
+    "__version__",
+    "load_glove",
+    "load_reviews",
+    "train",
+    "train_tokenizer",
+]
+
+AutoConfig.register("sentiment_lstm", SentimentLSTMConfig, exist_ok=True)
+AutoModel.register(SentimentLSTMConfig, SentimentLSTMModel, exist_ok=True)
+AutoModelForSequenceClassification.register(SentimentLSTMConfig, SentimentLSTMForSequenceClassification, exist_ok=True)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
