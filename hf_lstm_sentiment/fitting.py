@@ -1,0 +1,292 @@
+"""The Hugging Face Trainer for a preset: its arguments, the best checkpoint, what it measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_callback import ExportableState
+
+from . import runs
+from .encoding import PaddingCollator
+from .metrics import evaluate_logits
+from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .presets import Preset
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+# What the training itself relies on. The values are not open to the caller.
+_FIXED_ARGUMENTS: Mapping[str, Any] = {
+    "load_best_model_at_end": True,
+    "save_only_model": False,
+    "remove_unused_columns": False,
+    "restore_callback_states_from_checkpoint": True,
+    "include_num_input_tokens_seen": "non_padding",
+}
+_REFUSED_ARGUMENTS: Mapping[str, str] = {
+    "label_smoothing_factor": "it bypasses the model's own loss",
+    "push_to_hub": "a run directory is pushed when it is finished: hf upload USER/NAME RUN --exclude 'checkpoints/*'",
+    "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
+}
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Refuse training arguments that would break the training.
+
+    Args:
+        given: Fields of `TrainingArguments`.
+
+    Raises:
+        ValueError: One of them cannot be changed or does not work here; the message says why.
+    """
+    for name, value in given.items():
+        if name in _REFUSED_ARGUMENTS and value:
+            raise ValueError(f"{name} cannot be used here: {_REFUSED_ARGUMENTS[name]}")
+        if name in _FIXED_ARGUMENTS and value != _FIXED_ARGUMENTS[name]:
+            raise ValueError(f"{name} is {value!r}; the training relies on {_FIXED_ARGUMENTS[name]!r}, leave it out")
+
+
+def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
+    """Training arguments of a preset.
+
+    Args:
+        recipe: The preset.
+        run: The run directory.
+        seed: Seed of dropout and of the order of the reviews.
+        given: Fields that differ from the preset, as :func:`check_arguments` allows them.
+    """
+    defaults = {
+        **recipe.training_arguments(),
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "logging_strategy": "epoch",
+        # The best one and the newest one.
+        "save_total_limit": 2,
+        "metric_for_best_model": "accuracy",
+        "report_to": "none",
+        # Without an accelerator there is nothing to pin for, and torch warns.
+        "dataloader_pin_memory": torch.accelerator.is_available(),
+    }
+    return TrainingArguments(
+        output_dir=str(run / runs.CHECKPOINTS), seed=seed, **{**defaults, **given, **_FIXED_ARGUMENTS}
+    )
+
+
+class _Clock(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Seconds spent in training steps and their data loading, without evaluation and saving; survives a resume."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._mark = time.perf_counter()
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"seconds": self.seconds}, "attributes": {}}
+
+    def _restart(self, *args: Any, **kwargs: Any) -> None:
+        self._mark = time.perf_counter()
+
+    on_epoch_begin = on_evaluate = on_save = _restart
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        now = time.perf_counter()
+        self.seconds += now - self._mark
+        self._mark = now
+
+
+def _logits(predictions: np.ndarray) -> np.ndarray:
+    """The one logit of each review. *Shape:* (reviews, 2) to (reviews,)."""
+    return np.asarray(predictions[:, 1] - predictions[:, 0])
+
+
+def _compute_metrics(prediction: Any) -> dict[str, float]:
+    measured = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+    # The Trainer has its own loss and counts; trackers take numbers only.
+    return {name: value for name, value in measured.items() if isinstance(value, float) and name != "loss"}
+
+
+def make_trainer(
+    recipe: Preset,
+    model: SentimentLSTMForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    arguments: TrainingArguments,
+    encoded: Mapping[str, Dataset],
+) -> Trainer:
+    """Set up the Trainer, with early stopping.
+
+    Args:
+        recipe: The preset.
+        model: The model to train.
+        tokenizer: Saved with every checkpoint.
+        arguments: From :func:`make_arguments`.
+        encoded: "train" and "validation" reviews.
+    """
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        data_collator=PaddingCollator(
+            pad_token_id=tokenizer.pad_token_id, pad_to=recipe.max_length if recipe.naive_padding else None
+        ),
+        processing_class=tokenizer,
+        compute_metrics=_compute_metrics,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Clock()],
+    )
+
+
+def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
+    """Train, or continue to train, and leave the best checkpoint's weights in the model.
+
+    Args:
+        trainer: From :func:`make_trainer`.
+        run: The run directory.
+        resume: Continue from the newest whole checkpoint, if there is one.
+
+    Raises:
+        RuntimeError: No checkpoint was ever evaluated.
+    """
+    checkpoint = runs.newest_whole_checkpoint(run) if resume else None
+    if checkpoint is None:
+        if resume:
+            logger.info(f"no checkpoint to resume in {run}; starting from the beginning")
+        trainer.train()
+    else:
+        state = TrainerState.load_from_json(str(checkpoint / runs.STATE))
+        if _was_over(state):
+            logger.info(f"the training in {run} was over at step {state.global_step}; only its results are missing")
+            trainer.state = state
+        else:
+            logger.info(f"resuming from {checkpoint}")
+            trainer.train(resume_from_checkpoint=str(checkpoint))
+    step = trainer.state.best_global_step
+    if not step:
+        raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
+    best = runs.checkpoint_at(run, step)
+    trainer.accelerator.unwrap_model(trainer.model).load_state_dict(load_file(best / "model.safetensors"))
+
+
+def _was_over(state: TrainerState) -> bool:
+    """Whether a checkpoint was the last one of its training, which then stopped before writing its results."""
+    control = state.stateful_callbacks.get("TrainerControl", {})
+    return state.global_step >= state.max_steps or bool(control.get("args", {}).get("should_training_stop"))
+
+
+def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
+    """Measure the model on encoded reviews.
+
+    Args:
+        trainer: Holds the model.
+        reviews: Encoded reviews.
+
+    Returns:
+        As `evaluate_logits`.
+    """
+    prediction = trainer.predict(reviews)
+    return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+
+
+def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
+    """Check that the weights in hand have the score that they were chosen for.
+
+    Args:
+        state: Of the finished training.
+        arguments: Name the metric.
+        validation: What the weights in hand reach on the validation reviews.
+
+    Raises:
+        RuntimeError: They do not.
+    """
+    name = str(arguments.metric_for_best_model).removeprefix("eval_")
+    again, recorded = validation[name], state.best_metric
+    if recorded is None or abs(again - recorded) > 1e-6:
+        raise RuntimeError(
+            f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
+            f"has {again} when loaded again; its weights cannot be trusted"
+        )
+
+
+def training_facts(trainer: Trainer) -> dict[str, Any]:
+    """Epochs, time and speed, over all sessions of a resumed run.
+
+    Args:
+        trainer: After the training.
+    """
+    state = trainer.state
+    # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
+    clocks = [callback.seconds for callback in trainer.callback_handler.callbacks if isinstance(callback, _Clock)]
+    stored = state.stateful_callbacks.get("_Clock")
+    seconds = max([*clocks, stored["args"]["seconds"] if isinstance(stored, dict) else 0.0])
+    best = [e["epoch"] for e in state.log_history if e.get("step") == state.best_global_step and "eval_loss" in e]
+    return {
+        "best_epoch": _plain(best[0]),
+        "epochs": _plain(float(state.epoch or 0)),
+        "train_seconds": round(seconds, 1),
+        "train_tokens_per_second": round(state.num_input_tokens_seen / seconds),
+        "history": epoch_history(state.log_history),
+    }
+
+
+def optimisation(arguments: TrainingArguments) -> dict[str, Any]:
+    """How the weights were really fitted, whatever the preset says.
+
+    Args:
+        arguments: Of the training.
+    """
+    precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
+    return {
+        "optimizer": str(arguments.optim.value),
+        "learning_rate": arguments.learning_rate,
+        "lr_scheduler_type": str(arguments.lr_scheduler_type.value),
+        "weight_decay": arguments.weight_decay,
+        **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
+        "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
+        "batches": "of similar length" if arguments.train_sampling_strategy == "group_by_length" else "random",
+        "precision": precision,
+    }
+
+
+def _plain(epochs: float) -> int | float:
+    """Whole epochs without a decimal point."""
+    return int(epochs) if float(epochs).is_integer() else round(epochs, 2)
+
+
+def epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The Trainer's log as one entry per evaluation.
+
+    Args:
+        log: `TrainerState.log_history`.
+
+    Returns:
+        For each evaluation "epoch", "train_loss" (mean of what was logged since the last one), "validation_loss" and
+        "validation_accuracy", as far as they were measured.
+    """
+    history, losses = [], []
+    for entry in log:
+        if "loss" in entry:
+            losses.append(entry["loss"])
+        elif "eval_loss" in entry:
+            row = {"epoch": _plain(entry["epoch"]), "validation_loss": entry["eval_loss"]}
+            if "eval_accuracy" in entry:
+                row["validation_accuracy"] = entry["eval_accuracy"]
+            if losses:
+                row["train_loss"] = float(np.mean(losses))
+            history.append(row)
+            losses = []
+    return history

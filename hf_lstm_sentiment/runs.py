@@ -1,0 +1,176 @@
+"""The run directory: what a training leaves behind, whole or not at all.
+
+The directory itself can be pushed to the Hub as it is. Below `checkpoints/` lies what a stopped run continues from:
+the Trainer's checkpoints, and `recipe.json`, which says what is being trained. `metrics.json` is written last, so that
+a directory that has one is finished.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.json"
+_RECIPE = "recipe.json"
+STATE = "trainer_state.json"
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write a mapping as JSON in one go: a killed process leaves the old file or the new one.
+
+    Args:
+        value: What to write.
+        path: Where to write it.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner reads.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The file is not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds a {type(value).__name__}, expected an object")
+    return value
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a training has written its results here.
+
+    Args:
+        run: The run directory.
+    """
+    return (run / METRICS).is_file()
+
+
+def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool) -> None:
+    """Make a run directory ready for a training, or find that it must not be touched.
+
+    Args:
+        run: The run directory; made if it is not there.
+        recipe: Everything that decides the result, JSON-ready.
+        resume: Whether to continue what lies there.
+
+    Raises:
+        FileExistsError: The directory holds something and `resume` is false, or it is not a run directory.
+        ValueError: What lies there was trained by another recipe.
+    """
+    recipe = json.loads(json.dumps(recipe))
+    path = run / CHECKPOINTS / _RECIPE
+    if path.is_file() and (is_finished(run) or any(_checkpoints(run))):
+        if not resume:
+            state = "a finished run" if is_finished(run) else "a run that was stopped"
+            raise FileExistsError(
+                f"{run} holds {state}; pass --resume to continue it, or another --output_dir to keep it"
+            )
+        before = read_json(path)
+        changed = [key for key in sorted({*before, *recipe}) if before.get(key) != recipe.get(key)]
+        if changed:
+            listed = "; ".join(f"{key} was {before.get(key)!r} and is {recipe.get(key)!r}" for key in changed)
+            raise ValueError(
+                f"{run} cannot be resumed, it was trained by another recipe: {listed}. Pass the values it was started "
+                "with, or another --output_dir"
+            )
+    elif not path.is_file() and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(recipe, path)
+
+
+def newest_whole_checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint that can be continued from; says which ones it passes over.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        The checkpoint's directory, or None where there is none.
+    """
+    for step, checkpoint in sorted(_checkpoints(run), reverse=True):
+        defect = _defect(checkpoint, step)
+        if defect is None:
+            _follow_moved_directory(checkpoint)
+            return checkpoint
+        logger.warning(f"{checkpoint.name} is not whole and is passed over: {defect}")
+    return None
+
+
+def checkpoint_at(run: Path, step: int) -> Path:
+    """Where the checkpoint of a training step lies.
+
+    Args:
+        run: The run directory.
+        step: Optimiser steps done.
+    """
+    return run / CHECKPOINTS / f"checkpoint-{step}"
+
+
+def _checkpoints(run: Path) -> Iterator[tuple[int, Path]]:
+    for path in (run / CHECKPOINTS).glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and path.is_dir():
+            yield int(match[1]), path
+
+
+def _defect(checkpoint: Path, step: int) -> str | None:
+    """What keeps a checkpoint from being continued, if anything does."""
+    try:
+        if read_json(checkpoint / STATE).get("global_step") != step:
+            return f"{STATE} is of another step"
+        with safe_open(checkpoint / "model.safetensors", framework="pt") as weights:
+            weights.keys()
+        random_states = sorted(checkpoint.glob("rng_state*.pth"))
+        if not random_states:
+            return "rng_state.pth is missing"
+        for path in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *random_states):
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            if broken is not None:
+                return f"{path.name} is damaged"
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+        return str(error)
+    return None
+
+
+def _follow_moved_directory(checkpoint: Path) -> None:
+    """Correct the absolute path of the best checkpoint if the run directory was moved since."""
+    path = checkpoint / STATE
+    state = read_json(path)
+    recorded, step = state.get("best_model_checkpoint"), state.get("best_global_step")
+    if recorded and step and not Path(recorded).is_dir():
+        moved = checkpoint.parent / f"checkpoint-{step}"
+        if moved.is_dir():
+            write_json({**state, "best_model_checkpoint": str(moved.resolve())}, path)

@@ -1,0 +1,147 @@
+"""From a corpus to a word-level tokenizer, saved as a plain `tokenizer.json` that needs no remote code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Literal, get_args
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.trainers import WordLevelTrainer
+from transformers import PreTrainedTokenizerFast
+
+PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
+Scheme = Literal["whitespace", "words"]
+
+# Texts handed to the tokenizer at once: enough to keep its threads busy, few enough to keep their encodings small.
+_BATCH = 1_000
+
+# What counts as one word in the `words` scheme, in the order in which it is tried.
+_WORD = "|".join(
+    [
+        r"n't(?![\p{L}\p{M}\p{N}])",
+        r"'(?:s|m|d|re|ve|ll)(?![\p{L}\p{M}\p{N}])",
+        r"can(?=not(?![\p{L}\p{M}\p{N}]))",
+        r"[\p{L}\p{M}]+?(?=n't(?![\p{L}\p{M}\p{N}]))",
+        r"(?:\p{L}\.){2,}",
+        r"\p{N}+(?:[.,:]\p{N}+)*(?:st|nd|rd|th|s)?(?![\p{L}\p{M}])",
+        r"[\p{L}\p{M}\p{N}]+",
+        r"\.{2,}|-{2,}",
+        r"\S",
+    ]
+)
+
+
+def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
+    """Normaliser and splitter of a scheme."""
+    if scheme == "whitespace":
+        return (
+            # A review that spells out a special token holds text. WordLevel would look it up in its vocabulary, so
+            # it must not be spelled the same when it gets there.
+            normalizers.Sequence(
+                [
+                    normalizers.Lowercase(),
+                    *(normalizers.Replace(token, f"[{token[1:-1]}]") for token in (PAD_TOKEN, UNK_TOKEN)),
+                ]
+            ),
+            pre_tokenizers.WhitespaceSplit(),
+        )
+    return (
+        normalizers.Sequence(
+            [
+                normalizers.NFC(),
+                normalizers.Replace(Regex(r"<[bB][rR]\s*/?>"), " "),
+                normalizers.Replace(Regex("[\u2018\u2019\u02bc\u0060\u00b4]"), "'"),
+                normalizers.Replace(Regex("[\u201c\u201d]"), '"'),
+                normalizers.Replace(Regex("[\u2013\u2014]"), "--"),
+                normalizers.Replace("\u2026", "..."),
+                normalizers.Lowercase(),
+            ]
+        ),
+        pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
+    )
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(texts)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def _words_by_frequency(texts: list[str], scheme: Scheme) -> list[str]:
+    """Words from the most to the least frequent; of equals, the one that occurs first comes first.
+
+    That is the order of `collections.Counter.most_common`. The splitting is done by the tokenizer that will be used,
+    so that no word is counted which it would never produce.
+    """
+    counter = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
+    counter.normalizer, counter.pre_tokenizer = _pipeline(scheme)
+    everything = WordLevelTrainer(vocab_size=2**31 - 1, min_frequency=0, show_progress=False)
+    counter.train_from_iterator(_batches(texts), everything)
+    counts = np.zeros(counter.get_vocab_size(), dtype=np.int64)
+    first = np.full(len(counts), np.iinfo(np.int64).max)
+    position = 0
+    for batch in _batches(texts):
+        ids = np.concatenate([np.asarray(e.ids, dtype=np.int64) for e in counter.encode_batch(batch)])
+        found, where, number = np.unique(ids, return_index=True, return_counts=True)
+        counts[found] += number
+        first[found] = np.minimum(first[found], where + position)
+        position += len(ids)
+    seen = np.flatnonzero(counts)
+    order = seen[np.lexsort((first[seen], -counts[seen]))]
+    return [counter.id_to_token(int(i)) for i in order]
+
+
+def train_tokenizer(
+    texts: Iterable[str], *, scheme: Scheme = "whitespace", vocab_size: int = 25_000, max_length: int = 256
+) -> PreTrainedTokenizerFast:
+    """Build a word-level tokenizer from a corpus.
+
+    Args:
+        texts: The corpus. Its order decides which of two equally frequent words comes first.
+        scheme: "whitespace" lower-cases and splits on white space, as the reference experiment does. "words" removes
+            HTML line breaks and splits punctuation and contractions off as the GloVe vocabulary does: do n't, it 's.
+        vocab_size: Words to keep, the most frequent ones; `<pad>` (id 0) and `<unk>` (id 1) come on top.
+        max_length: Tokens that a model reads of a review; becomes `model_max_length`, which takes effect where
+            truncation is asked for.
+
+    Returns:
+        A tokenizer whose `save_pretrained` writes `tokenizer.json`, loadable by `AutoTokenizer`. Literal `<pad>` and
+        `<unk>` in a text are text to it.
+
+    Raises:
+        ValueError: An unknown scheme, a size below 1, or a corpus without a word.
+        TypeError: A text is not a string.
+    """
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"scheme is {scheme!r}; allowed: {', '.join(map(repr, get_args(Scheme)))}")
+    for name, value in (("vocab_size", vocab_size), ("max_length", max_length)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of strings, one per review")
+    corpus = list(texts)
+    for row, text in enumerate(corpus):
+        if not isinstance(text, str):
+            raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+    words = _words_by_frequency(corpus, scheme) if corpus else []
+    if not words:
+        raise ValueError(f"no word found in {len(corpus)} texts; a tokenizer needs a corpus with at least one word")
+
+    vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words[:vocab_size]])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _pipeline(scheme)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD_TOKEN,
+        unk_token=UNK_TOKEN,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        padding_side="right",
+        truncation_side="right",
+        clean_up_tokenization_spaces=False,
+        # Literal special tokens in a text go through normaliser and splitter like any other text.
+        split_special_tokens=True,
+    )

