@@ -20,6 +20,8 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import SchedulerType
+from transformers.training_args import OptimizerNames
 
 from . import runs
 from .encoding import PaddingCollator
@@ -89,7 +91,7 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
     )
 
 
-class _Clock(TrainerCallback, ExportableState):  # type: ignore[misc]
+class _Clock(TrainerCallback, ExportableState):
     """Seconds spent in training steps and their data loading, without evaluation and saving; survives a resume."""
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -184,8 +186,14 @@ def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
 
 def _was_over(state: TrainerState) -> bool:
     """Whether a checkpoint was the last one of its training, which then stopped before writing its results."""
-    control = state.stateful_callbacks.get("TrainerControl", {})
-    return state.global_step >= state.max_steps or bool(control.get("args", {}).get("should_training_stop"))
+    return state.global_step >= state.max_steps or bool(_stored(state, "TrainerControl").get("should_training_stop"))
+
+
+def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
+    """What a checkpoint holds of a callback."""
+    # In a loaded state it is a mapping by class name; in a state that never was on disk, a list.
+    callbacks: Any = state.stateful_callbacks
+    return dict(callbacks[callback]["args"]) if isinstance(callbacks, dict) and callback in callbacks else {}
 
 
 def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
@@ -198,7 +206,7 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     Returns:
         As `evaluate_logits`.
     """
-    prediction = trainer.predict(reviews)
+    prediction: Any = trainer.predict(reviews)
     return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
 
 
@@ -231,8 +239,7 @@ def training_facts(trainer: Trainer) -> dict[str, Any]:
     state = trainer.state
     # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
     clocks = [callback.seconds for callback in trainer.callback_handler.callbacks if isinstance(callback, _Clock)]
-    stored = state.stateful_callbacks.get("_Clock")
-    seconds = max([*clocks, stored["args"]["seconds"] if isinstance(stored, dict) else 0.0])
+    seconds = max([*clocks, _stored(state, "_Clock").get("seconds", 0.0)])
     best = [e["epoch"] for e in state.log_history if e.get("step") == state.best_global_step and "eval_loss" in e]
     return {
         "best_epoch": _plain(best[0]),
@@ -251,9 +258,9 @@ def optimisation(arguments: TrainingArguments) -> dict[str, Any]:
     """
     precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
     return {
-        "optimizer": str(arguments.optim.value),
+        "optimizer": OptimizerNames(arguments.optim).value,
         "learning_rate": arguments.learning_rate,
-        "lr_scheduler_type": str(arguments.lr_scheduler_type.value),
+        "learning_rate_schedule": SchedulerType(arguments.lr_scheduler_type).value,
         "weight_decay": arguments.weight_decay,
         **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
         "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,

@@ -41,7 +41,7 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
     """
     dataset, test = metrics["dataset"], metrics["test"]
     validation = metrics["validation"]
-    return ModelCard.from_template(
+    card: ModelCard = ModelCard.from_template(
         _card_data(preset, metrics),
         template_str=files("hf_lstm_sentiment").joinpath("model_card.md").read_text(encoding="utf-8"),
         title=f"Sentiment LSTM: {preset.name}",
@@ -54,7 +54,9 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
         rows=[(name, _figure(key, validation.get(key)), _figure(key, test.get(key))) for key, name in _NAMES.items()]
         + [("Reviews", f"{dataset['validation']:,}", f"{dataset['test']:,}")],
         hyperparameters=_hyperparameters(preset, metrics),
+        command=_command(preset, metrics),
     )
+    return card
 
 
 def write_model_card(run: Path, preset: Preset, metrics: Mapping[str, Any]) -> None:
@@ -130,6 +132,12 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
             f"second ({metrics['processes']} process on {metrics['device']})",
         ),
     ]
+
+
+def _command(preset: Preset, metrics: Mapping[str, Any]) -> str:
+    """The command that repeats the training, but for where its data lie."""
+    options = {"preset": preset.name, "seed": metrics["seed"], **metrics["options"]}
+    return " ".join(["accelerate launch scripts/train.py", *(f"--{name} {value}" for name, value in options.items())])
 
 
 def _vectors(preset: Preset, metrics: Mapping[str, Any]) -> str:

@@ -88,7 +88,7 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool) -> None:
         FileExistsError: The directory holds something and `resume` is false, or it is not a run directory.
         ValueError: What lies there was trained by another recipe.
     """
-    recipe = json.loads(json.dumps(recipe))
+    recipe = json.loads(json.dumps(recipe, default=str))
     path = run / CHECKPOINTS / _RECIPE
     if path.is_file() and (is_finished(run) or any(_checkpoints(run))):
         if not resume:

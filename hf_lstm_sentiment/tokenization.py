@@ -91,7 +91,8 @@ def _words_by_frequency(texts: list[str], scheme: Scheme) -> list[str]:
         position += len(ids)
     seen = np.flatnonzero(counts)
     order = seen[np.lexsort((first[seen], -counts[seen]))]
-    return [counter.id_to_token(int(i)) for i in order]
+    words = {index: word for word, index in counter.get_vocab().items()}
+    return [words[int(i)] for i in order]
 
 
 def train_tokenizer(

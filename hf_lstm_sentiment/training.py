@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -9,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
 from . import runs
@@ -155,7 +157,7 @@ def train(
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
     _check_sources(recipe)
     check_arguments(training_arguments)
-    sampling = {
+    sampling: dict[str, Any] = {
         "text_column": text_column,
         "label_column": label_column,
         "split_seed": split_seed,
@@ -163,11 +165,13 @@ def train(
         "max_validation_samples": max_validation_samples,
         "max_test_samples": max_test_samples,
     }
+    # JSON-ready now, not when hours of training wait to be written down.
+    options = json.loads(
+        json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
+    )
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
     if arguments.should_save:
-        runs.prepare(
-            run, {**asdict(recipe), **sampling, "seed": seed, "training_arguments": training_arguments}, resume=resume
-        )
+        runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume)
     if resume and runs.is_finished(run):
         logger.info(f"{run} is finished; nothing is left to train")
         return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
@@ -210,6 +214,7 @@ def train(
         "test": measure(trainer, encoded["test"]),
         **training_facts(trainer),
         "training": optimisation(arguments),
+        "options": options,
         "device": str(arguments.device),
         "processes": arguments.world_size,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
@@ -256,9 +261,8 @@ def _build_model(
         return model, None, None
     vocabulary = tokenizer.get_vocab()
     vectors = load_glove(recipe.glove, vocabulary, dimension=recipe.embedding_size)
-    coverage = initialize_embedding(
-        model.get_input_embeddings(), vocabulary, vectors, generator=torch.Generator().manual_seed(seed)
-    )
+    table = cast(nn.Embedding, model.get_input_embeddings())
+    coverage = initialize_embedding(table, vocabulary, vectors, generator=torch.Generator().manual_seed(seed))
     return model, coverage, vectors.source
 
 
@@ -284,7 +288,7 @@ def _write_run(
     plot_confusion_matrix(
         metrics["test"]["confusion_matrix"],
         plots / "confusion_matrix.png",
-        title=f"{recipe.name}: {dataset['test']:,} test reviews",
+        title=f"{recipe.name}: test reviews",
     )
     write_model_card(run, recipe, metrics)
     runs.write_json(metrics, run / runs.METRICS)
@@ -292,10 +296,8 @@ def _write_run(
 
 def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:
     """Classify with what was written to disk, as a user will. The classes are ours, so no remote code is run."""
-    classify = pipeline(
-        "text-classification",
-        model=SentimentLSTMForSequenceClassification.from_pretrained(run),
-        tokenizer=PreTrainedTokenizerFast.from_pretrained(run),
-    )
-    answers = classify(list(_EXAMPLES), truncation=True)
+    model = SentimentLSTMForSequenceClassification.from_pretrained(run)
+    classify = pipeline("text-classification", model=model, tokenizer=PreTrainedTokenizerFast.from_pretrained(run))
+    padding = "max_length" if model.config.naive_padding else "longest"
+    answers = classify(list(_EXAMPLES), truncation=True, padding=padding)
     return tuple((text, answer["label"], answer["score"]) for text, answer in zip(_EXAMPLES, answers, strict=True))

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -51,7 +52,8 @@ def main() -> None:
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
 
-    parser = HfArgumentParser([RunArguments, TrainingArguments], conflict_handler="resolve", description=__doc__)
+    parts: list[Any] = [RunArguments, TrainingArguments]
+    parser = HfArgumentParser(parts, conflict_handler="resolve", description=__doc__)
     own = {f.name for f in fields(RunArguments)}
     for action in parser._actions:
         # Only what is typed overrides the preset.

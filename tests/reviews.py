@@ -16,7 +16,7 @@ def make_reviews(count: int, *, seed: int = 0) -> list[tuple[str, int]]:
     generator = random.Random(seed)
     reviews = []
     for i in range(count):
-        words = generator.choices(NOISE, k=generator.randint(3, 10)) + [f"nr{seed}x{i}"]
+        words = [*generator.choices(NOISE, k=generator.randint(3, 10)), f"nr{seed}x{i}"]
         words.insert(generator.randrange(len(words)), generator.choice(GOOD if i % 2 else BAD))
         reviews.append((" ".join(words), i % 2))
     return reviews
