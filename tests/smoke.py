@@ -1,0 +1,41 @@
+"""Run by CI with an installed wheel, away from the source and without any extra: the package classifies."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, pipeline
+
+import hf_lstm_sentiment as package
+
+for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pandas"):
+    assert importlib.util.find_spec(extra) is None, f"{extra} is installed; the core must do without"
+
+assert Path(package.__file__).is_relative_to(sys.prefix), package.__file__
+assert files("hf_lstm_sentiment").joinpath("py.typed").is_file()
+assert files("hf_lstm_sentiment").joinpath("model_card.md").is_file()
+
+tokenizer = package.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=8)
+model = package.SentimentLSTMForSequenceClassification(package.SentimentLSTMConfig(vocab_size=len(tokenizer)))
+with tempfile.TemporaryDirectory() as directory:
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    again = AutoModelForSequenceClassification.from_pretrained(directory)
+    inputs = tokenizer(["a good film", ""], padding=True, return_tensors="pt")
+    assert torch.equal(model.eval()(**inputs).logits, again(**inputs).logits)
+    answer = pipeline("text-classification", model=again, tokenizer=tokenizer)("a good film", truncation=True)[0]
+assert answer["label"] in ("NEGATIVE", "POSITIVE")
+
+for name in ("train", "load_reviews"):
+    try:
+        getattr(package, name)("v1") if name == "train" else getattr(package, name)("stanfordnlp/imdb")
+    except ModuleNotFoundError as error:
+        assert 'pip install "hf_lstm_sentiment[train]"' in str(error), error
+    else:
+        raise AssertionError(f"{name} ran without its extra")
+print("smoke test passed: hf_lstm_sentiment", package.__version__)
