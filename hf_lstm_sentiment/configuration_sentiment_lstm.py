@@ -18,8 +18,8 @@ NEGATIVE, POSITIVE = "NEGATIVE", "POSITIVE"
 class SentimentLSTMConfig(PreTrainedConfig):
     """Shape and behaviour of a sentiment LSTM; the defaults are those of the reference experiment.
 
-    All arguments are keywords. Types are checked on construction and on assignment, ranges on construction and on
-    saving.
+    All arguments are keywords. Types are checked on construction and on assignment, ranges on construction, on saving
+    and when a model is built.
 
     Args:
         vocab_size: Rows of the embedding table, `<pad>` and `<unk>` included.
@@ -35,7 +35,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
         naive_padding: Treat padding as words, as the study's v0 does. For that study only: the result for a review
             then depends on how much padding stands behind it.
         initializer_range: Standard deviation of the initial word vectors; the LSTM and the head start uniform in
-            +-1/sqrt(hidden_size), PyTorch's default.
+            +-1/sqrt(width), PyTorch's default, where width is `hidden_size` and, for the head, that of the summary.
         pad_token_id: Id of padding. Its row of the table is zero and stays zero. Where no attention mask is given,
             tokens with this id are taken for padding; None means that there is no padding.
         kwargs: Everything that `PreTrainedConfig` takes.
@@ -63,6 +63,8 @@ class SentimentLSTMConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Name the two labels unless the caller did."""
+        if self.id2label is None and self.label2id is not None:
+            self.id2label = {int(index): name for name, index in self.label2id.items()}
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: NEGATIVE, 1: POSITIVE}
         if self.id2label is not None and self.label2id is None:

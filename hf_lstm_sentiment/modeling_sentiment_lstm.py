@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -72,8 +72,12 @@ class Packing:
 
     @property
     def blocks(self) -> list[tuple[int, int]]:
-        """Runs of consecutive time steps with the same reviews, as (steps, reviews)."""
-        return [(len(list(run)), size) for size, run in groupby(self.batch_sizes.tolist())]
+        """Runs of consecutive time steps with the same reviews, as (steps, reviews).
+
+        A batch without a token is one step of no reviews: through it every parameter still gets its gradient, zero,
+        for which `DistributedDataParallel` would wait in vain.
+        """
+        return [(len(list(run)), size) for size, run in groupby(self.batch_sizes.tolist())] or [(1, 0)]
 
     def gather(self, padded: Tensor) -> Tensor:
         """Take the real tokens out of a padded batch. *Shape:* (batch_size, seq_len, ...) to (tokens, ...)."""
@@ -83,7 +87,7 @@ class Packing:
         """Put packed rows back where they were, zeros elsewhere. *Shape:* (tokens, w) to (batch_size, seq_len, w)."""
         batch_size, seq_len = self.shape
         flat = packed.new_zeros(batch_size * seq_len, packed.size(-1)).index_copy(0, self.positions, packed)
-        return flat.view(batch_size, seq_len, -1)
+        return flat.view(batch_size, seq_len, packed.size(-1))
 
 
 class PackedLSTM(nn.LSTM):
@@ -108,9 +112,9 @@ class PackedLSTM(nn.LSTM):
         Returns:
             Packed hidden states per layer. *Shape:* each (tokens, directions * hidden_size)
         """
-        if data.is_cuda and not all_layers:
+        if data.is_cuda and len(data) and not all_layers:
             output, _ = super().forward(PackedSequence(data, packing.batch_sizes))
-            return (cast(PackedSequence, output).data,)
+            return (output.data,)
         blocks = packing.blocks
         outputs = []
         for layer in range(self.num_layers):
@@ -133,7 +137,7 @@ class PackedLSTM(nn.LSTM):
         for (steps, reviews), block in zip(
             reversed(blocks) if backward else blocks, reversed(inputs) if backward else inputs, strict=True
         ):
-            x = block.view(steps, reviews, -1)
+            x = block.view(steps, reviews, block.size(-1))
             if backward:
                 x = x.flip(0)
                 # Reviews that end here start from the zero state.
@@ -155,7 +159,7 @@ class SentimentLSTMPreTrainedModel(PreTrainedModel):
     base_model_prefix = "sentiment_lstm"
     main_input_name = "input_ids"
     _input_embed_layer = "word_embeddings"
-    _no_split_modules: ClassVar[list[str]] = ["PackedLSTM"]
+    _no_split_modules = ["PackedLSTM"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -178,7 +182,7 @@ class SentimentLSTMPreTrainedModel(PreTrainedModel):
         self._freeze_embeddings_if_configured()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
     ) -> Any:
         """Load as `PreTrainedModel.from_pretrained` does, then freeze again what the configuration freezes."""
@@ -201,9 +205,9 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
 
     def __init__(self, config: SentimentLSTMConfig) -> None:
         super().__init__(config)
-        self.word_embeddings = nn.Embedding(
-            config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id
-        )
+        # The keyword arguments of `from_pretrained` and assignments have only had their types checked.
+        config.validate_ranges()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.lstm = PackedLSTM(
             config.embedding_size,
@@ -252,24 +256,22 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             raise ValueError("pass either input_ids or inputs_embeds, and not both")
         packing = Packing.from_mask(self._real_tokens(input_ids, attention_mask, inputs_embeds))
         if input_ids is not None:
-            tokens = packing.gather(input_ids)
+            # What a tokenizer returns for "" is torch.tensor([[]]), and float.
+            tokens = packing.gather(input_ids if input_ids.numel() else input_ids.long())
             self._check_token_ids(tokens)
             vectors = self.word_embeddings(tokens)
         else:
             vectors = packing.gather(cast(Tensor, inputs_embeds))
         vectors = self.embedding_dropout(vectors)  # (tokens, embedding_size)
 
-        output_hidden_states = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        width = self.config.hidden_size * (2 if self.config.bidirectional else 1)
-        if len(packing.positions):
-            layers = self.lstm(vectors, packing, all_layers=bool(output_hidden_states))
-            summary = self._summarise(layers[-1], packing)
-        else:
-            layers = (vectors.new_zeros(0, width),) * self.config.num_hidden_layers
-            summary = vectors.new_zeros(0, width)
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        layers = self.lstm(vectors, packing, all_layers=bool(output_hidden_states))
+        summary = self._summarise(layers[-1], packing)
         output = BaseModelOutputWithPooling(
             last_hidden_state=packing.scatter(layers[-1]) if output_last_hidden_state else None,
-            pooler_output=summary.new_zeros(packing.shape[0], width).index_copy(0, packing.rows, summary),
+            pooler_output=summary.new_zeros(packing.shape[0], summary.size(-1)).index_copy(0, packing.rows, summary),
             hidden_states=tuple(packing.scatter(x) for x in (vectors, *layers)) if output_hidden_states else None,
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
@@ -317,7 +319,7 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         for (steps, reviews), block in zip(
             reversed(blocks), reversed(states.split([steps * reviews for steps, reviews in blocks])), strict=True
         ):
-            block = block.view(steps, reviews, -1)
+            block = block.view(steps, reviews, block.size(-1))
             part = block.max(dim=0).values if self.config.pooling == "max" else block.sum(dim=0)
             if pooled is not None:
                 # The reviews seen so far are the longest ones, so they are the first here.
@@ -417,7 +419,8 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         loss = None
         if labels is not None:
             # Half precision would lose the small losses of confident answers.
-            losses = F.binary_cross_entropy_with_logits(z.float(), labels.to(z.device).float(), reduction="sum")
+            wide = z.to(torch.promote_types(z.dtype, torch.float32))
+            losses = F.binary_cross_entropy_with_logits(wide, labels.to(wide), reduction="sum")
             loss = losses / max(len(z), 1)
         output = SequenceClassifierOutput(
             loss=loss,
@@ -431,7 +434,8 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
     def _check_labels(labels: Tensor, source: Tensor | None) -> None:
         if source is not None and labels.shape != source.shape[:1]:
             raise ValueError(
-                f"labels has shape {tuple(labels.shape)}; the batch has {len(source)} reviews, so it must be ({len(source)},)"
+                f"labels has shape {tuple(labels.shape)}; the batch has {len(source)} reviews, so it must be "
+                f"({len(source)},)"
             )
         wrong = labels[~((labels >= 0) & (labels <= 1))]
         if len(wrong):

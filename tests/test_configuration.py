@@ -1,0 +1,195 @@
+import json
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+
+from hf_lstm_sentiment import SentimentLSTMConfig
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_sentiment_lstm.SentimentLSTMConfig",
+    "AutoModel": "modeling_sentiment_lstm.SentimentLSTMModel",
+    "AutoModelForSequenceClassification": "modeling_sentiment_lstm.SentimentLSTMForSequenceClassification",
+}
+
+EVERYTHING = {
+    "vocab_size": 31,
+    "embedding_size": 7,
+    "hidden_size": 5,
+    "num_hidden_layers": 3,
+    "bidirectional": True,
+    "pooling": "mean",
+    "embedding_dropout": 0.25,
+    "classifier_dropout": 0.5,
+    "freeze_embeddings": True,
+    "initializer_range": 0.5,
+    "pad_token_id": 3,
+    "id2label": {0: "bad", 1: "good"},
+}
+
+WRONG_TYPES = [
+    ("vocab_size", "20"),
+    ("vocab_size", 20.0),
+    ("vocab_size", True),
+    ("embedding_size", 4.0),
+    ("hidden_size", None),
+    ("hidden_size", True),
+    ("num_hidden_layers", "1"),
+    ("bidirectional", 1),
+    ("bidirectional", "yes"),
+    ("pooling", "average"),
+    ("pooling", None),
+    ("embedding_dropout", "0.1"),
+    ("embedding_dropout", True),
+    ("classifier_dropout", None),
+    ("freeze_embeddings", 0),
+    ("naive_padding", None),
+    ("initializer_range", "1"),
+    ("pad_token_id", 0.0),
+    ("pad_token_id", "0"),
+]
+
+INF, NAN = float("inf"), float("nan")
+OUT_OF_RANGE = [
+    ({"vocab_size": 0}, "vocab_size is 0; allowed: a whole number of at least 1"),
+    ({"embedding_size": -1}, "embedding_size is -1; allowed: a whole number of at least 1"),
+    ({"hidden_size": 0}, "hidden_size is 0; allowed: a whole number of at least 1"),
+    ({"num_hidden_layers": 0}, "num_hidden_layers is 0; allowed: a whole number of at least 1"),
+    ({"embedding_dropout": 1.0}, "embedding_dropout is 1.0; allowed: 0 <= embedding_dropout < 1"),
+    ({"embedding_dropout": NAN}, "embedding_dropout is nan; allowed: 0 <= embedding_dropout < 1"),
+    ({"classifier_dropout": -0.1}, "classifier_dropout is -0.1; allowed: 0 <= classifier_dropout < 1"),
+    ({"initializer_range": 0}, "initializer_range is 0; allowed: a finite number above 0"),
+    ({"initializer_range": INF}, "initializer_range is inf; allowed: a finite number above 0"),
+    ({"initializer_range": NAN}, "initializer_range is nan; allowed: a finite number above 0"),
+    ({"pad_token_id": 20}, "pad_token_id is 20; allowed: 0 to 19"),
+    ({"pad_token_id": -1}, "pad_token_id is -1; allowed: 0 to 19"),
+    ({"naive_padding": True, "pooling": "max"}, "naive_padding with pooling 'max'"),
+    ({"naive_padding": True, "pooling": "mean"}, "naive_padding with pooling 'mean'"),
+    ({"naive_padding": True, "bidirectional": True}, "bidirectional True"),
+]
+
+
+def without_origin(config):
+    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+
+
+def test_defaults_are_those_of_the_reference_experiment():
+    config = SentimentLSTMConfig()
+    assert config.model_type == "sentiment_lstm"
+    assert (config.vocab_size, config.embedding_size, config.hidden_size) == (25_002, 100, 256)
+    assert (config.num_hidden_layers, config.bidirectional, config.pooling) == (1, False, "last")
+    assert (config.embedding_dropout, config.classifier_dropout) == (0.0, 0.0)
+    assert (config.freeze_embeddings, config.naive_padding) == (False, False)
+    assert (config.initializer_range, config.pad_token_id) == (1.0, 0)
+
+
+def test_takes_keywords_only():
+    with pytest.raises(ValueError, match="only keyword arguments"):
+        SentimentLSTMConfig(100)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
+def test_wrong_type_is_refused_on_construction(name, value):
+    with pytest.raises(StrictDataclassError, match=f"'{name}'"):
+        SentimentLSTMConfig(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
+def test_wrong_type_is_refused_on_assignment(name, value):
+    config = SentimentLSTMConfig()
+    with pytest.raises(StrictDataclassError, match=f"'{name}'"):
+        setattr(config, name, value)
+    assert config.to_dict() == SentimentLSTMConfig().to_dict()
+
+
+@pytest.mark.parametrize(("wrong", "message"), OUT_OF_RANGE)
+def test_value_out_of_range_is_refused_with_what_is_allowed(wrong, message):
+    with pytest.raises(StrictDataclassError) as error:
+        SentimentLSTMConfig(**{"vocab_size": 20, **wrong})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("wrong", "message"), OUT_OF_RANGE)
+def test_value_out_of_range_is_not_saved(tmp_path, wrong, message):
+    config = SentimentLSTMConfig(vocab_size=20)
+    for name, value in wrong.items():
+        setattr(config, name, value)
+    with pytest.raises(StrictDataclassError) as error:
+        config.save_pretrained(tmp_path)
+    assert message in str(error.value)
+    assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("dropout", [0, 0.0, 0.999])
+def test_borders_of_the_ranges_are_allowed(dropout):
+    config = SentimentLSTMConfig(
+        vocab_size=1, embedding_size=1, hidden_size=1, num_hidden_layers=1, pad_token_id=0, embedding_dropout=dropout
+    )
+    assert config.embedding_dropout == dropout
+
+
+@pytest.mark.parametrize("settings", [{}, EVERYTHING, {"pad_token_id": None}, {"naive_padding": True}])
+def test_save_and_load(tmp_path, settings):
+    config = SentimentLSTMConfig(**settings)
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    for loaded in (SentimentLSTMConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert isinstance(loaded, SentimentLSTMConfig)
+        for name, value in settings.items():
+            assert getattr(loaded, name) == value
+        assert without_origin(loaded) == without_origin(config)
+    for name in SentimentLSTMConfig.__annotations__.keys() - {"model_type", "keys_to_ignore_at_inference"}:
+        assert name in saved, "a checkpoint must not depend on the defaults of the version that reads it"
+
+
+def test_dtype_survives(tmp_path):
+    SentimentLSTMConfig(dtype=torch.bfloat16).save_pretrained(tmp_path)
+    assert SentimentLSTMConfig.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
+def test_keyword_overrides_what_was_saved(tmp_path):
+    SentimentLSTMConfig().save_pretrained(tmp_path)
+    config = SentimentLSTMConfig.from_pretrained(tmp_path, freeze_embeddings=True, pooling="max")
+    assert (config.freeze_embeddings, config.pooling) == (True, "max")
+
+
+@pytest.mark.parametrize(
+    ("settings", "id2label"),
+    [
+        ({}, {0: "NEGATIVE", 1: "POSITIVE"}),
+        ({"num_labels": 2}, {0: "NEGATIVE", 1: "POSITIVE"}),
+        ({"id2label": {0: "bad", 1: "good"}}, {0: "bad", 1: "good"}),
+        ({"id2label": {"0": "bad", "1": "good"}}, {0: "bad", 1: "good"}),
+        ({"label2id": {"bad": 0, "good": 1}}, {0: "bad", 1: "good"}),
+        ({"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}, {0: "bad", 1: "good"}),
+        ({"num_labels": 3}, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}),
+    ],
+)
+def test_both_label_tables_are_filled_and_agree(tmp_path, settings, id2label):
+    config = SentimentLSTMConfig(**settings)
+    config.save_pretrained(tmp_path)
+    for each in (config, SentimentLSTMConfig.from_pretrained(tmp_path)):
+        assert each.id2label == id2label
+        assert each.label2id == {name: index for index, name in id2label.items()}
+        assert each.num_labels == len(id2label)
+
+
+def test_label_tables_are_not_shared_between_configurations():
+    first, second = SentimentLSTMConfig(), SentimentLSTMConfig()
+    first.id2label[0] = "changed"
+    assert second.id2label[0] == "NEGATIVE"
+
+
+def test_saved_auto_map_names_every_class(tmp_path):
+    SentimentLSTMConfig().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["auto_map"] == AUTO_MAP
+    assert (tmp_path / "configuration_sentiment_lstm.py").exists()
+
+
+def test_saved_auto_map_does_not_point_at_the_repository_it_was_pulled_from(tmp_path):
+    pulled = {name: f"somebody/a-model--{target}" for name, target in AUTO_MAP.items()}
+    config = SentimentLSTMConfig(auto_map=pulled)
+    assert config.auto_map == pulled
+    config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["auto_map"] == AUTO_MAP
