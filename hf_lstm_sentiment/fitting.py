@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import torch
 from safetensors.torch import load_file
 from transformers import (
@@ -47,6 +49,37 @@ _REFUSED_ARGUMENTS: Mapping[str, str] = {
     "push_to_hub": "a run directory is pushed when it is finished: hf upload USER/NAME RUN --exclude 'checkpoints/*'",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
 }
+
+
+def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
+    """Let this process compute with its share of the machine's cores.
+
+    `accelerate launch` sets OMP_NUM_THREADS to 1 unless it is told a number, which leaves all cores but one idle.
+    That 1 is overruled here, with a message; any other value that the environment holds is kept.
+
+    Args:
+        wanted: Threads per process; None for the share of this process.
+        arguments: Tell how many processes share the machine.
+
+    Returns:
+        The threads in use.
+
+    Raises:
+        ValueError: Fewer than 1 thread is wanted.
+    """
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
+    if wanted is None and launched:
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))
+        wanted = max(cores // processes, 1)
+        if wanted > 1:
+            logger.info(f"computing with {wanted} threads; accelerate launch allowed 1 (num_threads chooses)")
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    return torch.get_num_threads()
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
         (
             "Time",
             f"{metrics['train_seconds']:,.0f} s of training steps, {metrics['train_tokens_per_second']:,} words a "
-            f"second ({metrics['processes']} process on {metrics['device']})",
+            f"second (on {metrics['device']}; processes: {metrics['processes']}, threads: {metrics['threads']})",
         ),
     ]
 

@@ -119,7 +119,7 @@ QUICKSTART = replace(
     classifier_dropout=0.3,
     learning_rate=2e-3,
     lr_scheduler_type="cosine",
-    epochs=3,
+    epochs=4,
     group_by_length=True,
 )
 

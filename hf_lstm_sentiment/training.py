@@ -30,6 +30,7 @@ from .fitting import (
     optimisation,
     train_to_the_best,
     training_facts,
+    use_cpu_threads,
 )
 from .glove import GloveCoverage, check_glove_source, initialize_embedding, load_glove
 from .model_card import write_model_card
@@ -112,6 +113,7 @@ def train(
     max_validation_samples: int | None = None,
     max_test_samples: int | None = None,
     resume: bool = False,
+    num_threads: int | None = None,
     **training_arguments: Any,
 ) -> TrainingResult:
     """Train a preset and write a run directory that can be pushed to the Hub as it is.
@@ -134,6 +136,8 @@ def train(
         max_test_samples: As for `load_reviews`.
         resume: Continue from the newest whole checkpoint in the run directory; start if there is none; return the
             results if the run is finished.
+        num_threads: CPU threads of each process; its share of the machine's cores where None. The last bits of a
+            result depend on it.
         training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset.
 
     Returns:
@@ -170,6 +174,7 @@ def train(
         json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
     )
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
+    threads = use_cpu_threads(num_threads, arguments)
     if arguments.should_save:
         runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume)
     if resume and runs.is_finished(run):
@@ -217,6 +222,7 @@ def train(
         "options": options,
         "device": str(arguments.device),
         "processes": arguments.world_size,
+        "threads": threads,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
     if trainer.is_world_process_zero():

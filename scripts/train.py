@@ -42,6 +42,9 @@ class RunArguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
     max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})
     max_test_samples: int | None = field(default=None, metadata={"help": "Test on so many reviews."})
+    num_threads: int | None = field(
+        default=None, metadata={"help": "CPU threads per process; its share of all by default."}
+    )
     resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
 
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerFast, Trainer
+from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import PRESETS, SentimentLSTMForSequenceClassification, runs, train
-from hf_lstm_sentiment.fitting import epoch_history
+from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
 
 from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
 
@@ -416,6 +416,42 @@ def test_unknown_presets_arguments_and_missing_sources_are_refused_before_any_wo
     with pytest.raises(ValueError, match=r"(?s)none\.csv.*none\.txt"):
         train("v2_glove", dataset=tmp_path / "none.csv", glove=tmp_path / "none.txt", output_dir=run)
     assert not run.exists()
+
+
+@pytest.fixture
+def restored_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted", "threads"),
+    [
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, None, 6),
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "LOCAL_WORLD_SIZE": "2"}, None, 3),
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, 2, 2),
+        ({"OMP_NUM_THREADS": "1"}, None, 1),
+        ({"OMP_NUM_THREADS": "3", "ACCELERATE_MIXED_PRECISION": "no"}, None, 1),
+    ],
+)
+def test_accelerates_single_thread_is_overruled_and_nothing_else(
+    monkeypatch, tmp_path, restored_threads, environment, wanted, threads
+):
+    for name in ("OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 6)
+    torch.set_num_threads(1)
+    assert use_cpu_threads(wanted, TrainingArguments(output_dir=str(tmp_path))) == threads
+    assert torch.get_num_threads() == threads
+
+
+def test_no_threads_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="num_threads is 0; allowed: at least 1"):
+        use_cpu_threads(0, TrainingArguments(output_dir=str(tmp_path)))
 
 
 def test_history_averages_what_was_logged_between_evaluations():
