@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import torch
 from safetensors.torch import load_file
 from transformers import (
@@ -71,6 +70,8 @@ def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
         raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
     if wanted is None and launched:
+        import psutil
+
         allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))

@@ -150,7 +150,7 @@ def train(
             run that was started by another recipe.
         RuntimeError: The best checkpoint, loaded again, does not repeat its score.
     """
-    require("accelerate", "datasets", "evaluate", "matplotlib", "sklearn", "jinja2", extra="train")
+    require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     recipe = _choose(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
