@@ -17,6 +17,7 @@ from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, Sen
 if TYPE_CHECKING:
     from .data import load_reviews
     from .glove import load_glove
+    from .inference import Classifier, Prediction, predict
     from .presets import PRESETS
     from .tokenization import train_tokenizer
     from .training import train
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Classifier": "inference",
+    "Prediction": "inference",
+    "predict": "inference",
     "PRESETS": "presets",
     "load_glove": "glove",
     "load_reviews": "data",
@@ -33,12 +37,15 @@ _LAZY = {
 
 __all__ = [
     "PRESETS",
+    "Classifier",
+    "Prediction",
     "SentimentLSTMConfig",
     "SentimentLSTMForSequenceClassification",
     "SentimentLSTMModel",
     "__version__",
     "load_glove",
     "load_reviews",
+    "predict",
     "train",
     "train_tokenizer",
 ]
