@@ -28,7 +28,8 @@ with tempfile.TemporaryDirectory() as directory:
     tokenizer.save_pretrained(directory)
     again = AutoModelForSequenceClassification.from_pretrained(directory)
     inputs = tokenizer(["a good film", ""], padding=True, return_tensors="pt")
-    assert torch.equal(model.eval()(**inputs).logits, again(**inputs).logits)
+    # Loaded weights lie elsewhere in memory, which may change the last bit of a product.
+    assert torch.allclose(model.eval()(**inputs).logits, again(**inputs).logits, atol=1e-6)
     answer = pipeline("text-classification", model=again, tokenizer=tokenizer)("a good film", truncation=True)[0]
 assert answer["label"] in ("NEGATIVE", "POSITIVE")
 
