@@ -237,6 +237,62 @@ def plot_reliability_diagram(
     return _write(figure, path)
 
 
+def plot_cost_growth(
+    seconds_by_length: Mapping[int, float],
+    seconds_by_count: Mapping[int, float],
+    path: str | os.PathLike[str],
+    *,
+    slopes: tuple[float, float],
+) -> Path:
+    """Draw how the time grows with the length of the reviews, and with their number, on logarithmic axes.
+
+    Args:
+        seconds_by_length: Seconds of a batch for each length in tokens.
+        seconds_by_count: Seconds for each number of reviews.
+        path: File to write; directories above it are created.
+        slopes: Slopes of the two lines, fitted to the logarithms; 1 is growth in proportion.
+
+    Returns:
+        The path of the picture.
+    """
+    figure = _new_figure(8, 4.2, "How the time grows")
+    panels = (
+        ("a batch of 64 reviews", "tokens per review", seconds_by_length, slopes[0]),
+        ("from raw text, reviews of the test data", "reviews", seconds_by_count, slopes[1]),
+    )
+    for axes, (title, x_label, series, slope) in zip(figure.subplots(1, 2), panels, strict=True):
+        _style(axes, title, x_label, "seconds")
+        axes.loglog(
+            list(series), list(series.values()), color=_BLUE, marker="o", linewidth=2, label=f"slope {slope:.2f}"
+        )
+        axes.legend(fontsize=_TICK_SIZE, frameon=False)
+    return _write(figure, path)
+
+
+def plot_speed_against_accuracy(
+    points: Mapping[str, tuple[float, float]], path: str | os.PathLike[str], *, title: str
+) -> Path:
+    """Draw classifiers by their speed and their accuracy.
+
+    Args:
+        points: For each name the reviews per second and the accuracy (a fraction).
+        path: File to write; directories above it are created.
+        title: What was measured.
+
+    Returns:
+        The path of the picture.
+    """
+    figure = _new_figure(8, 4.6, title)
+    axes = figure.subplots()
+    _style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
+    axes.set_xscale("log")
+    for name, (rate, accuracy) in points.items():
+        axes.plot(rate, 100 * accuracy, marker="o", markersize=9, color=_BLUE)
+        axes.annotate(name, (rate, 100 * accuracy), xytext=(0, 10), textcoords="offset points", ha="center", fontsize=9)
+    axes.margins(0.25)
+    return _write(figure, path)
+
+
 def _new_figure(width: float, height: float, title: str) -> Figure:
     """A figure of so many inches that belongs to no window and no global list."""
     try:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -205,7 +206,9 @@ def train(
         f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
         + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
     )
+    start = time.perf_counter()
     train_to_the_best(trainer, run, resume=resume)
+    fit_seconds = time.perf_counter() - start
     validation = measure(trainer, encoded["validation"])
     assert_best(trainer.state, arguments, validation)
     metrics = {
@@ -218,6 +221,8 @@ def train(
         "validation": validation,
         "test": measure(trainer, encoded["test"]),
         **training_facts(trainer),
+        # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
+        "fit_seconds": round(fit_seconds, 1),
         "training": optimisation(arguments),
         "options": options,
         "device": str(arguments.device),

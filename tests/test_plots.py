@@ -223,3 +223,13 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, plots.__file__], check=True, cwd=tmp_path)
     read_picture(tmp_path / "confusion.png")
+
+
+def test_cost_growth_and_speed_are_drawn(tmp_path):
+    growth = plots.plot_cost_growth(
+        {16: 0.01, 64: 0.04}, {64: 0.1, 256: 0.4}, tmp_path / "growth.png", slopes=(1.0, 1.0)
+    )
+    other = plots.plot_cost_growth({16: 0.01, 64: 0.2}, {64: 0.1, 256: 0.4}, tmp_path / "other.png", slopes=(2.2, 1.0))
+    speed = plots.plot_speed_against_accuracy({"a": (10.0, 0.9), "b": (1e3, 0.8)}, tmp_path / "s.png", title="peers")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (growth, other, speed))
+    assert growth.read_bytes() != other.read_bytes()

@@ -1,0 +1,450 @@
+"""Measure the speed of everything that the package promises, side by side, on this machine.
+
+    python scripts/benchmark.py --model runs/v2_glove-seed42 --dataset stanfordnlp/imdb --peers --json benchmark.json
+
+R is the rate of a large float32 product on all cores, measured in the same run. Useful work is 2 x 4 x hidden x
+(embedding + hidden) floating-point operations per real token and direction forward, and three times that for a training
+step; utilisation is useful work / time / R. Padding counts as nothing. Times are medians of repeated runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from transformers import AutoTokenizer, pipeline
+
+from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
+from hf_lstm_sentiment.plots import plot_cost_growth, plot_speed_against_accuracy
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+
+
+def timed(call: Callable[[], object], *, repeats: int) -> float:
+    """Median seconds of a call, after one that warms up."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def product_rate() -> float:
+    """R, in operations per second."""
+    a = torch.randn(2048, 2048)
+    return 2 * 2048**3 / timed(lambda: a @ a, repeats=15)
+
+
+def useful_work(config: SentimentLSTMConfig, tokens: int) -> float:
+    """Operations of a forward pass over so many real tokens, through one layer."""
+    directions = 2 if config.bidirectional else 1
+    return 2 * 4 * config.hidden_size * (config.embedding_size + config.hidden_size) * tokens * directions
+
+
+def row(name: str, value: float, unit: str, target: float | None = None, *, at_most: bool = False, **more: Any) -> Row:
+    """A line of the result; printed as it is made."""
+    made: Row = {"name": name, "value": value, "unit": unit, **more}
+    text = f"{name:<58} {value:>12,.3f} {unit}"
+    if target is not None:
+        made |= {"target": target, "bound": "at most" if at_most else "at least"}
+        made["reached"] = value <= target if at_most else value >= target
+        text += f"   ({made['bound']} {target:g}: {'reached' if made['reached'] else 'MISSED'})"
+    print(text, flush=True)
+    return made
+
+
+def packed_logits(model: SentimentLSTMForSequenceClassification, ids: Tensor, mask: Tensor) -> Tensor:
+    """The same weights through `pack_padded_sequence`, as a tutorial does it. *Shape:* (batch_size,)."""
+    inner = model.sentiment_lstm
+    packed = pack_padded_sequence(inner.word_embeddings(ids), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+    _, (state, _) = nn.LSTM.forward(inner.lstm, packed)
+    logits: Tensor = model.classifier(state[-1]).squeeze(-1)
+    return logits
+
+
+class Bench:
+    """The reviews and the model that every row uses."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.model_path = str(Path(options.model).expanduser().resolve())
+        self.classifier = Classifier.from_pretrained(self.model_path)
+        self.model = self.classifier.model
+        self.config = self.model.config
+        reviews = load_reviews(options.dataset, max_test_samples=1_000 if options.quick else 6_000)
+        self.reviews = reviews
+        self.texts: list[str] = list(reviews.test["text"])
+        random.Random(0).shuffle(self.texts)
+        tokenizer = AutoTokenizer.from_pretrained(self.model_path)
+        self.lengths = [len(ids) for ids in tokenizer(self.texts, truncation=True)["input_ids"]]
+        self.tokens = sum(self.lengths)
+        self.repeats = 3 if options.quick else 9
+
+    def batch(self, *, ordered: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """64 reviews of the data's lengths, of random words."""
+        generator = torch.Generator().manual_seed(0)
+        chosen = sorted(self.lengths)[len(self.lengths) // 2 :][:64] if ordered else self.lengths[:64]
+        lengths = torch.tensor(chosen)
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        ids = torch.randint(2, self.config.vocab_size, mask.shape, generator=generator) * mask
+        return ids, mask, torch.randint(0, 2, (64,), generator=generator)
+
+    def training_step(self, rate: float) -> list[Row]:
+        """One step on random reviews against the same through packing, gradients compared."""
+        ids, mask, labels = self.batch(ordered=False)
+        model = SentimentLSTMForSequenceClassification(self.config).train()
+
+        def ours() -> None:
+            model.zero_grad()
+            model(ids, mask, labels=labels).loss.backward()
+
+        def packed() -> None:
+            model.zero_grad()
+            F.binary_cross_entropy_with_logits(packed_logits(model, ids, mask), labels.float()).backward()
+
+        step = timed(ours, repeats=self.repeats)
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        slow = timed(packed, repeats=1 if self.options.quick else 3)
+        difference = max(
+            float((p.grad - g).abs().max())
+            for p, g in zip((p for p in model.parameters() if p.grad is not None), gradients, strict=True)
+            if p.grad is not None
+        )
+        share = 3 * useful_work(self.config, int(mask.sum())) / step / rate
+        return [
+            row("training step, share of R", share, "", 0.5, seconds=step),
+            row("training step, packed / ours", slow / step, "times", 20, seconds_packed=slow),
+            row("training step, largest difference of a gradient", difference, "", 1e-5, at_most=True),
+        ]
+
+    def forward(self, rate: float) -> list[Row]:
+        """Batches of 64 that are sorted by length."""
+        ordered = sorted(self.lengths)
+        batches = [ordered[i : i + 64] for i in range(0, len(ordered), 64)]
+        made = []
+        for lengths in batches[:: max(len(batches) // 12, 1)]:
+            width = torch.tensor(lengths)
+            mask = torch.arange(int(width.max())) < width[:, None]
+            made.append((torch.randint(2, self.config.vocab_size, mask.shape) * mask, mask))
+        tokens = sum(int(mask.sum()) for _, mask in made)
+
+        def run() -> None:
+            with torch.inference_mode():
+                for ids, mask in made:
+                    self.model(ids, mask)
+
+        seconds = timed(run, repeats=self.repeats)
+        return [
+            row(
+                "forward, sorted batches of 64, share of R", useful_work(self.config, tokens) / seconds / rate, "", 0.65
+            )
+        ]
+
+    def strings(self, rate: float) -> list[Row]:
+        """From raw strings to labels and scores: `predict` and the stock pipeline."""
+        work = useful_work(self.config, self.tokens)
+        ours = timed(lambda: self.classifier(self.texts), repeats=1 if self.options.quick else 3)
+        stock = pipeline(
+            "text-classification", model=self.model, tokenizer=AutoTokenizer.from_pretrained(self.model_path)
+        )
+        theirs = timed(lambda: stock(self.texts, batch_size=64, truncation=True), repeats=1)
+        self.reviews_per_second = len(self.texts) / ours
+        return [
+            row("predict(), share of R", work / ours / rate, "", 0.5, reviews_per_second=len(self.texts) / ours),
+            row("pipeline(batch_size=64), random order, share of R", work / theirs / rate, "", 0.3),
+            row("predict(), reviews per second", self.reviews_per_second, "1/s"),
+        ]
+
+    def one_review(self) -> list[Row]:
+        """Latency of a short review alone, warm."""
+        text = "A warm, funny film with a wonderful cast, and I loved every minute of it."
+        tokens = len(text.split())
+        lstm = nn.LSTM(self.config.embedding_size, self.config.hidden_size)
+        vectors = torch.randn(tokens, 1, self.config.embedding_size)
+        with torch.inference_mode():
+            bare = timed(lambda: lstm(vectors), repeats=300)
+        seconds = timed(lambda: self.classifier([text]), repeats=300)
+        allowed = 3 + 2 * bare * 1e3
+        return [
+            row("one short review, p50", seconds * 1e3, "ms", round(allowed, 2), at_most=True, bare_lstm_ms=bare * 1e3)
+        ]
+
+    def cold_start(self) -> list[Row]:
+        """Process start to first answer, against a process that only imports."""
+        answer = f"from hf_lstm_sentiment import predict; predict(['good'], model={self.model_path!r})"
+        programs = {"imports": "import torch; from transformers import AutoModel", "answer": answer}
+        seconds = {}
+        for name, program in programs.items():
+            command = [sys.executable, "-c", program]
+            seconds[name] = timed(
+                partial(subprocess.run, command, check=True, capture_output=True),
+                repeats=2 if self.options.quick else 5,
+            )
+        ratio = seconds["answer"] / seconds["imports"]
+        return [row("cold start / bare imports", ratio, "times", 1.5, at_most=True, seconds=seconds)]
+
+    def memory(self) -> list[Row]:
+        """Peak memory of `predict_file` over more and more short reviews."""
+        counts = (20_000, 100_000) if self.options.quick else (100_000, 1_000_000)
+        peaks = {}
+        with tempfile.TemporaryDirectory() as directory:
+            for count in counts:
+                source = Path(directory) / f"{count}.txt"
+                generator = random.Random(count)
+                words = [word for text in self.texts[:200] for word in text.split()]
+                with source.open("w", encoding="utf-8") as file:
+                    for _ in range(count):
+                        file.write(" ".join(generator.choices(words, k=8)) + "\n")
+                program = (
+                    "import resource; from hf_lstm_sentiment.scoring import predict_file\n"
+                    f"predict_file({str(source)!r}, {str(source.with_suffix('.csv'))!r}, model={self.model_path!r}, "
+                    "progress=False)\n"
+                    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+                )
+                done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+                peaks[count] = int(done.stdout.split()[-1]) / 1024
+        first, last = peaks.values()
+        return [
+            row(
+                f"peak memory, {counts[1]:,} / {counts[0]:,} short reviews",
+                last / first,
+                "times",
+                1.05,
+                at_most=True,
+                megabytes=peaks,
+            )
+        ]
+
+    def epoch(self, rate: float) -> list[Row]:
+        """A whole epoch of the reference model through `scripts/train.py`."""
+        with tempfile.TemporaryDirectory() as directory:
+            command = [
+                *(sys.executable, "-m", "accelerate.commands.launch", str(HERE / "train.py"), "--preset", "v1"),
+                *("--dataset", self.options.dataset, "--num_train_epochs", "1", "--max_test_samples", "64"),
+                *("--output_dir", f"{directory}/run", "--disable_tqdm", "true"),
+                *(("--max_train_samples", "2000", "--max_validation_samples", "500") if self.options.quick else ()),
+            ]
+            subprocess.run(command, check=True, capture_output=True)
+            metrics = json.loads(Path(directory, "run", "metrics.json").read_text(encoding="utf-8"))
+        config = SentimentLSTMConfig()
+        tokens = metrics["train_seconds"] * metrics["train_tokens_per_second"]
+        # Validation reviews are as long as training reviews on average.
+        evaluated = tokens * metrics["dataset"]["validation"] / metrics["dataset"]["train"]
+        work = 3 * useful_work(config, round(tokens)) + useful_work(config, round(evaluated))
+        return [
+            row(
+                "an epoch through scripts/train.py, share of R",
+                work / metrics["fit_seconds"] / rate,
+                "",
+                0.4,
+                seconds=metrics["fit_seconds"],
+            )
+        ]
+
+    def peers(self) -> list[Row]:
+        """What a user might pick instead: accuracy and reviews per second on the same test reviews."""
+        train, labels = self.reviews.train["text"][:], self.reviews.train["label"][:]
+        test, truth = list(self.reviews.test["text"]), list(self.reviews.test["label"])
+        found: list[tuple[str, float | None, float]] = [
+            ("this model, predict()", *self._ours(test, truth)),
+            ("the same, packed, unsorted", *self._packed(test, truth)),
+        ]
+        found += [(name, *scores) for name, scores in linear_peers(train, labels, test, truth)]
+        found += vader(test, truth)
+        found.append(
+            ("DistilBERT-base pipeline (random weights)", None, distilbert_rate(self.texts, self.options.quick))
+        )
+        rows = []
+        for name, accuracy, rate in found:
+            rows.append(row(name, rate, "reviews/s", accuracy=accuracy))
+            if accuracy is not None:
+                print(f"{'':<58} {accuracy:>12.2%} test accuracy", flush=True)
+        rows.append(row("predict() / DistilBERT pipeline", found[0][2] / found[-1][2], "times", 60))
+        return rows
+
+    def _ours(self, test: list[str], truth: list[int]) -> tuple[float, float]:
+        start = time.perf_counter()
+        logits = self.classifier.logits(test)
+        seconds = time.perf_counter() - start
+        right = sum((z > 0) == bool(label) for z, label in zip(logits, truth, strict=True))
+        return right / len(test), len(test) / seconds
+
+    def _packed(self, test: list[str], truth: list[int]) -> tuple[float, float]:
+        tokenizer = AutoTokenizer.from_pretrained(self.model_path)
+        start = time.perf_counter()
+        right = 0
+        with torch.inference_mode():
+            for i in range(0, len(test), 64):
+                inputs = tokenizer(test[i : i + 64], truncation=True, padding=True, return_tensors="pt")
+                z = packed_logits(self.model, inputs["input_ids"], inputs["attention_mask"].bool())
+                right += int(((z > 0) == torch.tensor(truth[i : i + 64]).bool()).sum())
+        return right / len(test), len(test) / (time.perf_counter() - start)
+
+
+def linear_peers(
+    train: list[str], labels: list[int], test: list[str], truth: list[int]
+) -> list[tuple[str, tuple[float, float]]]:
+    """TF-IDF with logistic regression, and NBSVM (Wang and Manning 2012), both on words and pairs of words."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    made = []
+    tfidf = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    regression = LogisticRegression(C=10, max_iter=300).fit(tfidf.fit_transform(train), labels)
+    start = time.perf_counter()
+    right = float(np.mean(regression.predict(tfidf.transform(test)) == truth))
+    made.append(("TF-IDF 1-2-grams, logistic regression", (right, len(test) / (time.perf_counter() - start))))
+
+    counts = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True)
+    features, y = counts.fit_transform(train), np.asarray(labels)
+    positive, negative = (1 + np.asarray(features[y == label].sum(0)).ravel() for label in (1, 0))
+    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
+    svm = LinearSVC(C=0.1).fit(csr_matrix(features.multiply(ratio)), labels)
+    start = time.perf_counter()
+    right = float(np.mean(svm.predict(csr_matrix(counts.transform(test).multiply(ratio))) == truth))
+    made.append(("NBSVM 1-2-grams", (right, len(test) / (time.perf_counter() - start))))
+    return made
+
+
+def vader(test: list[str], truth: list[int]) -> list[tuple[str, float, float]]:
+    """VADER (Hutto and Gilbert 2014), a lexicon without training."""
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ModuleNotFoundError:
+        print('VADER is left out, it is not installed: pip install "hf_lstm_sentiment[benchmark]"')
+        return []
+    analyzer = SentimentIntensityAnalyzer()
+    start = time.perf_counter()
+    right = sum(
+        (analyzer.polarity_scores(text)["compound"] > 0) == bool(y) for text, y in zip(test, truth, strict=True)
+    )
+    return [("VADER", right / len(test), len(test) / (time.perf_counter() - start))]
+
+
+def distilbert_rate(texts: list[str], quick: bool) -> float:
+    """Reviews per second of a DistilBERT-base pipeline with random weights and a WordPiece of our own."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedTokenizerFast
+
+    pieces = BertWordPieceTokenizer()
+    pieces.train_from_iterator(texts[:2_000], vocab_size=30_522, show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces._tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=256
+    )
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    classify = pipeline(
+        "text-classification", model=DistilBertForSequenceClassification(DistilBertConfig()).eval(), tokenizer=tokenizer
+    )
+    some = texts[: 32 if quick else 128]
+    seconds = timed(lambda: classify(some, batch_size=16, truncation=True), repeats=1 if quick else 3)
+    return len(some) / seconds
+
+
+def cost_growth(bench: Bench, directory: Path) -> list[Row]:
+    """Time and memory against the length of a review and the number of reviews, drawn, with the slopes."""
+    model, vocabulary = bench.model, bench.config.vocab_size
+    lengths = [16, 32, 64, 128, 256] if bench.options.quick else [16, 32, 64, 128, 256, 512, 1024, 2048]
+    counts = [64, 256, 1_000] if bench.options.quick else [64, 256, 1_000, 4_000]
+
+    def of_length(length: int) -> float:
+        ids = torch.randint(2, vocabulary, (64, length))
+        with torch.inference_mode():
+            return timed(lambda: model(ids), repeats=3)
+
+    by_length = {length: of_length(length) for length in lengths}
+    by_count = {count: timed(partial(bench.classifier, bench.texts[:count]), repeats=1) for count in counts}
+    slopes = {}
+    for name, series in (("length", by_length), ("reviews", by_count)):
+        xs, ys = zip(*((math.log(x), math.log(y)) for x, y in series.items()), strict=True)
+        mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
+        slopes[name] = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / sum((x - mx) ** 2 for x in xs)
+    plot_cost_growth(by_length, by_count, directory / "cost_growth.png", slopes=(slopes["length"], slopes["reviews"]))
+    return [
+        row("time against review length, slope of log-log", slopes["length"], "", seconds=by_length),
+        row("time against number of reviews, slope of log-log", slopes["reviews"], "", seconds=by_count),
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    packages = ("hf_lstm_sentiment", "torch", "transformers", "tokenizers")
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    """Run every row and write the result."""
+    logging.disable(logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="A run directory of the reference shape (v0 to v3).")
+    parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Reviews, as for scripts/train.py.")
+    parser.add_argument("--peers", action="store_true", help="Measure what a user might pick instead, too.")
+    parser.add_argument("--quick", action="store_true", help="Fewer repeats and reviews; minutes, and rougher.")
+    parser.add_argument("--json", type=Path, help="Write the result here; pictures beside it.")
+    options = parser.parse_args()
+
+    bench = Bench(options)
+    rate = product_rate()
+    about = {**machine(), "quick": options.quick}
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    rows = [row("R, a 2048 x 2048 float32 product", rate / 1e9, "GFLOP/s")]
+    rows += bench.training_step(rate) + bench.forward(rate) + bench.strings(rate)
+    rows += bench.one_review() + bench.cold_start() + bench.memory() + bench.epoch(rate)
+    rows.append(row("R, again at the end", product_rate() / 1e9, "GFLOP/s"))
+    if options.peers:
+        rows += bench.peers()
+    if options.json is not None:
+        points = {r["name"]: (r["value"], r["accuracy"]) for r in rows if r.get("accuracy") is not None}
+        if points:
+            plot_speed_against_accuracy(
+                points,
+                options.json.parent / "speed_accuracy.png",
+                title=f"{bench.reviews.source}, {len(bench.texts):,} test reviews, {about['threads']} CPU threads",
+            )
+        rows += cost_growth(bench, options.json.parent)
+        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
