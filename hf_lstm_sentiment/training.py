@@ -145,6 +145,7 @@ def train(
         Where the run directory is and what was measured.
 
     Raises:
+        ConnectionError: The Hub is needed and cannot be reached.
         FileExistsError: The run directory is in use, and `resume` is false.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
         ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
@@ -256,10 +257,16 @@ def _check_sources(recipe: Preset) -> None:
             check_glove_source(recipe.glove, dimension=recipe.embedding_size)
     except (OSError, ValueError, ImportError) as error:
         problems.append(error)
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        raise ValueError("\n".join(map(str, problems))) from problems[0]
+    if not problems:
+        return
+    hint = (
+        '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
+        if any(isinstance(problem, ConnectionError) for problem in problems)
+        else ""
+    )
+    # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
+    kind = type(problems[0]) if len(problems) == 1 else ValueError
+    raise kind("\n".join(map(str, problems)) + hint) from problems[0]
 
 
 def _build_model(
