@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .glove import load_glove
     from .inference import Classifier, Prediction, predict
     from .presets import PRESETS
+    from .scoring import predict_file
     from .tokenization import train_tokenizer
     from .training import train
 
@@ -28,6 +29,7 @@ _LAZY = {
     "Classifier": "inference",
     "Prediction": "inference",
     "predict": "inference",
+    "predict_file": "scoring",
     "PRESETS": "presets",
     "load_glove": "glove",
     "load_reviews": "data",
@@ -46,6 +48,7 @@ __all__ = [
     "load_glove",
     "load_reviews",
     "predict",
+    "predict_file",
     "train",
     "train_tokenizer",
 ]

@@ -117,11 +117,12 @@ class Classifier:
             TypeError: A text is not a string; the message tells which.
             ValueError: `batch_size` is below 1.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string; pass a list of strings")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1")
         for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+            _check_text(row, text)
         ids = [
             encoding.ids[: self.max_length] for encoding in self._tokenizer.encode_batch_fast(cast("list[str]", texts))
         ]
@@ -182,9 +183,16 @@ class Classifier:
             raise TypeError("texts is one string; pass a list of strings")
         if window < 1:
             raise ValueError(f"window is {window}; allowed: a whole number of at least 1")
-        iterator = iter(texts)
+        iterator = enumerate(texts)
         while chunk := list(islice(iterator, window)):
-            yield from self._predictions(self.logits(chunk, batch_size=batch_size))
+            for row, text in chunk:
+                _check_text(row, text)
+            yield from self._predictions(self.logits([text for _, text in chunk], batch_size=batch_size))
+
+
+def _check_text(row: int, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
 
 
 def predict(

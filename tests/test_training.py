@@ -415,9 +415,7 @@ def test_unknown_presets_arguments_and_missing_sources_are_refused_before_any_wo
         train(TINY, dataset=tmp_path / "none.csv", output_dir=run)
     with pytest.raises(ValueError, match=r"(?s)none\.csv.*none\.txt"):
         train("v2_glove", dataset=tmp_path / "none.csv", glove=tmp_path / "none.txt", output_dir=run)
-    with pytest.raises(
-        ValueError, match=r"(?s)stanfordnlp/imdb.*--glove stanfordnlp/glove.*--preset quickstart"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)stanfordnlp/imdb.*--glove stanfordnlp/glove.*--preset quickstart"):
         train("v2_glove", output_dir=run)
     with pytest.raises(ConnectionError, match=r"(?s)stanfordnlp/imdb.*pip install.*--preset quickstart"):
         train("v1", output_dir=run)
