@@ -12,6 +12,7 @@ import os
 import secrets
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ def plot_training_curves(
     if best_epoch is not None and best_epoch not in epochs:
         raise ValueError(f"best_epoch is {best_epoch}; allowed: None or one of {epochs}")
 
-    figure = _new_figure(8, 4.6, title)
+    figure = _new_figure(9, 4.2, title)
     left, right = figure.subplots(1, 2)
     _style(left, "Loss", "epoch", "cross-entropy per review, nats")
     _style(right, "Validation accuracy", "epoch", "reviews labelled correctly, %")
@@ -282,14 +283,16 @@ def plot_speed_against_accuracy(
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(8, 4.6, title)
+    figure = _new_figure(9, 4.2, title)
     axes = figure.subplots()
     _style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
     axes.set_xscale("log")
-    for name, (rate, accuracy) in points.items():
-        axes.plot(rate, 100 * accuracy, marker="o", markersize=9, color=_BLUE)
-        axes.annotate(name, (rate, 100 * accuracy), xytext=(0, 10), textcoords="offset points", ha="center", fontsize=9)
-    axes.margins(0.25)
+    # A marker each, explained beside the picture: names at the points would lie over one another.
+    for (name, (rate, accuracy)), marker, colour in zip(
+        points.items(), cycle("osD^vP*X"), cycle((_BLUE, _ORANGE, _GREY, _SKY))
+    ):
+        axes.plot(rate, 100 * accuracy, marker=marker, markersize=9, color=colour, linestyle="none", label=name)
+    axes.legend(fontsize=_TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _write(figure, path)
 
 

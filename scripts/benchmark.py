@@ -16,7 +16,6 @@ import math
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -219,11 +218,12 @@ class Bench:
                 with source.open("w", encoding="utf-8") as file:
                     for _ in range(count):
                         file.write(" ".join(generator.choices(words, k=8)) + "\n")
+                # Not `getrusage`, whose peak a process takes over from the one that started it.
                 program = (
-                    "import resource; from hf_lstm_sentiment.scoring import predict_file\n"
+                    "from hf_lstm_sentiment import predict_file\n"
                     f"predict_file({str(source)!r}, {str(source.with_suffix('.csv'))!r}, model={self.model_path!r}, "
                     "progress=False)\n"
-                    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+                    "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
                 )
                 done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
                 peaks[count] = int(done.stdout.split()[-1]) / 1024
@@ -443,7 +443,6 @@ def main() -> None:
             )
         rows += cost_growth(bench, options.json.parent)
         options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    print(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 
 
 if __name__ == "__main__":
