@@ -403,6 +403,17 @@ def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatc
     assert sizes == [48, 48, 48, 60]
 
 
+def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
+    pytest.importorskip("tensorboard", reason='needs pip install "hf_lstm_sentiment[tensorboard]"')
+    assert not list(result.run_directory.rglob("events.out.tfevents*"))
+    run = train(
+        replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "run", report_to="tensorboard", **QUIET
+    ).run_directory
+    found = list(run.rglob("events.out.tfevents*"))
+    assert found
+    assert all("checkpoints" in path.relative_to(run).parts for path in found)
+
+
 def test_unknown_presets_arguments_and_missing_sources_are_refused_before_any_work(reviews, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(ValueError, match="preset 'v9' is not known; allowed: v0_naive, v1"):
