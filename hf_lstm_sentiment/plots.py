@@ -64,7 +64,7 @@ def plot_training_curves(
     if best_epoch is not None and best_epoch not in epochs:
         raise ValueError(f"best_epoch is {best_epoch}; allowed: None or one of {epochs}")
 
-    figure = _new_figure(9, 4.2, title)
+    figure = _new_figure(8, 4.6, title)
     left, right = figure.subplots(1, 2)
     _style(left, "Loss", "epoch", "cross-entropy per review, nats")
     _style(right, "Validation accuracy", "epoch", "reviews labelled correctly, %")
