@@ -21,6 +21,8 @@ from hf_lstm_sentiment import (
 
 from .reviews import GOOD, NOISE, make_reviews
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MAX_LENGTH = 9
 TEXTS = [text for text, _ in make_reviews(60)]
 VARIANTS = [
@@ -43,15 +45,6 @@ def make(words=None, **changes):
         model.classifier.weight.mul_(4)
         model.classifier.bias.zero_()
     return model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small only wait for each other's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

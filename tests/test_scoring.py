@@ -35,6 +35,8 @@ from hf_lstm_sentiment.scoring import predict_file
 
 from .reviews import make_reviews
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[1]
 INPUTS = ["csv", "tsv", "jsonl", "parquet", "txt"]
 OUTPUTS = ["csv", "tsv", "jsonl", "parquet"]
@@ -87,15 +89,6 @@ def own_cache(tmp_path_factory):
     before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
     yield
     datasets.config.HF_DATASETS_CACHE = before
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small only wait for each other's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
