@@ -126,24 +126,31 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
 
 
 class _Clock(TrainerCallback, ExportableState):
-    """Seconds spent in training steps and their data loading, without evaluation and saving; survives a resume."""
+    """Time spent in training steps and their data loading, without evaluation and saving; survives a resume.
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    Args:
+        seconds: By the clock on the wall.
+        cpu_seconds: Of all threads of this process; what other processes do to the machine hardly changes it.
+    """
+
+    def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
         self.seconds = seconds
-        self._mark = time.perf_counter()
+        self.cpu_seconds = cpu_seconds
+        self._restart()
 
     def state(self) -> dict[str, Any]:
-        return {"args": {"seconds": self.seconds}, "attributes": {}}
+        return {"args": {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}, "attributes": {}}
 
     def _restart(self, *args: Any, **kwargs: Any) -> None:
-        self._mark = time.perf_counter()
+        self._mark, self._cpu_mark = time.perf_counter(), time.process_time()
 
     on_epoch_begin = on_evaluate = on_save = _restart
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        now = time.perf_counter()
-        self.seconds += now - self._mark
-        self._mark = now
+        seconds, cpu_seconds = self._mark, self._cpu_mark
+        self._restart()
+        self.seconds += self._mark - seconds
+        self.cpu_seconds += self._cpu_mark - cpu_seconds
 
 
 def _logits(predictions: np.ndarray) -> np.ndarray:
@@ -272,14 +279,15 @@ def training_facts(trainer: Trainer) -> dict[str, Any]:
     """
     state = trainer.state
     # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
-    clocks = [callback.seconds for callback in trainer.callback_handler.callbacks if isinstance(callback, _Clock)]
-    seconds = max([*clocks, _stored(state, "_Clock").get("seconds", 0.0)])
+    clocks = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, _Clock)]
+    clock = max([*clocks, _Clock(**_stored(state, "_Clock"))], key=lambda clock: clock.seconds)
     best = [e["epoch"] for e in state.log_history if e.get("step") == state.best_global_step and "eval_loss" in e]
     return {
         "best_epoch": _plain(best[0]),
         "epochs": _plain(float(state.epoch or 0)),
-        "train_seconds": round(seconds, 1),
-        "train_tokens_per_second": round(state.num_input_tokens_seen / seconds),
+        "train_seconds": round(clock.seconds, 1),
+        "train_cpu_seconds": round(clock.cpu_seconds, 1),
+        "train_tokens_per_second": round(state.num_input_tokens_seen / clock.seconds),
         "history": epoch_history(state.log_history),
     }
 

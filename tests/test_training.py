@@ -99,7 +99,7 @@ def test_metrics_have_the_documented_form(result):
     assert {"preset", "seed", "dataset", "parameters", "glove", "validation", "test", "best_epoch", "epochs"} < set(
         metrics
     )
-    assert {"train_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(metrics)
+    assert {"train_seconds", "train_cpu_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(metrics)
     for part in ("validation", "test"):
         assert set(metrics[part]) == {
             "accuracy",
@@ -297,6 +297,7 @@ def test_a_run_killed_after_early_stopping_does_not_train_on(reviews, tmp_path, 
     assert steps == []
     assert (metrics["best_epoch"], metrics["epochs"]) == (1, 3)
     assert metrics["train_seconds"] > 0
+    assert metrics["train_cpu_seconds"] > 0
 
 
 def test_a_finished_run_is_not_trained_again(result, reviews, glove, monkeypatch):
