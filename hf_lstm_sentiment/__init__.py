@@ -1,7 +1,7 @@
 """A recurrent sentiment classifier for the Hugging Face stack.
 
 Importing the package registers the configuration and the two models with the Auto classes, so that checkpoints load
-without `trust_remote_code`. Everything else is imported when it is first used.
+without `trust_remote_code`. Everything else, the models too, is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
-
 from .configuration_sentiment_lstm import SentimentLSTMConfig
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
+from .registration import register
 
 if TYPE_CHECKING:
     from .data import load_reviews
     from .glove import load_glove
     from .inference import Classifier, Prediction, predict
+    from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
     from .tokenization import train_tokenizer
@@ -30,6 +29,8 @@ _LAZY = {
     "Prediction": "inference",
     "predict": "inference",
     "predict_file": "scoring",
+    "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
+    "SentimentLSTMModel": "modeling_sentiment_lstm",
     "PRESETS": "presets",
     "load_glove": "glove",
     "load_reviews": "data",
@@ -53,9 +54,7 @@ __all__ = [
     "train_tokenizer",
 ]
 
-AutoConfig.register("sentiment_lstm", SentimentLSTMConfig, exist_ok=True)
-AutoModel.register(SentimentLSTMConfig, SentimentLSTMModel, exist_ok=True)
-AutoModelForSequenceClassification.register(SentimentLSTMConfig, SentimentLSTMForSequenceClassification, exist_ok=True)
+register()
 
 
 def __getattr__(name: str) -> Any:

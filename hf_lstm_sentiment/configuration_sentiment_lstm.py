@@ -93,6 +93,22 @@ class SentimentLSTMConfig(PreTrainedConfig):
                 "study's v0 and goes only with pooling 'last' and one direction; leave naive_padding at False"
             )
 
+    def check_problem(self) -> None:
+        """Refuse problems that a model with one logit does not solve.
+
+        Raises:
+            ValueError: Other than two labels, or another kind of problem than classification.
+        """
+        if self.num_labels != 2:
+            raise ValueError(
+                f"the configuration has {self.num_labels} labels; this model has one logit and tells exactly 2 apart; "
+                "leave num_labels and id2label out or give two"
+            )
+        if self.problem_type not in (None, "single_label_classification"):
+            raise ValueError(
+                f"problem_type is {self.problem_type!r}; this model does 'single_label_classification' only"
+            )
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         """Save as `PreTrainedConfig` does, with an entry for every Auto class whose code is saved beside it.
 

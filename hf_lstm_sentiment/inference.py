@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoConfig
+from transformers.utils.hub import cached_file
 
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .packed_lstm import PackedLSTM, Packing, summarise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 # Reviews that are tokenized and sorted together. Enough of them that a batch holds reviews of one length; few enough
 # that they take some tens of megabytes.
@@ -39,29 +48,99 @@ class Prediction(NamedTuple):
     score: float
 
 
+class _Network(nn.Module):
+    """The layers of a `SentimentLSTMForSequenceClassification` without transformers' model base class."""
+
+    def __init__(self, config: SentimentLSTMConfig, embedding: nn.Embedding, lstm: PackedLSTM, head: nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding, self.lstm, self.head = embedding, lstm, head
+
+    @classmethod
+    def from_checkpoint(cls, config: SentimentLSTMConfig, weights: dict[str, Tensor]) -> _Network:
+        """Layers of the shape that the configuration says, holding the weights of a checkpoint."""
+        network = cls(
+            config,
+            # Made of no random numbers: drawing those of the whole table takes time, and on the meta device, which
+            # would draw none, torch imports its compiler for it, which takes longer than everything else here.
+            nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embedding_size)),
+            PackedLSTM(
+                config.embedding_size,
+                config.hidden_size,
+                num_layers=config.num_hidden_layers,
+                bidirectional=config.bidirectional,
+            ),
+            nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1),
+        )
+        ours = {
+            "sentiment_lstm.word_embeddings.": "embedding.",
+            "sentiment_lstm.lstm.": "lstm.",
+            "classifier.": "head.",
+        }
+        renamed = {}
+        for name, tensor in weights.items():
+            prefix = next((prefix for prefix in ours if name.startswith(prefix)), "")
+            renamed[ours.get(prefix, "") + name.removeprefix(prefix)] = tensor.float()
+        network.load_state_dict(renamed, assign=True)
+        return network
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits of POSITIVE. *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,)."""
+        packing = Packing.from_mask(mask)
+        (states,) = self.lstm(self.embedding(packing.gather(ids)), packing)
+        config = self.config
+        summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
+        return cast(Tensor, self.head(summary)).squeeze(-1)
+
+
 class Classifier:
     """A model and its tokenizer, loaded once, for any number of reviews.
 
-    Reviews are cut to the length that the model was trained on, which the stock pipeline does only when told to.
+    Reviews are cut to the length that the model was trained on, which the stock pipeline does only when told to. A
+    `naive_padding` model gets the padding that it was trained on, too.
 
     Args:
-        model: The model; put into evaluation mode.
+        model: The model; put into evaluation mode. Its layers are used as they are, not copied.
         tokenizer: Its tokenizer, with a `tokenizers` backend and a `model_max_length`.
+
+    Attributes:
+        config: The model's configuration.
+        max_length: Tokens that are read of a review.
+        labels: Names of the negative and of the positive label.
+        unk_token_id: Id of unknown words; None where the tokenizer has none.
+
+    Raises:
+        ValueError: The tokenizer has more words than the model.
     """
 
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model = model
-        self.model.train(False)
-        self.max_length = tokenizer.model_max_length
-        names = cast("dict[int, str]", model.config.id2label)
+        model.train(False)
+        inner = model.sentiment_lstm
+        self._set_up(
+            _Network(model.config, inner.word_embeddings, inner.lstm, model.classifier),
+            cast(Any, tokenizer).backend_tokenizer,
+            max_length=tokenizer.model_max_length,
+            unknown=cast("str | None", tokenizer.unk_token),
+        )
+
+    def _set_up(self, network: _Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
+        self._network = network.train(False)
+        self.config = network.config
+        self.max_length = int(max_length)
+        names = cast("dict[int, str]", self.config.id2label)
         self.labels: tuple[str, str] = (names[0], names[1])
-        backend = cast(Any, tokenizer).backend_tokenizer
         # A copy, so that what others do to their tokenizer changes nothing here.
-        self._tokenizer = type(backend).from_str(backend.to_str())
+        self._tokenizer = type(tokenizer).from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
-        rows, words = model.get_input_embeddings().num_embeddings, self._tokenizer.get_vocab_size()
+        self.unk_token_id: int | None = None if unknown is None else self._tokenizer.token_to_id(unknown)
+        if self.config.naive_padding and self.max_length > 1_000_000:
+            raise ValueError(
+                f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
+                "that it was trained with"
+            )
+        rows, words = network.embedding.num_embeddings, self._tokenizer.get_vocab_size()
         if words > rows:
             raise ValueError(
                 f"the tokenizer has {words} words and the model's embedding table {rows} rows; they do not belong "
@@ -77,29 +156,57 @@ class Classifier:
         Args:
             source: A run directory, or a repository of the Hub.
             revision: Branch, tag or commit of a repository.
-            device: Where to compute.
+            device: Where to compute, in float32.
 
         Raises:
             FileNotFoundError: A path that is not there.
-            OSError: The Hub has no such repository, or cannot be reached.
-            ValueError: The checkpoint holds another kind of model.
+            OSError: The Hub has no such repository or file, or cannot be reached.
+            ValueError: The checkpoint holds another kind of model, or files that do not belong together.
         """
         name = os.fspath(source)
         looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
         if looks_like_path and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
         name = str(Path(name).expanduser()) if looks_like_path else name
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            name, revision=revision, trust_remote_code=False
-        )
-        if not isinstance(model, SentimentLSTMForSequenceClassification):
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        if not isinstance(config, SentimentLSTMConfig):
             raise ValueError(
-                f"model {name} is a {type(model).__name__}; this package classifies with its own kind of model only"
+                f"model {name} is of type {config.model_type!r}; this package classifies with its own "
+                f"{SentimentLSTMConfig.model_type!r} only"
             )
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-        module: torch.nn.Module = model
-        module.to(device)
-        return cls(model, tokenizer)
+        config.validate_ranges()
+        config.check_problem()
+        # All files of one commit, even if the branch moves meanwhile.
+        revision = getattr(config, "_commit_hash", None) or revision
+        network = _read_weights(config, _file(name, "model.safetensors", revision))
+        settings = json.loads(_file(name, "tokenizer_config.json", revision).read_text(encoding="utf-8"))
+        classifier = cls.__new__(cls)
+        classifier._set_up(
+            network.to(device),
+            Tokenizer.from_file(str(_file(name, "tokenizer.json", revision))),
+            max_length=settings.get("model_max_length", sys.maxsize),
+            unknown=settings.get("unk_token"),
+        )
+        return classifier
+
+    def fingerprint(self) -> str:
+        """A digest of all that decides the scores: weights, configuration, tokenizer, labels and length."""
+        own = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")
+        settings = {key: value for key, value in self.config.to_dict().items() if key not in own}
+        rest = (settings, self.labels, self.max_length, self._tokenizer.to_str())
+        digest = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode())
+        for name, tensor in sorted(self._network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+        return f"sha256:{digest.hexdigest()}"
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of all tokens of each text, those beyond `max_length` too.
+
+        Args:
+            texts: The reviews.
+        """
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(cast("list[str]", texts))]
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
         """Logit of the second label (POSITIVE) for each text, in order.
@@ -123,9 +230,7 @@ class Classifier:
             raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1")
         for row, text in enumerate(texts):
             _check_text(row, text)
-        ids = [
-            encoding.ids[: self.max_length] for encoding in self._tokenizer.encode_batch_fast(cast("list[str]", texts))
-        ]
+        ids = [review[: self.max_length] for review in self.token_ids(texts)]
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         order = np.argsort(-lengths, kind="stable")
         result = np.empty(len(ids), dtype=np.float32)
@@ -135,15 +240,14 @@ class Classifier:
         return result
 
     def _forward(self, ids: list[list[int]], lengths: npt.NDArray[np.int64]) -> Logits:
-        mask = np.arange(max(int(lengths.max()), 1)) < lengths[:, None]
-        padded = np.zeros(mask.shape, dtype=np.int64)
+        naive = self.config.naive_padding
+        mask = np.arange(self.max_length if naive else max(int(lengths.max()), 1)) < lengths[:, None]
+        padded = np.full(mask.shape, self.config.pad_token_id or 0, dtype=np.int64)
         padded[mask] = np.fromiter((token for review in ids for token in review), dtype=np.int64, count=lengths.sum())
-        device = self.model.device
+        device = self._network.head.weight.device
         with torch.inference_mode():
-            logits = self.model(
-                input_ids=torch.from_numpy(padded).to(device), attention_mask=torch.from_numpy(mask).to(device)
-            ).logits
-        return cast(Logits, (logits[:, 1] - logits[:, 0]).float().cpu().numpy())
+            logits = self._network(torch.from_numpy(padded).to(device), torch.from_numpy(mask | naive).to(device))
+        return cast(Logits, logits.float().cpu().numpy())
 
     def _predictions(self, logits: Logits) -> list[Prediction]:
         # Of the more probable label, so that no precision is lost where the other one is near 1.
@@ -188,6 +292,19 @@ class Classifier:
             for row, text in chunk:
                 _check_text(row, text)
             yield from self._predictions(self.logits([text for _, text in chunk], batch_size=batch_size))
+
+
+def _file(name: str, file: str, revision: str | None) -> Path:
+    return Path(cast(str, cached_file(name, file, revision=revision)))
+
+
+def _read_weights(config: SentimentLSTMConfig, path: Path) -> _Network:
+    try:
+        return _Network.from_checkpoint(config, load_file(path))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy or download the checkpoint again") from error
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the weights that its config.json describes: {error}") from error
 
 
 def _check_text(row: int, text: object) -> None:

@@ -128,8 +128,9 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
         ("Epochs", f"{metrics['epochs']} run, the best was {metrics['best_epoch']}"),
         (
             "Time",
-            f"{metrics['train_seconds']:,.0f} s of training steps, {metrics['train_tokens_per_second']:,} words a "
-            f"second (on {metrics['device']}; processes: {metrics['processes']}, threads: {metrics['threads']})",
+            f"{metrics['train_seconds']:,.0f} s of training steps by the clock, {metrics['train_cpu_seconds']:,.0f} s "
+            f"of processor time, {metrics['train_tokens_per_second']:,} words a second by the clock (on "
+            f"{metrics['device']}; processes: {metrics['processes']}, threads: {metrics['threads']})",
         ),
     ]
 

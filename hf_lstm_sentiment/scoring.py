@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
-import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from . import runs
@@ -139,7 +137,7 @@ def predict_file(
     manifest = {
         **table.identity,
         "text_column": table.text_column,
-        "model": _fingerprint(classifier),
+        "model": classifier.fingerprint(),
         "output": suffix,
         "rows_per_part": rows_per_part,
         "batch_size": batch_size,
@@ -204,18 +202,6 @@ def _prepare(parts: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     else:
         parts.mkdir(exist_ok=True)
     return before
-
-
-def _fingerprint(classifier: Classifier) -> str:
-    """What decides the scores: weights, configuration, tokenizer, labels, length."""
-    config = classifier.model.config.to_dict()
-    settings = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
-    rest = (settings, classifier.labels, classifier.max_length, classifier._tokenizer.to_str())
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(classifier.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _part(parts: Path, number: int, suffix: str) -> Path:

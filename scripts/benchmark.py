@@ -92,7 +92,7 @@ class Bench:
         self.options = options
         self.model_path = str(Path(options.model).expanduser().resolve())
         self.classifier = Classifier.from_pretrained(self.model_path)
-        self.model = self.classifier.model
+        self.model = SentimentLSTMForSequenceClassification.from_pretrained(self.model_path)
         self.config = self.model.config
         reviews = load_reviews(options.dataset, max_test_samples=1_000 if options.quick else 6_000)
         self.reviews = reviews

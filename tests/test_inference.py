@@ -18,6 +18,7 @@ from hf_lstm_sentiment import (
     predict,
     train_tokenizer,
 )
+from hf_lstm_sentiment.packed_lstm import PackedLSTM
 
 from .reviews import GOOD, NOISE, make_reviews
 
@@ -121,7 +122,7 @@ def test_texts_are_cut_as_the_pipeline_cuts_them(classifier):
 def test_order_is_kept_across_windows_and_batches(classifier, lengths, window, batch_size, seed):
     texts = texts_of(lengths, seed)
     found = list(classifier.stream(iter(texts), window=window, batch_size=batch_size))
-    logits = one_by_one(classifier.model, texts, tokenizer())
+    logits = one_by_one(make(), texts, tokenizer())
     assert len(found) == len(texts)
     signed = [(p.score if p.label == "POSITIVE" else 1 - p.score) for p in found]
     np.testing.assert_allclose(signed, 1 / (1 + np.exp(-logits)), rtol=0, atol=1e-6)
@@ -153,7 +154,7 @@ def test_no_texts_no_predictions(classifier):
 def test_only_empty_texts(classifier):
     found = classifier(["", "", " \n"])
     assert len(set(found)) == 1
-    np.testing.assert_allclose(classifier.logits([""]), one_by_one(classifier.model, [""], tokenizer()), atol=1e-6)
+    np.testing.assert_allclose(classifier.logits([""]), one_by_one(make(), [""], tokenizer()), atol=1e-6)
 
 
 def test_labels_are_those_of_the_configuration():
@@ -229,7 +230,7 @@ def test_a_missing_directory_and_an_unknown_repository(tmp_path):
 def test_another_kind_of_model_is_refused(tmp_path):
     tiny = DistilBertConfig(vocab_size=20, dim=8, hidden_dim=8, n_layers=1, n_heads=1)
     DistilBertForSequenceClassification(tiny).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="is a DistilBertForSequenceClassification; this package classifies with its"):
+    with pytest.raises(ValueError, match="is of type 'distilbert'; this package classifies with its"):
         Classifier.from_pretrained(tmp_path)
 
 
@@ -239,7 +240,11 @@ def test_no_code_of_the_checkpoint_is_run(tmp_path, classifier):
     tokenizer().save_pretrained(run)
     poison = f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
     sources = sorted(run.glob("*.py"))
-    assert [path.name for path in sources] == ["configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py"]
+    assert [path.name for path in sources] == [
+        "configuration_sentiment_lstm.py",
+        "modeling_sentiment_lstm.py",
+        "packed_lstm.py",
+    ]
     for path in sources:
         path.write_text(poison + path.read_text())
     assert "auto_map" in json.loads((run / "config.json").read_text())
@@ -304,9 +309,9 @@ def test_the_model_is_in_evaluation_mode_and_without_gradients(monkeypatch):
     classifier = Classifier(model, tokenizer())
     assert not any(module.training for module in model.modules())
     modes = []
-    forward = SentimentLSTMForSequenceClassification.forward
+    forward = PackedLSTM.forward
     monkeypatch.setattr(
-        SentimentLSTMForSequenceClassification,
+        PackedLSTM,
         "forward",
         lambda *a, **k: modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled())) or forward(*a, **k),
     )
@@ -343,3 +348,100 @@ def test_a_bad_text_is_named_by_its_row_in_the_whole_stream(classifier):
         list(classifier.stream(["good"] * 5 + [7], window=2))
     with pytest.raises(TypeError, match="one string"):
         classifier.logits("good")
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_loaded_classifier_and_one_made_of_a_model_agree_bit_for_bit(tmp_path, changes):
+    model, own = make(**changes), tokenizer()
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    loaded, made = Classifier.from_pretrained(tmp_path), Classifier(model, own)
+    texts = texts_of([0, 1, 5, 9, 30, 5])
+    # From memory that is aligned as that of the model in hand.
+    loaded._network.load_state_dict({k: v.clone() for k, v in loaded._network.state_dict().items()}, assign=True)
+    np.testing.assert_array_equal(loaded.logits(texts), made.logits(texts))
+    assert loaded.fingerprint() == made.fingerprint()
+    assert (loaded.max_length, loaded.labels, loaded.unk_token_id) == (MAX_LENGTH, ("NEGATIVE", "POSITIVE"), 1)
+    assert loaded.token_ids(texts) == own(texts)["input_ids"]
+
+
+def test_the_fingerprint_tells_what_decides_the_scores():
+    own = tokenizer()
+    prints = {Classifier(make(**changes), own).fingerprint() for changes in VARIANTS}
+    moved = make()
+    with torch.no_grad():
+        moved.classifier.bias.add_(1e-6)
+    prints.add(Classifier(moved, own).fingerprint())
+    shorter = tokenizer()
+    shorter.model_max_length = 3
+    prints.add(Classifier(make(), shorter).fingerprint())
+    assert len(prints) == len(VARIANTS) + 2
+    assert Classifier(make(), own).fingerprint() in prints
+
+
+def test_half_precision_weights_are_computed_in_single_precision(tmp_path):
+    model, own = make(), tokenizer()
+    model.half().save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    texts = texts_of([1, 5, 9])
+    logits = Classifier.from_pretrained(tmp_path).logits(texts)
+    np.testing.assert_allclose(logits, one_by_one(model.float(), texts, own), atol=1e-6)
+
+
+def test_a_naive_model_gets_its_padding(tmp_path):
+    model, own = make(naive_padding=True), tokenizer()
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    texts = texts_of([0, 1, 4, 9, 30])
+    ids = own(texts, truncation=True, padding="max_length", return_tensors="pt")["input_ids"]
+    assert ids.shape == (5, MAX_LENGTH)
+    with torch.no_grad():
+        expected = model(ids).logits[:, 1]
+    for classifier in (Classifier(model, own), Classifier.from_pretrained(tmp_path)):
+        np.testing.assert_allclose(classifier.logits(texts, batch_size=2), expected, atol=1e-6)
+    own.model_max_length = int(1e30)
+    with pytest.raises(ValueError, match="a naive_padding model needs the length"):
+        Classifier(model, own)
+
+
+def edit(run, file, change):
+    (run / file).write_text(json.dumps(json.loads((run / file).read_text()) | change))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda run: (run / "model.safetensors").unlink(), OSError, "model.safetensors"),
+        (lambda run: (run / "tokenizer.json").unlink(), OSError, "tokenizer.json"),
+        (lambda run: (run / "model.safetensors").write_bytes(b"\x10"), ValueError, "is damaged"),
+        (lambda run: edit(run, "config.json", {"hidden_size": 7}), ValueError, "does not hold the weights that its"),
+        (lambda run: edit(run, "config.json", {"num_hidden_layers": 2}), ValueError, "Missing key.*lstm.weight_ih_l1"),
+        (lambda run: edit(run, "config.json", {"vocab_size": 10**14}), ValueError, "does not hold the weights"),
+        (lambda run: edit(run, "config.json", {"vocab_size": 10}), ValueError, "does not hold the weights"),
+        (
+            lambda run: edit(run, "config.json", {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": None}),
+            ValueError,
+            "3 labels; this model has one logit",
+        ),
+    ],
+)
+def test_a_spoiled_checkpoint_is_refused(tmp_path, spoil, error, message):
+    make().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(error, match=message):
+        Classifier.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_without_a_length_cuts_nothing(tmp_path):
+    make().save_pretrained(tmp_path)
+    own = tokenizer()
+    own.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del settings["model_max_length"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    own.model_max_length = 30
+    texts = texts_of([30, 9])
+    np.testing.assert_allclose(
+        Classifier.from_pretrained(tmp_path).logits(texts), Classifier(make(), own).logits(texts), atol=1e-6
+    )

@@ -22,7 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
-from hf_lstm_sentiment.modeling_sentiment_lstm import Packing
+from hf_lstm_sentiment.packed_lstm import Packing
 
 MODELS = [SentimentLSTMModel, SentimentLSTMForSequenceClassification]
 POOLINGS = ["last", "max", "mean"]
@@ -1003,6 +1003,7 @@ def test_saved_and_loaded_models_agree_bit_for_bit(tmp_path, cls):
         "model.safetensors",
         "configuration_sentiment_lstm.py",
         "modeling_sentiment_lstm.py",
+        "packed_lstm.py",
     }
     saved = load_file(tmp_path / "model.safetensors")
     assert saved.keys() == model.state_dict().keys()

@@ -85,6 +85,7 @@ def test_the_run_directory_is_a_hub_repository(result):
         "metrics.json",
         "model.safetensors",
         "modeling_sentiment_lstm.py",
+        "packed_lstm.py",
         "plots/confusion_matrix.png",
         "plots/training_curves.png",
         "tokenizer.json",
@@ -99,7 +100,9 @@ def test_metrics_have_the_documented_form(result):
     assert {"preset", "seed", "dataset", "parameters", "glove", "validation", "test", "best_epoch", "epochs"} < set(
         metrics
     )
-    assert {"train_seconds", "train_cpu_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(metrics)
+    assert {"train_seconds", "train_cpu_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(
+        metrics
+    )
     for part in ("validation", "test"):
         assert set(metrics[part]) == {
             "accuracy",

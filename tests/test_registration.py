@@ -1,0 +1,92 @@
+"""What the Auto factories do in a process that has imported the package and nothing else of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+
+TEXTS = ["a wonderful film", "a terrible film", ""]
+SLOW_TO_IMPORT = ["transformers.modeling_utils", "torch._dynamo", "datasets", "evaluate", "matplotlib", "sklearn"]
+SCRIPTS = {
+    "predict": """
+from hf_lstm_sentiment import predict
+answer = [p.label for p in predict(texts, model=run)]
+""",
+    "pipeline": """
+import hf_lstm_sentiment
+from transformers import pipeline
+answer = [p["label"] for p in pipeline("text-classification", model=run, tokenizer=run)(texts)]
+""",
+    "pipeline of a model": """
+from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
+from transformers import AutoTokenizer, pipeline
+model = SentimentLSTMForSequenceClassification.from_pretrained(run)
+classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(run))
+answer = [p["label"] for p in classify(texts)]
+""",
+    "from_pretrained": """
+import hf_lstm_sentiment
+from transformers import AutoModel, AutoModelForSequenceClassification
+answer = [type(auto.from_pretrained(run)).__name__ for auto in (AutoModel, AutoModelForSequenceClassification)]
+answer += [type(AutoModel.from_pretrained(run, trust_remote_code=True)).__module__]
+""",
+    "from_config": """
+import hf_lstm_sentiment
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+config = AutoConfig.from_pretrained(run)
+autos = (AutoModel, AutoModelForSequenceClassification) * 2
+models = [auto.from_config(config) for auto in autos]
+answer = [type(model).__name__ for model in models]
+assert [auto._model_mapping[type(config)] for auto in autos] == [type(model) for model in models]
+""",
+}
+MODELS = ["SentimentLSTMModel", "SentimentLSTMForSequenceClassification"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "run"
+    tokenizer = train_tokenizer(TEXTS, scheme="whitespace", vocab_size=10, max_length=8)
+    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=4, hidden_size=4)
+    SentimentLSTMForSequenceClassification(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def answers(checkpoint):
+    """What each script answers in a process of its own, and what it has imported."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    found = {}
+    for name, script in SCRIPTS.items():
+        source = (
+            f"import json, sys\nrun, texts = {str(checkpoint)!r}, {TEXTS!r}\n{script}\n"
+            "print(json.dumps([answer, sorted(sys.modules)]))"
+        )
+        done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_every_way_gives_the_same_answers(answers):
+    labels = answers["predict"][0]
+    assert set(labels) <= {"NEGATIVE", "POSITIVE"}
+    assert answers["pipeline"][0] == answers["pipeline of a model"][0] == labels
+
+
+def test_the_factories_give_the_models_of_the_package(answers):
+    assert answers["from_config"][0] == MODELS * 2
+    assert answers["from_pretrained"][0] == [*MODELS, "hf_lstm_sentiment.modeling_sentiment_lstm"]
+
+
+def test_classifying_imports_no_model_class_of_transformers(answers):
+    modules = answers["predict"][1]
+    assert "hf_lstm_sentiment.packed_lstm" in modules
+    assert not set(SLOW_TO_IMPORT) & set(modules)
