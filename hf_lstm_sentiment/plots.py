@@ -244,29 +244,32 @@ def plot_cost_growth(
     path: str | os.PathLike[str],
     *,
     slopes: tuple[float, float],
+    megabytes: tuple[Mapping[int, float], Mapping[int, float]],
 ) -> Path:
-    """Draw how the time grows with the length of the reviews, and with their number, on logarithmic axes.
+    """Draw how time and memory grow with the length of the reviews, and with their number, on logarithmic axes.
 
     Args:
         seconds_by_length: Seconds of a batch for each length in tokens.
         seconds_by_count: Seconds for each number of reviews.
         path: File to write; directories above it are created.
-        slopes: Slopes of the two lines, fitted to the logarithms; 1 is growth in proportion.
+        slopes: Slopes of the two lines of time, fitted to the logarithms; 1 is growth in proportion.
+        megabytes: Memory, for each length and for each number of reviews.
 
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(8, 4.2, "How the time grows")
+    figure = _new_figure(8, 7.4, "How time and memory grow")
     panels = (
-        ("a batch of 64 reviews", "tokens per review", seconds_by_length, slopes[0]),
-        ("from raw text, reviews of the test data", "reviews", seconds_by_count, slopes[1]),
+        ("time: a batch of 64 reviews", "tokens per review", "seconds", seconds_by_length, f"slope {slopes[0]:.2f}"),
+        ("time: from raw text, test reviews", "reviews", "seconds", seconds_by_count, f"slope {slopes[1]:.2f}"),
+        ("memory: 64 reviews", "tokens per review", "MiB on top of libraries and model", megabytes[0], None),
+        ("memory: reviews of 128 words", "reviews", "MiB on top of libraries and model", megabytes[1], None),
     )
-    for axes, (title, x_label, series, slope) in zip(figure.subplots(1, 2), panels, strict=True):
-        _style(axes, title, x_label, "seconds")
-        axes.loglog(
-            list(series), list(series.values()), color=_BLUE, marker="o", linewidth=2, label=f"slope {slope:.2f}"
-        )
-        axes.legend(fontsize=_TICK_SIZE, frameon=False)
+    for axes, (title, x_label, y_label, series, label) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        _style(axes, title, x_label, y_label)
+        axes.loglog(list(series), list(series.values()), color=_BLUE, marker="o", linewidth=2, label=label)
+        if label is not None:
+            axes.legend(fontsize=_TICK_SIZE, frameon=False)
     return _write(figure, path)
 
 

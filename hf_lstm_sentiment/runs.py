@@ -67,6 +67,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_recipe(run: Path) -> dict[str, Any]:
+    """What a run was trained by: the fields of its preset, the seed, and what was given beside them.
+
+    Args:
+        run: The run directory.
+
+    Raises:
+        FileNotFoundError: It was not trained here, or its checkpoints were deleted.
+    """
+    path = run / CHECKPOINTS / _RECIPE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, which says what {run.name} was trained by and on")
+    return read_json(path)
+
+
 def is_finished(run: Path) -> bool:
     """Whether a training has written its results here.
 

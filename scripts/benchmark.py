@@ -85,6 +85,14 @@ def packed_logits(model: SentimentLSTMForSequenceClassification, ids: Tensor, ma
     return logits
 
 
+def peak_megabytes(program: str) -> float:
+    """Peak resident memory of a Python program in a process of its own, in MiB."""
+    # Not `getrusage`, whose peak a process takes over from the one that started it.
+    tail = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+    done = subprocess.run([sys.executable, "-c", program + tail], check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1]) / 1024
+
+
 class Bench:
     """The reviews and the model that every row uses."""
 
@@ -218,15 +226,11 @@ class Bench:
                 with source.open("w", encoding="utf-8") as file:
                     for _ in range(count):
                         file.write(" ".join(generator.choices(words, k=8)) + "\n")
-                # Not `getrusage`, whose peak a process takes over from the one that started it.
-                program = (
+                peaks[count] = peak_megabytes(
                     "from hf_lstm_sentiment import predict_file\n"
                     f"predict_file({str(source)!r}, {str(source.with_suffix('.csv'))!r}, model={self.model_path!r}, "
-                    "progress=False)\n"
-                    "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
+                    "progress=False)"
                 )
-                done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-                peaks[count] = int(done.stdout.split()[-1]) / 1024
         first, last = peaks.values()
         return [
             row(
@@ -371,7 +375,7 @@ def cost_growth(bench: Bench, directory: Path) -> list[Row]:
     """Time and memory against the length of a review and the number of reviews, drawn, with the slopes."""
     model, vocabulary = bench.model, bench.config.vocab_size
     lengths = [16, 32, 64, 128, 256] if bench.options.quick else [16, 32, 64, 128, 256, 512, 1024, 2048]
-    counts = [64, 256, 1_000] if bench.options.quick else [64, 256, 1_000, 4_000]
+    counts = [64, 256, 1_000] if bench.options.quick else [64, 256, 1_000, 4_000, 16_000]
 
     def of_length(length: int) -> float:
         ids = torch.randint(2, vocabulary, (64, length))
@@ -379,16 +383,31 @@ def cost_growth(bench: Bench, directory: Path) -> list[Row]:
             return timed(lambda: model(ids), repeats=3)
 
     by_length = {length: of_length(length) for length in lengths}
-    by_count = {count: timed(partial(bench.classifier, bench.texts[:count]), repeats=1) for count in counts}
+    by_count = {count: timed(partial(bench.classifier, (bench.texts * 3)[:count]), repeats=1) for count in counts}
     slopes = {}
+    # What a process takes for reviews beyond what it takes for none: libraries and model.
+    start = f"from hf_lstm_sentiment import Classifier\nclassify = Classifier.from_pretrained({bench.model_path!r})\n"
+    program = start + "classify.max_length = {length}\nclassify(['good ' * {length}] * {count})"
+    idle = peak_megabytes(program.format(length=1, count=1))
+    wide = {n: max(peak_megabytes(program.format(length=n, count=64)) - idle, 0.1) for n in lengths}
+    many = {n: max(peak_megabytes(program.format(length=128, count=n)) - idle, 0.1) for n in counts}
     for name, series in (("length", by_length), ("reviews", by_count)):
         xs, ys = zip(*((math.log(x), math.log(y)) for x, y in series.items()), strict=True)
         mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
         slopes[name] = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / sum((x - mx) ** 2 for x in xs)
-    plot_cost_growth(by_length, by_count, directory / "cost_growth.png", slopes=(slopes["length"], slopes["reviews"]))
+    plot_cost_growth(
+        by_length,
+        by_count,
+        directory / "cost_growth.png",
+        slopes=(slopes["length"], slopes["reviews"]),
+        megabytes=(wide, many),
+    )
     return [
         row("time against review length, slope of log-log", slopes["length"], "", seconds=by_length),
         row("time against number of reviews, slope of log-log", slopes["reviews"], "", seconds=by_count),
+        row("memory of a process that has classified one word", idle, "MiB"),
+        row(f"64 reviews of {lengths[-1]:,} words, memory on top", wide[lengths[-1]], "MiB", megabytes=wide),
+        row(f"{counts[-1]:,} reviews of 128 words, memory on top", many[counts[-1]], "MiB", megabytes=many),
     ]
 
 
