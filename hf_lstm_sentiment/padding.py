@@ -1,0 +1,126 @@
+"""What padding does to a recurrent network that reads it, measured: the lesson of the study's v0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .analysis import ScoredReviews, proportion_interval
+from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+
+STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192)
+# Upper limits of the groups of reviews by the padding behind them.
+_EDGES = (0, 64, 128, 160, 192)
+_REVIEWS = 1_000
+_BATCH = 50
+
+
+def padding_lesson(
+    naive: Path, packed: Path, naive_scored: ScoredReviews, packed_scored: ScoredReviews
+) -> dict[str, Any]:
+    """Measure how the signal in the final state fades with every step of padding that is read as if it were words.
+
+    Args:
+        naive: A finished run that reads its padding.
+        packed: A finished run of the same shape that does not.
+        naive_scored: The test reviews with the first one's logits.
+        packed_scored: The same with the second one's.
+
+    Returns:
+        JSON-ready. "steps"; for each of them "roc_auc", area under the ROC curve of the logit after so many steps of
+        padding behind the last word, for the weights of either run; and "gradient", the norm of the gradient of the
+        final logit for the last word's vector in an untrained model, relative to that without padding. "accuracy":
+        that of both runs on the test reviews, in groups by the padding behind them.
+    """
+    torch.manual_seed(0)
+    models = {
+        name: SentimentLSTMForSequenceClassification.from_pretrained(run).eval()
+        for name, run in (("naive", naive), ("packed", packed))
+    }
+    ids, lengths, labels = _sample(packed, packed_scored)
+    untrained = SentimentLSTMForSequenceClassification(models["packed"].config)
+    untrained.train(False)
+    gradients = [_gradient(untrained, ids[:256], lengths[:256], steps) for steps in STEPS]
+    return {
+        "reviews": len(labels),
+        "steps": list(STEPS),
+        "roc_auc": {
+            name: [_auc(labels, _logits(model, ids, lengths, steps)) for steps in STEPS]
+            for name, model in models.items()
+        },
+        "gradient": [norm / gradients[0] for norm in gradients],
+        "accuracy": {"naive": _by_padding(naive_scored), "packed": _by_padding(packed_scored)},
+    }
+
+
+def _sample(run: Path, scored: ScoredReviews) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Token ids, lengths and labels of some reviews. *Shape:* (reviews, longest), (reviews,), (reviews,)."""
+    from .inference import Classifier
+
+    classifier = Classifier.from_pretrained(run)
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(scored.tokens > 0))[:_REVIEWS]
+    reviews = [ids[: scored.max_length] for ids in classifier.token_ids([scored.texts[i] for i in chosen])]
+    lengths = torch.tensor([len(review) for review in reviews])
+    ids = torch.full((len(reviews), int(lengths.max())), int(classifier.config.pad_token_id or 0))
+    for row, review in enumerate(reviews):
+        ids[row, : len(review)] = torch.tensor(review)
+    return ids, lengths, scored.labels[chosen]
+
+
+def _padded(ids: Tensor, lengths: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Reviews with so many steps of padding behind each, and a mask that has them read."""
+    padded = torch.nn.functional.pad(ids, (0, steps))
+    return padded, (torch.arange(padded.size(1)) < (lengths + steps)[:, None]).long()
+
+
+def _logits(model: SentimentLSTMForSequenceClassification, ids: Tensor, lengths: Tensor, steps: int) -> np.ndarray:
+    # The mask says what is read; without this, a naive model would read the padding of the batch too.
+    model.config.naive_padding = False
+    padded, mask = _padded(ids, lengths, steps)
+    with torch.inference_mode():
+        parts = [
+            model(input_ids=padded[i : i + _BATCH], attention_mask=mask[i : i + _BATCH]).logits[:, 1]
+            for i in range(0, len(ids), _BATCH)
+        ]
+    return np.asarray(torch.cat(parts))
+
+
+def _gradient(model: SentimentLSTMForSequenceClassification, ids: Tensor, lengths: Tensor, steps: int) -> float:
+    """Norm of the gradient of the logit for the vector of the last word, mean over reviews."""
+    padded, mask = _padded(ids, lengths, steps)
+    vectors = model.get_input_embeddings()(padded).detach().requires_grad_()
+    logit = model(inputs_embeds=vectors, attention_mask=mask).logits[:, 1].sum()
+    (gradient,) = torch.autograd.grad(logit, vectors)
+    return float(gradient[torch.arange(len(ids)), lengths - 1].norm(dim=-1).mean())
+
+
+def _auc(labels: np.ndarray, logits: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels, logits))
+
+
+def _by_padding(scored: ScoredReviews) -> list[dict[str, Any]]:
+    padding = scored.max_length - np.minimum(scored.tokens, scored.max_length)
+    groups = np.searchsorted(_EDGES, padding)
+    rows = []
+    for group in np.unique(groups):
+        chosen = groups == group
+        right, reviews = int(scored.correct[chosen].sum()), int(chosen.sum())
+        low, high = proportion_interval(right, reviews)
+        lower = 0 if group == 0 else _EDGES[group - 1] + 1
+        upper = _EDGES[group] if group < len(_EDGES) else scored.max_length
+        rows.append(
+            {
+                "padding": f"{lower}" if lower == upper else f"{lower} to {upper}",
+                "reviews": reviews,
+                "accuracy": right / reviews,
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
