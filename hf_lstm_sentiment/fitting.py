@@ -25,6 +25,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from . import runs
+from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -249,6 +250,27 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     """
     prediction: Any = trainer.predict(reviews)
     return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+
+
+def calibrate(trainer: Trainer, reviews: Dataset) -> float:
+    """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
+
+    No decision changes.
+
+    Args:
+        trainer: Holds the model.
+        reviews: Encoded validation reviews.
+
+    Returns:
+        The temperature.
+    """
+    prediction: Any = trainer.predict(reviews)
+    temperature = fit_temperature(_logits(prediction.predictions), prediction.label_ids)
+    head = trainer.accelerator.unwrap_model(trainer.model).classifier
+    with torch.no_grad():
+        head.weight /= temperature
+        head.bias /= temperature
+    return temperature
 
 
 def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
