@@ -239,7 +239,9 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
 
 
 def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
-    """Measure the model on encoded reviews.
+    """Measure the model on encoded reviews, in float32 whatever it was trained in, as it will be used.
+
+    Every process measures all reviews, so that none is counted twice.
 
     Args:
         trainer: Holds the model.
@@ -248,8 +250,21 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     Returns:
         As `evaluate_logits`.
     """
-    prediction: Any = trainer.predict(reviews)
-    return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+    return evaluate_logits(_exact_logits(trainer, reviews), reviews["label"][:])
+
+
+def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
+    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    logits = []
+    for start in range(0, len(reviews), trainer.args.eval_batch_size):
+        rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
+        batch = trainer.data_collator([reviews[row] for row in rows])
+        with torch.inference_mode():
+            output = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
 
 
 def calibrate(trainer: Trainer, reviews: Dataset) -> float:
@@ -264,8 +279,7 @@ def calibrate(trainer: Trainer, reviews: Dataset) -> float:
     Returns:
         The temperature.
     """
-    prediction: Any = trainer.predict(reviews)
-    temperature = fit_temperature(_logits(prediction.predictions), prediction.label_ids)
+    temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
     head = trainer.accelerator.unwrap_model(trainer.model).classifier
     with torch.no_grad():
         head.weight /= temperature
@@ -273,19 +287,21 @@ def calibrate(trainer: Trainer, reviews: Dataset) -> float:
     return temperature
 
 
-def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
+def assert_best(trainer: Trainer, reviews: Dataset) -> None:
     """Check that the weights in hand have the score that they were chosen for.
 
     Args:
-        state: Of the finished training.
-        arguments: Name the metric.
-        validation: What the weights in hand reach on the validation reviews.
+        trainer: After the training.
+        reviews: Encoded validation reviews.
 
     Raises:
         RuntimeError: They do not.
     """
-    name = str(arguments.metric_for_best_model).removeprefix("eval_")
-    again, recorded = validation[name], state.best_metric
+    state = trainer.state
+    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
+    # By the Trainer, in the precision in which it chose.
+    prediction: Any = trainer.predict(reviews)
+    again, recorded = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)[name], state.best_metric
     if recorded is None or abs(again - recorded) > 1e-6:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "

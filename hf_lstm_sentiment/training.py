@@ -232,12 +232,8 @@ def train(
     start = time.perf_counter()
     train_to_the_best(trainer, run, resume=resume)
     fit_seconds = time.perf_counter() - start
-    validation = measure(trainer, encoded["validation"])
-    assert_best(trainer.state, arguments, validation)
-    temperature = None
-    if recipe.calibrate:
-        temperature = calibrate(trainer, encoded["validation"])
-        validation = measure(trainer, encoded["validation"])
+    assert_best(trainer, encoded["validation"])
+    temperature = calibrate(trainer, encoded["validation"]) if recipe.calibrate else None
     metrics = {
         "preset": recipe.name,
         "seed": seed,
@@ -247,7 +243,7 @@ def train(
         **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
         **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
         **({"temperature": temperature} if temperature is not None else {}),
-        "validation": validation,
+        "validation": measure(trainer, encoded["validation"]),
         "test": measure(trainer, encoded["test"]),
         **training_facts(trainer),
         # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
