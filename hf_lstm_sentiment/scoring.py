@@ -28,9 +28,9 @@ from uuid import UUID
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from . import runs
-from .data import _HUB_ID, _TEXT_COLUMNS, _find_column, _first_line
 from .extras import require
 from .inference import WINDOW, Classifier, Prediction
+from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -384,7 +384,7 @@ def _open(source: str, *, text_column: str | None, split: str, for_parquet: bool
         if suffix == ".parquet":
             return _open_parquet(source, path, identity, text_column)
         return _open_text(source, path, identity, text_column, for_parquet=for_parquet)
-    if not path.is_dir() and (suffix in _INPUTS or not _HUB_ID.fullmatch(source)):
+    if not path.is_dir() and (suffix in _INPUTS or not HUB_ID.fullmatch(source)):
         raise FileNotFoundError(
             f"{source}: no such file or directory; allowed: a file ({', '.join(_INPUTS)}), a directory, or a data set "
             "of the Hub such as stanfordnlp/imdb"
@@ -413,7 +413,7 @@ def _open_text(
     columns, _ = _read_text(name, path)
     _refuse_twins(name, columns)
     # An empty .jsonl file has no columns; there is no row that would need one.
-    text_column = _find_column(columns, text_column, _TEXT_COLUMNS, "text") if columns else text_column or "text"
+    text_column = find_column(columns, text_column, TEXT_COLUMNS, "text") if columns else text_column or "text"
 
     def start() -> Callable[[int], Window]:
         rows = _numbered(name, _with_text(_read_text(name, path)[1], text_column))
@@ -534,7 +534,7 @@ def _open_parquet(name: str, path: Path, identity: Mapping[str, Any], text_colum
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowException as error:
-        raise ValueError(f"{name} cannot be read as a Parquet file: {_first_line(error)}") from error
+        raise ValueError(f"{name} cannot be read as a Parquet file: {first_line(error)}") from error
     with file:
         schema, total = file.schema_arrow, file.metadata.num_rows
         column = _arrow_text_column(name, schema, text_column)
@@ -578,17 +578,13 @@ def _open_dataset(name: str, split: str, text_column: str | None) -> _Source:
         first = next(batches, None)
     except (DatasetNotFoundError, ConnectionError) as error:
         if local:
-            raise ValueError(f"{name}: no rows could be read: {_first_line(error)}") from error
+            raise ValueError(f"{name}: no rows could be read: {first_line(error)}") from error
         raise ConnectionError(
-            f"{name}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}); name a local file or "
+            f"{name}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}); name a local file or "
             "directory"
         ) from error
     except Exception as error:
-        # datasets wraps whatever its readers raise; the first cause is the one that tells.
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ValueError(f"{name}: no rows could be read: {_first_line(cause)}") from error
+        raise ValueError(f"{name}: no rows could be read: {first_line(first_cause(error))}") from error
     if first is None:
         raise ValueError(f"{name}: split {split!r} holds no row")
     schema = first.schema
@@ -605,7 +601,7 @@ def _arrow_text_column(name: str, schema: pa.Schema, wanted: str | None) -> str:
     import pyarrow as pa
 
     _refuse_twins(name, schema.names)
-    column = _find_column(schema.names, wanted, _TEXT_COLUMNS, "text")
+    column = find_column(schema.names, wanted, TEXT_COLUMNS, "text")
     kind = schema.field(column).type
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(values) or pa.types.is_large_string(values)):
@@ -649,4 +645,4 @@ class _TableReader:
             return next(self._tables, None)
         except Exception as error:
             # What a stream from the Hub raises when the connection breaks depends on its client.
-            raise OSError(f"{self._name}, after row {self._row}: {_first_line(error)}; call again to go on") from error
+            raise OSError(f"{self._name}, after row {self._row}: {first_line(error)}; call again to go on") from error
