@@ -870,6 +870,13 @@ def test_script(tmp_path, run, classifier):
     check(read(tmp_path / "out.jsonl"), rows_of(TEXTS), classifier)
 
 
+def test_script_in_bfloat16(tmp_path, run):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:20]))
+    assert script(source, tmp_path / "out.csv", "--model", run, "--num_threads", "1", "--bf16").returncode == 0
+    expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:20])
+    assert [row["score"] for row in read(tmp_path / "out.csv")] == pytest.approx([p.score for p in expected], abs=1e-6)
+
+
 def test_script_says_in_one_line_what_is_wrong(stopped, run):
     done = script(stopped / "in.csv", stopped / "out.csv", "--model", run, "--batch_size", "4")
     assert done.returncode == 1
