@@ -49,10 +49,13 @@ TINY = replace(
 )
 
 
+def write_reviews(folder):
+    return write_csv(folder / "reviews.csv", make_reviews(200))
+
+
 def train_tiny(folder):
     before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
-    reviews = write_csv(folder / "reviews.csv", make_reviews(200))
-    result = train(TINY, dataset=reviews, output_dir=folder / "run", num_threads=1, disable_tqdm=True)
+    result = train(TINY, dataset=write_reviews(folder), output_dir=folder / "run", num_threads=1, disable_tqdm=True)
     datasets.config.HF_DATASETS_CACHE = before
     return result.run_directory
 
@@ -66,51 +69,6 @@ def edit_card(run, old, new):
 def edit_config(run, **changes):
     path = run / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-PUBLISHER = """
-import dataclasses, json, logging, os, sys, time, traceback
-
-import torch
-from hf_lstm_sentiment import SentimentLSTMForSequenceClassification, hub
-from huggingface_hub.utils import disable_progress_bars
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification
-
-torch.set_num_threads(1)
-disable_progress_bars()
-logging.basicConfig(level=logging.DEBUG)
-time.sleep = lambda seconds: None  # between the client's own retries
-
-
-def push(**arguments):
-    return dataclasses.asdict(hub.push_run(**arguments))
-
-
-def check_destination(**arguments):
-    return hub.check_destination(**arguments)
-
-
-def full_repo_id(**arguments):
-    return hub.full_repo_id(**arguments)
-
-
-def local_logits(repo, revision, batch, out):
-    model = AutoModelForSequenceClassification.from_pretrained(repo, revision=revision)
-    assert type(model) is SentimentLSTMForSequenceClassification
-    with torch.no_grad():
-        save_file({"logits": model(**load_file(batch)).logits}, out)
-
-
-for line in sys.stdin:
-    call = json.loads(line)
-    try:
-        answer = {"result": globals()[call["function"]](**call["arguments"])}
-    except Exception as error:
-        traceback.print_exc()
-        answer = {"kinds": [kind.__name__ for kind in type(error).__mro__], "message": str(error)}
-    print(json.dumps(answer), flush=True)
-"""
 
 
 def environment(hub, folder, **more):
@@ -133,7 +91,7 @@ class Publisher:
         self.log = folder / "publisher.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PUBLISHER],
+                [sys.executable, "-m", "tests.publisher"],
                 cwd=ROOT,
                 env=environment(hub, folder, HF_HUB_VERBOSITY="debug"),
                 stdin=subprocess.PIPE,
@@ -155,12 +113,18 @@ class Publisher:
     def push(self, run, repo_id, *, token=WRITE, **arguments):
         return self.call("push", run=run, repo_id=repo_id, token=token, **arguments)
 
-    def refusal(self, kind, run, repo_id, **arguments):
-        """The message of an error of that kind."""
-        with pytest.raises(PushError) as refusal:
-            self.push(run, repo_id, **arguments)
-        assert kind.__name__ in refusal.value.kinds, refusal.value.kinds
-        return str(refusal.value)
+    def train(self, run, reviews, *, hub_token=WRITE, **arguments):
+        """Train the tiny model, and push it where the arguments say so."""
+        arguments |= {"push_to_hub": True, "hub_token": hub_token}
+        return self.call("train", output_dir=run, dataset=reviews, **arguments)
+
+
+def refusal(kind, call, *positional, **arguments):
+    """The message of the error of that kind, with which a publisher's call ends."""
+    with pytest.raises(PushError) as refused:
+        call(*positional, **arguments)
+    assert kind.__name__ in refused.value.kinds, refused.value.kinds
+    return str(refused.value)
 
 
 def contents(run):

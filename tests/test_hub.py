@@ -22,6 +22,7 @@ from .hub_clients import (
     edit_card,
     environment,
     received,
+    refusal,
     run_script,
 )
 from .hub_store import File, Repository
@@ -96,7 +97,7 @@ def test_a_tag_is_not_moved(hub, publisher, run, writes):
     first = publisher.push(run, "user/tagged")
     edit_card(run, "# Sentiment", "# A new sentiment")
     before = len(writes())
-    message = publisher.refusal(ValueError, run, "user/tagged")
+    message = refusal(ValueError, publisher.push, run, "user/tagged")
     assert f"tag {TAG} of user/tagged stands at commit {first['commit'][:12]}" in message
     assert f"--tag {TAG}-2" in message
     assert len(writes()) == before
@@ -133,8 +134,8 @@ def test_a_private_repository(hub, publisher, run, writes):
     before = len(writes())
     publisher.push(run, "user/private")
     publisher.push(run, "user/private", private=True)
-    assert "user/private is there already and is private" in publisher.refusal(
-        ValueError, run, "user/private", private=False
+    assert "user/private is there already and is private" in refusal(
+        ValueError, publisher.push, run, "user/private", private=False
     )
     assert len(writes()) == before
 
@@ -143,8 +144,8 @@ def test_a_public_repository_is_not_taken_for_a_private_one(publisher, run, writ
     publisher.push(run, "user/public")
     edit_card(run, "# Sentiment", "# Secret sentiment")
     before = len(writes())
-    assert "user/public is there already and is public" in publisher.refusal(
-        ValueError, run, "user/public", private=True, tag="t"
+    assert "user/public is there already and is public" in refusal(
+        ValueError, publisher.push, run, "user/public", private=True, tag="t"
     )
     assert len(writes()) == before
 
@@ -156,7 +157,9 @@ def test_a_branch(hub, publisher, run):
     assert received(hub, "user/branches") == {}
     assert (pushed["tag"], repository.tags) == (None, {})
     assert publisher.push(run, "user/branches", revision="experiments/one", tag="one")["commit"] == pushed["commit"]
-    assert "'one' is a tag of user/branches" in publisher.refusal(ValueError, run, "user/branches", revision="one")
+    assert "'one' is a tag of user/branches" in refusal(
+        ValueError, publisher.push, run, "user/branches", revision="one"
+    )
 
 
 def test_a_pull_request(hub, publisher, run):
@@ -190,7 +193,7 @@ def test_a_pull_request(hub, publisher, run):
     ],
 )
 def test_who_may_not_write_is_told_so(hub, publisher, run, token, name, message):
-    assert message in publisher.refusal(PermissionError, run, name, token=token)
+    assert message in refusal(PermissionError, publisher.push, run, name, token=token)
     assert name not in hub.repositories
 
 
@@ -198,7 +201,7 @@ def test_a_read_only_token_on_a_repository_that_is_there(hub, publisher, run):
     publisher.push(run, "user/readonly")
     before = dict(hub.repositories["user/readonly"].branches)
     edit_card(run, "# Sentiment", "# Forbidden sentiment")
-    assert "(403)" in publisher.refusal(PermissionError, run, "user/readonly", token=READ, tag="t")
+    assert "(403)" in refusal(PermissionError, publisher.push, run, "user/readonly", token=READ, tag="t")
     assert hub.repositories["user/readonly"].branches == before
 
 
@@ -219,7 +222,7 @@ def put(hub, name, files):
 )
 def test_another_kind_of_repository_is_not_touched(hub, publisher, run, writes, files, holds):
     put(hub, "user/theirs", {name: File(content) for name, content in files.items()})
-    message = publisher.refusal(ValueError, run, "user/theirs")
+    message = refusal(ValueError, publisher.push, run, "user/theirs")
     assert f"user/theirs {holds}" in message
     assert "push under another name" in message
     assert writes() == []
@@ -233,7 +236,7 @@ def test_a_blank_repository_is_used(hub, publisher, run):
 
 def test_the_hub_looks_at_the_card_before_there_is_a_repository(hub, publisher, run, writes):
     edit_card(run, "license: mit", "license: none-of-your-business")
-    message = publisher.refusal(ValueError, run, "user/card")
+    message = refusal(ValueError, publisher.push, run, "user/card")
     assert f'the Hub refuses the metadata of {run / "README.md"}: "license" must be one of' in message
     assert writes() == []
 
@@ -247,7 +250,7 @@ def test_after_a_broken_connection_the_same_push_completes_it(hub, publisher, ru
     name = f"user/dropped-{request.node.callspec.id}"
     hub.large_files.clear()
     hub.drop_after(uploads, times=times, path=path)
-    message = publisher.refusal(ConnectionError, run, name)
+    message = refusal(ConnectionError, publisher.push, run, name)
     assert f"the connection to {hub.endpoint} failed" in message
     assert "run the same command again" in message
     if name in hub.repositories:
@@ -269,7 +272,7 @@ def test_a_short_interruption_is_not_noticed(hub, publisher, run):
 
 def test_a_commit_without_its_tag_is_said_and_completed(hub, publisher, run):
     hub.drop_after(0, path="/tag/")
-    message = publisher.refusal(ConnectionError, run, "user/untagged")
+    message = refusal(ConnectionError, publisher.push, run, "user/untagged")
     repository = hub.repositories["user/untagged"]
     head = repository.branches["main"]
     assert f"commit {head} is published in user/untagged, but it has no tag yet" in message
@@ -288,16 +291,18 @@ def test_who_pushes_at_the_same_time_is_not_overwritten(hub, publisher, run):
         repository.add("main", replace(head, parent=head.id, message="theirs", files=files))
 
     hub.once("/commit/main", meanwhile)
-    assert "somebody else changed user/busy during the push" in publisher.refusal(OSError, run, "user/busy", tag="t")
+    assert "somebody else changed user/busy during the push" in refusal(
+        OSError, publisher.push, run, "user/busy", tag="t"
+    )
     assert received(hub, "user/busy")["README.md"] == b"theirs"
     assert repository.tags.keys() == {TAG}
 
 
 def test_no_token_in_any_output(hub, publisher, run):
     edit_card(run, "# Sentiment", "# Said sentiment")
-    said = [publisher.refusal(PermissionError, run, "user/said", token=token) for token in (WRONG, READ)]
+    said = [refusal(PermissionError, publisher.push, run, "user/said", token=token) for token in (WRONG, READ)]
     hub.drop_after(0, path="/commit/")
-    said.append(publisher.refusal(ConnectionError, run, "user/said"))
+    said.append(refusal(ConnectionError, publisher.push, run, "user/said"))
     said.append(json.dumps(publisher.push(run, "user/said")))
     said.append(publisher.log.read_text())
     # The errors with all that led to them, and every request.
