@@ -67,7 +67,7 @@ def exported(trained, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("pooling", "bidirectional", "layers"), itertools.product(["last", "max", "mean"], [False, True], [1, 2])
+    ("pooling", "bidirectional", "layers"), list(itertools.product(["last", "max", "mean"], [False, True], [1, 2]))
 )
 def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers):
     model = small_model(pooling=pooling, bidirectional=bidirectional, num_hidden_layers=layers)
