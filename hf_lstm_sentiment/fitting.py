@@ -25,6 +25,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from . import runs
+from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -237,7 +238,9 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
 
 
 def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
-    """Measure the model on encoded reviews.
+    """Measure the model on encoded reviews, in float32 whatever it was trained in, as it will be used.
+
+    Every process measures all reviews, so that none is counted twice.
 
     Args:
         trainer: Holds the model.
@@ -246,23 +249,58 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     Returns:
         As `evaluate_logits`.
     """
-    prediction: Any = trainer.predict(reviews)
-    return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+    return evaluate_logits(_exact_logits(trainer, reviews), reviews["label"][:])
 
 
-def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
+def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
+    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    logits = []
+    for start in range(0, len(reviews), trainer.args.eval_batch_size):
+        rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
+        batch = trainer.data_collator([reviews[row] for row in rows])
+        with torch.inference_mode():
+            output = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def calibrate(trainer: Trainer, reviews: Dataset) -> float:
+    """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
+
+    No decision changes.
+
+    Args:
+        trainer: Holds the model.
+        reviews: Encoded validation reviews.
+
+    Returns:
+        The temperature.
+    """
+    temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
+    head = trainer.accelerator.unwrap_model(trainer.model).classifier
+    with torch.no_grad():
+        head.weight /= temperature
+        head.bias /= temperature
+    return temperature
+
+
+def assert_best(trainer: Trainer, reviews: Dataset) -> None:
     """Check that the weights in hand have the score that they were chosen for.
 
     Args:
-        state: Of the finished training.
-        arguments: Name the metric.
-        validation: What the weights in hand reach on the validation reviews.
+        trainer: After the training.
+        reviews: Encoded validation reviews.
 
     Raises:
         RuntimeError: They do not.
     """
-    name = str(arguments.metric_for_best_model).removeprefix("eval_")
-    again, recorded = validation[name], state.best_metric
+    state = trainer.state
+    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
+    # By the Trainer, in the precision in which it chose.
+    prediction: Any = trainer.predict(reviews)
+    again, recorded = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)[name], state.best_metric
     if recorded is None or abs(again - recorded) > 1e-6:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "

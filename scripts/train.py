@@ -32,6 +32,9 @@ class RunArguments:
             "offline package). The preset's by default."
         },
     )
+    soft_labels: str | None = field(
+        default=None, metadata={"help": "What scripts/teach.py wrote, for presets that learn from teachers."}
+    )
     output_dir: str | None = field(
         default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}
     )
