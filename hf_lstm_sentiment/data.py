@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 import importlib.util
 import math
 import os
@@ -25,6 +27,13 @@ _TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
 _LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
+_FORMS = {
+    "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
+    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8 and of the same keys",
+    "parquet": "write the file anew, or pass it in another format",
+}
+_NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
+_LONGEST_SHOWN = 80
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
@@ -157,6 +166,8 @@ def load_reviews(
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
+    if not 0 <= split_seed < 2**32:
+        raise ValueError(f"split_seed is {split_seed}; allowed: a whole number from 0 to {2**32 - 1}")
     check_reviews_source(source)
     name, splits = _read(os.fspath(source))
     parts = {key: _normalise(part, key, text_column, label_column) for key, part in splits.items()}
@@ -202,9 +213,11 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             kind = _FILE_FORMATS[path.suffix.lower()]
             options: dict[str, Any] = {}
             if kind == "csv":
-                # A review that reads "null" or "NA" is a text.
-                options = {"keep_default_na": False, "sep": "\t" if path.suffix.lower() == ".tsv" else ","}
-            loaded = load_dataset(kind, data_files={"train": str(path)}, **options)
+                separator = "\t" if path.suffix.lower() == ".tsv" else ","
+                # A review that reads "null", "NA", "true" or "007" is a text.
+                options = {"keep_default_na": False, "sep": separator, "features": _text_features(path, separator)}
+            # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
+            loaded = load_dataset(kind, data_files={"train": glob.escape(str(path))}, **options)
         elif path.is_dir():
             on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
             loaded = load_from_disk(str(path)) if on_disk else load_dataset(str(path))
@@ -212,17 +225,47 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             loaded = load_dataset(source)
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
-            raise ValueError(f"{source}: no reviews could be read: {error}") from error
+            raise ValueError(f"{source}: no reviews could be read: {_reason(path, error)}") from error
         raise _hub_error(source, error) from error
     except Exception as error:
         # datasets wraps whatever its readers raise; the first cause is the one that tells.
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ValueError(f"{source}: no reviews could be read: {_first_line(cause)}") from error
+        raise ValueError(f"{source}: no reviews could be read: {_reason(path, cause)}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
+
+
+def _text_features(path: Path, separator: str) -> Any:
+    """The columns of a csv file, all of them texts."""
+    from datasets import Features, Value
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        columns = next(filter(None, csv.reader(file, delimiter=separator)), [])
+    twins = sorted({column for column in columns if column and columns.count(column) > 1})
+    if twins:
+        raise ValueError(f"it has several columns called {twins[0]!r}, rename all but one")
+    # A column without a name, as of an index, gets the one that pandas gives it.
+    names = [column or f"Unnamed: {place}" for place, column in enumerate(columns)]
+    return Features({name: Value("string") for name in names})
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    """What a reader of files has to say, and what would help."""
+    said = _first_line(error)
+    if said.startswith(_NO_ROWS):
+        said = "there is no row in it"
+    elif isinstance(error, UnicodeDecodeError):
+        said = f"byte {error.object[error.start]:#04x} is not UTF-8"
+    return "; ".join(filter(None, [said, _FORMS.get(_FILE_FORMATS.get(path.suffix.lower(), ""))]))
+
+
+def _shown(value: Any) -> str:
+    """A value in an error message, which a whole review would fill."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text):,} characters)"
 
 
 def _hub_error(source: str, error: BaseException) -> ConnectionError:
@@ -269,7 +312,7 @@ def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
 
 
 def _find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str], kind: str) -> str:
-    have = ", ".join(map(repr, columns))
+    have = ", ".join(map(_shown, columns[:20])) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
     if wanted is not None:
         if wanted not in columns:
             raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
@@ -288,10 +331,12 @@ def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     key = str(int(value) if isinstance(value, bool) else value).strip().lower()
+    # A column of whole numbers with a gap comes out of many programs with decimal points.
+    key = {"0.0": "0", "1.0": "1"}.get(key, key)
     if key not in _LABELS:
         raise ValueError(
-            f"{where}: label {value!r} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or name "
-            "the right column with --label_column"
+            f"{where}: label {_shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
+            "name the right column with --label_column"
         )
     return _LABELS[key]
 
@@ -302,6 +347,8 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
 
     text_column = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
     label_column = _find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    if text_column == label_column:
+        raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
     feature = part.features[label_column]
     names = feature.names if isinstance(feature, ClassLabel) else None
     # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.
@@ -344,8 +391,8 @@ def _normalise_batch(
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise ValueError(
-                f"split {split!r}, row {row}: the text is {text!r}; every row needs a string in column {columns[0]!r}; "
-                "correct or remove it, or name the right column with --text_column"
+                f"split {split!r}, row {row}: the text is {_shown(text)}; every row needs a string in column "
+                f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
             )
     parsed = [
         _parse_label(label, names, f"split {split!r}, row {row}") for row, label in zip(rows, labels, strict=True)

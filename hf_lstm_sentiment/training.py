@@ -25,6 +25,7 @@ from .extras import require
 from .fitting import (
     assert_best,
     check_arguments,
+    check_processes,
     make_arguments,
     make_trainer,
     measure,
@@ -38,6 +39,7 @@ from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import PRESETS, Preset
+from .stopping import StopAtSignal, telling_of_a_full_disk
 from .tokenization import train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -151,8 +153,12 @@ def train(
         ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
             run that was started by another recipe.
         RuntimeError: The best checkpoint, loaded again, does not repeat its score.
+        OSError: A checkpoint or the results could not be written.
+        TrainingStopped: SIGINT or SIGTERM came. The first one waits for the step to end and for a checkpoint.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = _choose(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
@@ -176,65 +182,71 @@ def train(
         json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
     )
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
+    check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
     if arguments.should_save:
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume)
+        # Another number of processes makes batches of another size.
+        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
+        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume)
     if resume and runs.is_finished(run):
         logger.info(f"{run} is finished; nothing is left to train")
         return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
 
-    with arguments.main_process_first(desc="reading the reviews"):
-        reviews = load_reviews(recipe.dataset, **sampling)
-        tokenizer = train_tokenizer(
-            reviews.vocabulary_texts(),
-            scheme=recipe.scheme,
-            vocab_size=recipe.vocab_words,
-            max_length=recipe.max_length,
+    stop = StopAtSignal()
+    with stop.listening():
+        with arguments.main_process_first(desc="reading the reviews"):
+            reviews = load_reviews(recipe.dataset, **sampling)
+            tokenizer = train_tokenizer(
+                reviews.vocabulary_texts(),
+                scheme=recipe.scheme,
+                vocab_size=recipe.vocab_words,
+                max_length=recipe.max_length,
+            )
+            encoded = {
+                name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
+                for name, part in (("train", reviews.train), ("validation", reviews.validation), ("test", reviews.test))
+            }
+            # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
+            for name in ("validation", "test"):
+                order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
+                encoded[name] = encoded[name].select(order)
+        set_seed(seed)
+        model, coverage, vectors = _build_model(recipe, tokenizer, seed)
+        trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
+        logger.info(
+            f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
+            f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
+            + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
         )
-        encoded = {
-            name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
-            for name, part in (("train", reviews.train), ("validation", reviews.validation), ("test", reviews.test))
+        start = time.perf_counter()
+        train_to_the_best(trainer, run, resume=resume)
+        fit_seconds = time.perf_counter() - start
+        validation = measure(trainer, encoded["validation"])
+        assert_best(trainer.state, arguments, validation)
+        metrics = {
+            "preset": recipe.name,
+            "seed": seed,
+            "dataset": reviews.summary(),
+            "parameters": model.num_parameters(),
+            "trainable_parameters": model.num_parameters(only_trainable=True),
+            **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
+            "validation": validation,
+            "test": measure(trainer, encoded["test"]),
+            **training_facts(trainer),
+            # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
+            "fit_seconds": round(fit_seconds, 1),
+            "training": optimisation(arguments),
+            "options": options,
+            "device": str(arguments.device),
+            "processes": arguments.world_size,
+            "threads": threads,
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         }
-        # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
-        for name in ("validation", "test"):
-            order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
-            encoded[name] = encoded[name].select(order)
-    set_seed(seed)
-    model, coverage, vectors = _build_model(recipe, tokenizer, seed)
-    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded)
-    logger.info(
-        f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
-        f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
-        + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
-    )
-    start = time.perf_counter()
-    train_to_the_best(trainer, run, resume=resume)
-    fit_seconds = time.perf_counter() - start
-    validation = measure(trainer, encoded["validation"])
-    assert_best(trainer.state, arguments, validation)
-    metrics = {
-        "preset": recipe.name,
-        "seed": seed,
-        "dataset": reviews.summary(),
-        "parameters": model.num_parameters(),
-        "trainable_parameters": model.num_parameters(only_trainable=True),
-        **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
-        "validation": validation,
-        "test": measure(trainer, encoded["test"]),
-        **training_facts(trainer),
-        # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
-        "fit_seconds": round(fit_seconds, 1),
-        "training": optimisation(arguments),
-        "options": options,
-        "device": str(arguments.device),
-        "processes": arguments.world_size,
-        "threads": threads,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-    }
-    if trainer.is_world_process_zero():
-        _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
-    trainer.accelerator.wait_for_everyone()
-    return TrainingResult(run, metrics, _classify_examples(run))
+        if trainer.is_world_process_zero():
+            with telling_of_a_full_disk(run):
+                _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
+        trainer.accelerator.wait_for_everyone()
+        return TrainingResult(run, metrics, _classify_examples(run))
 
 
 def _choose(preset: str | Preset) -> Preset:
