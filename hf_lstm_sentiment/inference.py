@@ -310,6 +310,11 @@ def _read_weights(config: SentimentLSTMConfig, path: Path) -> _Network:
 def _check_text(row: int, text: object) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
 
 
 def predict(
