@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
+    from .teaching import teach
     from .tokenization import train_tokenizer
     from .training import train
 
@@ -34,6 +35,7 @@ _LAZY = {
     "PRESETS": "presets",
     "load_glove": "glove",
     "load_reviews": "data",
+    "teach": "teaching",
     "train": "training",
     "train_tokenizer": "tokenization",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "teach",
     "train",
     "train_tokenizer",
 ]

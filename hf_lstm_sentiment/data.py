@@ -36,6 +36,7 @@ _NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass 
 _LONGEST_SHOWN = 80
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+_UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Reviews:
         notes: What a reader of the results must know.
         duplicates: For "validation" and "test": how many of their reviews stand word for word in `train`.
         split_seed: Seed of the random splits.
+        unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
     """
 
     source: str
@@ -61,6 +63,7 @@ class Reviews:
     validation: Dataset
     test: Dataset
     split_seed: int
+    unlabeled: Dataset | None = None
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
@@ -69,10 +72,12 @@ class Reviews:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
+        Unlabeled reviews follow, where there are any.
         """
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         rows = [row for part in parts for row in zip(part["row"], part["text"], strict=True)]
-        return [text for _, text in sorted(rows, key=lambda row: row[0])]
+        labelled = [text for _, text in sorted(rows, key=lambda row: row[0])]
+        return labelled + (self.unlabeled["text"][:] if self.unlabeled is not None else [])
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
@@ -81,6 +86,7 @@ class Reviews:
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),
+            **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             "in_train_too": dict(self.duplicates),
@@ -101,6 +107,8 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
     require("datasets", "sklearn", extra="train")
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
     name = os.fspath(source)
     path = Path(name).expanduser()
     if name == MOVIE_REVIEWS:
@@ -137,6 +145,7 @@ def load_reviews(
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
     max_test_samples: int | None = None,
+    unlabeled: bool = False,
 ) -> Reviews:
     """Load labelled reviews and split them into train, validation and test.
 
@@ -154,22 +163,30 @@ def load_reviews(
         max_train_samples: Train on a stratified sample of so many reviews.
         max_validation_samples: Validate on a stratified sample of so many reviews.
         max_test_samples: Test on a stratified sample of so many reviews; the result is then no official figure.
+        unlabeled: Load the source's unlabeled reviews too.
 
     Returns:
-        The three parts.
+        The three parts, and the unlabeled reviews where they were asked for.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`check_reviews_source`; a column that is not
-            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1.
+            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1, unlabeled
+            reviews that are asked for and not there.
         ConnectionError: The Hub cannot be reached, or holds no such data set.
     """
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
-    if not 0 <= split_seed < 2**32:
-        raise ValueError(f"split_seed is {split_seed}; allowed: a whole number from 0 to {2**32 - 1}")
+    if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
+        raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     check_reviews_source(source)
     name, splits = _read(os.fspath(source))
+    extra = splits.pop("unlabeled", None)
+    if unlabeled and extra is None:
+        raise ValueError(
+            f"{source} holds no unlabeled reviews; a split called one of {', '.join(_UNLABELED_NAMES)} is needed to "
+            "train on soft labels; use a preset without soft_labels for this data"
+        )
     parts = {key: _normalise(part, key, text_column, label_column) for key, part in splits.items()}
 
     held_out, notes = [], []
@@ -196,6 +213,7 @@ def load_reviews(
         held_out=tuple(held_out),
         notes=tuple(notes),
         duplicates={key: sum(text in seen for text in parts[key]["text"]) for key in ("validation", "test")},
+        unlabeled=_texts_and_rows(extra, text_column) if unlabeled and extra is not None else None,
         **parts,
     )
 
@@ -288,6 +306,8 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Data
             chosen[name] = part
         elif name in _VALIDATION_NAMES:
             chosen["validation"] = part
+        elif name in _UNLABELED_NAMES:
+            chosen["unlabeled"] = part
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
     return chosen
@@ -376,6 +396,13 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
                 f"split {split!r} holds {len(part):,} reviews and none of them is {name}; both classes are needed"
             )
     return part
+
+
+def _texts_and_rows(part: Dataset, text_column: str | None) -> Dataset:
+    """An unlabeled part with the columns text and row."""
+    name = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
+    part = part.select_columns([name]).add_column("row", np.arange(len(part)))
+    return part if name == "text" else part.rename_column(name, "text")
 
 
 def _normalise_batch(

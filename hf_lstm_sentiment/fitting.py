@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from . import runs
+from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -50,6 +52,15 @@ _REFUSED_ARGUMENTS: Mapping[str, str] = {
     "push_to_hub": "a run directory is pushed when it is finished: hf upload USER/NAME RUN --exclude 'checkpoints/*'",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
 }
+
+_POSITIVE_ARGUMENTS = (
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_eval_batch_size",
+    "per_device_train_batch_size",
+)
+_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "expected_calibration_error", "loss")
 
 
 def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
@@ -120,6 +131,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} cannot be used here: {_REFUSED_ARGUMENTS[name]}")
         if name in _FIXED_ARGUMENTS and value != _FIXED_ARGUMENTS[name]:
             raise ValueError(f"{name} is {value!r}; the training relies on {_FIXED_ARGUMENTS[name]!r}, leave it out")
+        if name in _POSITIVE_ARGUMENTS and not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
+    metric = str(given.get("metric_for_best_model", "accuracy")).removeprefix("eval_")
+    if metric not in _METRICS:
+        raise ValueError(f"metric_for_best_model is {metric!r}; allowed: {', '.join(_METRICS)}")
 
 
 def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
@@ -273,7 +289,9 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
 
 
 def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
-    """Measure the model on encoded reviews.
+    """Measure the model on encoded reviews, in float32 whatever it was trained in, as it will be used.
+
+    Every process measures all reviews, so that none is counted twice.
 
     Args:
         trainer: Holds the model.
@@ -282,23 +300,58 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     Returns:
         As `evaluate_logits`.
     """
-    prediction: Any = trainer.predict(reviews)
-    return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+    return evaluate_logits(_exact_logits(trainer, reviews), reviews["label"][:])
 
 
-def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
+def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
+    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    logits = []
+    for start in range(0, len(reviews), trainer.args.eval_batch_size):
+        rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
+        batch = trainer.data_collator([reviews[row] for row in rows])
+        with torch.inference_mode():
+            output = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def calibrate(trainer: Trainer, reviews: Dataset) -> float:
+    """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
+
+    No decision changes.
+
+    Args:
+        trainer: Holds the model.
+        reviews: Encoded validation reviews.
+
+    Returns:
+        The temperature.
+    """
+    temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
+    head = trainer.accelerator.unwrap_model(trainer.model).classifier
+    with torch.no_grad():
+        head.weight /= temperature
+        head.bias /= temperature
+    return temperature
+
+
+def assert_best(trainer: Trainer, reviews: Dataset) -> None:
     """Check that the weights in hand have the score that they were chosen for.
 
     Args:
-        state: Of the finished training.
-        arguments: Name the metric.
-        validation: What the weights in hand reach on the validation reviews.
+        trainer: After the training.
+        reviews: Encoded validation reviews.
 
     Raises:
         RuntimeError: They do not.
     """
-    name = str(arguments.metric_for_best_model).removeprefix("eval_")
-    again, recorded = validation[name], state.best_metric
+    state = trainer.state
+    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
+    # By the Trainer, in the precision in which it chose.
+    prediction: Any = trainer.predict(reviews)
+    again, recorded = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)[name], state.best_metric
     if recorded is None or abs(again - recorded) > 1e-6:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds a {type(value).__name__}, expected an object")
     return value
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of this package and of others, for the results.
+
+    Args:
+        packages: Their names on PyPI.
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("hf_lstm_sentiment", *packages)},
+    }
 
 
 def read_recipe(run: Path) -> dict[str, Any]:

@@ -41,6 +41,19 @@ class TrainingStopped(KeyboardInterrupt):
         self.number = number
 
 
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """A handler of signals for what comes before a training and after it.
+
+    Args:
+        number: The signal.
+        frame: Where it came; not used.
+
+    Raises:
+        TrainingStopped: Always.
+    """
+    raise TrainingStopped(number)
+
+
 class StopAtSignal(TrainerCallback):
     """Ends a training at the first step after a signal, with a checkpoint.
 
@@ -127,7 +140,7 @@ class SafeTrainer(Trainer):
     """A Trainer that tells a full disk from a defect, pickles no arguments, and resumes in the middle of an epoch."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        checkpoint = runs.checkpoint_at(Path(self.args.output_dir).parent, self.state.global_step)
+        checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -141,7 +154,7 @@ class SafeTrainer(Trainer):
         # As the base class, but for the arguments, a pickle that nothing of ours reads.
         if self.args.should_save:
             model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-            target = output_dir or self.args.output_dir
+            target = str(output_dir or self.args.output_dir)
             model.save_pretrained(target, state_dict=state_dict)
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(target)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
 from . import runs
-from .data import check_reviews_source, load_reviews
+from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import encode_reviews
 from .extras import require
 from .fitting import (
     assert_best,
+    calibrate,
     check_arguments,
     check_processes,
     make_arguments,
@@ -40,12 +40,15 @@ from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import PRESETS, Preset
 from .stopping import StopAtSignal, telling_of_a_full_disk
+from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = (
-    "hf_lstm_sentiment",
     "torch",
     "transformers",
     "tokenizers",
@@ -107,6 +110,7 @@ def train(
     *,
     dataset: str | os.PathLike[str] | None = None,
     glove: str | os.PathLike[str] | None = None,
+    soft_labels: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
     text_column: str | None = None,
@@ -129,6 +133,8 @@ def train(
         dataset: Where the reviews come from, as for `load_reviews`; the preset's source where None.
         glove: Where the word vectors come from, as for `load_glove`; the preset's source where None. A preset that
             learns its vectors from scratch does not use it, and says so.
+        soft_labels: The directory of the teachers, as :func:`teach` wrote it; the preset's where None. For presets
+            that learn from teachers only.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
@@ -154,11 +160,11 @@ def train(
             run that was started by another recipe.
         RuntimeError: The best checkpoint, loaded again, does not repeat its score.
         OSError: A checkpoint or the results could not be written.
-        TrainingStopped: SIGINT or SIGTERM came. The first one waits for the step to end and for a checkpoint.
+        TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed}; allowed: a whole number from 0 to {2**32 - 1}")
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = _choose(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
@@ -166,6 +172,10 @@ def train(
         recipe = replace(recipe, glove=os.fspath(glove))
     elif glove is not None:
         logger.warning(f"preset {recipe.name} learns its word vectors from scratch; glove={glove} is not used")
+    if soft_labels is not None and recipe.soft_labels is not None:
+        recipe = replace(recipe, soft_labels=os.fspath(soft_labels))
+    elif soft_labels is not None:
+        logger.warning(f"preset {recipe.name} has no teachers; soft_labels={soft_labels} is not used")
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
     _check_sources(recipe)
     check_arguments(training_arguments)
@@ -192,67 +202,81 @@ def train(
         logger.info(f"{run} is finished; nothing is left to train")
         return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
 
-    stop = StopAtSignal()
-    with stop.listening():
-        with arguments.main_process_first(desc="reading the reviews"):
-            reviews = load_reviews(recipe.dataset, **sampling)
-            tokenizer = train_tokenizer(
-                reviews.vocabulary_texts(),
-                scheme=recipe.scheme,
-                vocab_size=recipe.vocab_words,
-                max_length=recipe.max_length,
-            )
-            encoded = {
-                name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
-                for name, part in (("train", reviews.train), ("validation", reviews.validation), ("test", reviews.test))
-            }
-            # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
-            for name in ("validation", "test"):
-                order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
-                encoded[name] = encoded[name].select(order)
-        set_seed(seed)
-        model, coverage, vectors = _build_model(recipe, tokenizer, seed)
-        trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
-        logger.info(
-            f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
-            f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
-            + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
+    with arguments.main_process_first(desc="reading the reviews"):
+        reviews = load_reviews(
+            recipe.dataset,
+            validation_fraction=recipe.validation_fraction,
+            unlabeled=recipe.soft_labels is not None,
+            **sampling,
         )
-        start = time.perf_counter()
-        train_to_the_best(trainer, run, resume=resume)
-        fit_seconds = time.perf_counter() - start
-        validation = measure(trainer, encoded["validation"])
-        assert_best(trainer.state, arguments, validation)
-        metrics = {
-            "preset": recipe.name,
-            "seed": seed,
-            "dataset": reviews.summary(),
-            "parameters": model.num_parameters(),
-            "trainable_parameters": model.num_parameters(only_trainable=True),
-            **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
-            "validation": validation,
-            "test": measure(trainer, encoded["test"]),
-            **training_facts(trainer),
-            # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
-            "fit_seconds": round(fit_seconds, 1),
-            "training": optimisation(arguments),
-            "options": options,
-            "device": str(arguments.device),
-            "processes": arguments.world_size,
-            "threads": threads,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        # Read before the texts are tokenized: what is wrong with them should not wait.
+        soft = None if recipe.soft_labels is None else read_soft_labels(recipe.soft_labels, reviews)
+        tokenizer = train_tokenizer(
+            reviews.vocabulary_texts(),
+            scheme=recipe.scheme,
+            vocab_size=recipe.vocab_words,
+            max_length=recipe.max_length,
+        )
+        encoded = {
+            name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
+            for name, part in (("validation", reviews.validation), ("test", reviews.test))
         }
-        if trainer.is_world_process_zero():
-            with telling_of_a_full_disk(run):
-                _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
-        trainer.accelerator.wait_for_everyone()
-        return TrainingResult(run, metrics, _classify_examples(run))
+        encoded["train"] = encode_reviews(
+            reviews.train if soft is None else _with_soft_labels(reviews, soft),
+            tokenizer,
+            max_length=recipe.train_max_length or recipe.max_length,
+        )
+        # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
+        for name in ("validation", "test"):
+            order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
+            encoded[name] = encoded[name].select(order)
+    set_seed(seed)
+    model, coverage, vectors = _build_model(recipe, tokenizer, seed)
+    stop = StopAtSignal()
+    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
+    logger.info(
+        f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
+        f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
+        + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
+    )
+    start = time.perf_counter()
+    with stop.listening():
+        train_to_the_best(trainer, run, resume=resume)
+    fit_seconds = time.perf_counter() - start
+    assert_best(trainer, encoded["validation"])
+    temperature = calibrate(trainer, encoded["validation"]) if recipe.calibrate else None
+    metrics = {
+        "preset": recipe.name,
+        "seed": seed,
+        "dataset": reviews.summary(),
+        "parameters": model.num_parameters(),
+        "trainable_parameters": model.num_parameters(only_trainable=True),
+        **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
+        **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
+        **({"temperature": temperature} if temperature is not None else {}),
+        "validation": measure(trainer, encoded["validation"]),
+        "test": measure(trainer, encoded["test"]),
+        **training_facts(trainer),
+        # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
+        "fit_seconds": round(fit_seconds, 1),
+        "training": optimisation(arguments),
+        "options": options,
+        "device": str(arguments.device),
+        "processes": arguments.world_size,
+        "threads": threads,
+        "versions": runs.versions(*_PACKAGES),
+    }
+    if trainer.is_world_process_zero():
+        with telling_of_a_full_disk(run):
+            _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
+    trainer.accelerator.wait_for_everyone()
+    return TrainingResult(run, metrics, _classify_examples(run))
 
 
 def _choose(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
     return PRESETS[preset]
 
@@ -279,6 +303,16 @@ def _check_sources(recipe: Preset) -> None:
     # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
     kind = type(problems[0]) if len(problems) == 1 else ValueError
     raise kind("\n".join(map(str, problems)) + hint) from problems[0]
+
+
+def _with_soft_labels(reviews: Reviews, soft: NDArray[np.float64]) -> Dataset:
+    """The labelled training reviews followed by the unlabeled ones, their labels all probabilities."""
+    from datasets import Value, concatenate_datasets
+
+    assert reviews.unlabeled is not None
+    labelled = reviews.train.cast_column("label", Value("float64"))
+    unlabeled = reviews.unlabeled.add_column("label", soft).cast(labelled.features)
+    return concatenate_datasets([labelled, unlabeled])
 
 
 def _build_model(

