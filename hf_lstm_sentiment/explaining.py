@@ -317,8 +317,9 @@ def _spans(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[str]
     for place, (start, end) in enumerate(offsets):
         after = offsets[place + 1][0] if place + 1 < len(offsets) else len(text)
         for token in special:
-            if text.endswith(token, before, start + 1):
-                start = start + 1 - len(token)
+            first = start + 1 - len(token)
+            if first >= before and text[first : start + 1].lower() == token:
+                start = first
         while end < after and unicodedata.category(text[end]).startswith("M"):
             end += 1
         start = max(start, before)
