@@ -243,7 +243,7 @@ def _shown_name(model: str) -> str:
 def problem(error: Exception) -> str:
     """What is wrong, as HTML that a screen reader reads out."""
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
-    return f'<p class="problem" role="alert">{escape(said[:1].upper() + said[1:600])}.</p>'
+    return f'<p class="problem" role="alert">That did not work: {escape(said[:600])}.</p>'
 
 
 def build(models: Models) -> gr.Blocks:

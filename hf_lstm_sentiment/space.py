@@ -11,7 +11,6 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 from .extras import require
-from .hub import publishable_files
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
@@ -42,6 +41,8 @@ in the decision, and classifies whole files. Nothing is kept: uploads and result
 `python app.py` starts it anywhere; `requirements.txt` says what it needs.
 """
 
+_MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
@@ -60,7 +61,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         FileExistsError: The folder holds something.
         FileNotFoundError: A run directory is not there.
         ModuleNotFoundError: Gradio is not installed.
-        ValueError: No model, two runs of one name, or a run that lacks what is published of one.
+        ValueError: No model, two runs of one name, or a run that lacks a file.
     """
     require("gradio", extra="demo")
     target = Path(folder).expanduser()
@@ -105,9 +106,11 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
 
 
 def _model_files(run: Path) -> list[str]:
-    """What classifying needs of a run, and its card."""
-    kinds = (".json", ".safetensors", ".md")
-    return [name for name in publishable_files(run) if name.endswith(kinds)]
+    """What classifying needs of a run, and its card; the code is that of the package."""
+    missing = [name for name in _MODEL_FILES if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
+    return [*_MODEL_FILES, *(["README.md"] if (run / "README.md").is_file() else [])]
 
 
 def _requirements() -> list[str]:

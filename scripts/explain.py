@@ -1,6 +1,6 @@
 """See what a model thinks of a review, word by word: `python scripts/explain.py "Slow at first." --model RUN`.
 
-`--picture FILE.png` and `--html FILE.html` draw it. `--faithfulness DATASET` measures whether the words that are pointed
+`--picture FILE.png` and `--html FILE.html` draw it. `--faithfulness DATASET` measures whether the words that it points
 at are those that the decision rests on: it deletes the top tenth of the words of some test reviews, and as many random
 ones.
 """
