@@ -263,7 +263,8 @@ def build(models: Models) -> gr.Blocks:
 
     # Plain HTML, which the style sheets of this package dress.
     html = partial(gr.HTML, apply_default_css=False)
-    with gr.Blocks(title="See it think", analytics_enabled=False, delete_cache=(_KEEP, _KEEP)) as page:
+    page = gr.Blocks(title="See it think", analytics_enabled=False, delete_cache=(_KEEP, _KEEP))
+    with page:
         html(
             '<div class="title"><h1>See it think</h1><p class="hint">A small LSTM reads a film review from left to '
             "right. Watch its opinion turn, word by word.</p></div>"
@@ -374,6 +375,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         button_border_width="1px",
         button_secondary_border_color="*border_color_primary",
         button_secondary_border_color_dark="*border_color_primary",
+        button_secondary_background_fill_hover_dark="*neutral_700",
         # White on it has a contrast of 7.
         button_primary_background_fill="#005a8c",
         button_primary_background_fill_hover="#00486f",

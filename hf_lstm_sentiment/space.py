@@ -71,7 +71,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         raise ValueError("no model is named; pass a run directory or a repository of the Hub")
     copies: dict[str, Path] = {}
     named, of_hub = [], []
-    for model in map(os.fspath, models):
+    for model in [os.fspath(model) for model in models]:
         run = Path(model).expanduser()
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
