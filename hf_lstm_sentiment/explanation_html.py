@@ -107,6 +107,7 @@ def body(explanation: Explanation) -> str:
             axis=[(_across(i, len(read)), _short(word.text)) for i, word in enumerate(read)]
             if len(read) <= _ALONG
             else [],
+            longest=max((len(_short(word.text)) for word in read), default=0),
             turns=_turns(read),
             strongest=[(_plain(word.text), word.contribution) for word in ranked[:_LISTED] if word.contribution],
         )
