@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .extras import require
-from .scored import Indices, ScoredReviews, sigmoid
+from .scored import Indices, ScoredReviews, check_labels, check_lengths, check_logits, sigmoid
 from .significance import proportion_interval
 
 logger = logging.getLogger(__name__)
