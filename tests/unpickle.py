@@ -4,4 +4,5 @@ import pickle
 import sys
 from pathlib import Path
 
-pickle.load(Path(sys.argv[1]).open("rb"))
+with Path(sys.argv[1]).open("rb") as file:
+    pickle.load(file)
