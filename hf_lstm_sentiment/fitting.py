@@ -49,7 +49,6 @@ _FIXED_ARGUMENTS: Mapping[str, Any] = {
 }
 _REFUSED_ARGUMENTS: Mapping[str, str] = {
     "label_smoothing_factor": "it bypasses the model's own loss",
-    "push_to_hub": "a run directory is pushed when it is finished: hf upload USER/NAME RUN --exclude 'checkpoints/*'",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
 }
 

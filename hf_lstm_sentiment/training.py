@@ -35,6 +35,8 @@ from .fitting import (
     use_cpu_threads,
 )
 from .glove import GloveCoverage, check_glove_source, initialize_embedding, load_glove
+from .hub import PushedRun
+from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
@@ -72,11 +74,13 @@ class TrainingResult:
         run_directory: Model, tokenizer, card, metrics and pictures.
         metrics: The content of its `metrics.json`.
         examples: Three sentences, each with the label and the score that the saved model gives it.
+        pushed: Where on the Hub it is; None where it was not pushed.
     """
 
     run_directory: Path
     metrics: Mapping[str, Any]
     examples: tuple[tuple[str, str, float], ...]
+    pushed: PushedRun | None = None
 
     def summary(self) -> str:
         """What was measured, for a console."""
@@ -102,6 +106,9 @@ class TrainingResult:
         lines += [f"  note                 {note}" for note in dataset["notes"]]
         lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
         lines.append(f"Model, card, metrics and pictures: {run}")
+        if self.pushed is not None:
+            tag = f", tag {self.pushed.tag}" if self.pushed.tag else ""
+            lines.append(f"On the Hub: {self.pushed.url}, commit {self.pushed.commit}{tag}\n\n{self.pushed.snippet}")
         return "\n".join(lines)
 
 
@@ -147,13 +154,16 @@ def train(
             results if the run is finished.
         num_threads: CPU threads of each process; its share of the machine's cores where None. The last bits of a
             result depend on it.
-        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset.
+        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset. With
+            `push_to_hub`, the finished run is published by `push_run`, in one commit; `hub_model_id` (the run
+            directory's name where not given), `hub_private_repo`, `hub_revision` and `hub_token` say where.
 
     Returns:
         Where the run directory is and what was measured.
 
     Raises:
         ConnectionError: The Hub is needed and cannot be reached.
+        PermissionError: The run is to be pushed, and the access token is missing, wrong or not for that place.
         FileExistsError: The run directory is in use, and `resume` is false.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
         ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
@@ -177,6 +187,7 @@ def train(
     elif soft_labels is not None:
         logger.warning(f"preset {recipe.name} has no teachers; soft_labels={soft_labels} is not used")
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
+    hub = take_hub_arguments(training_arguments, run)
     _check_sources(recipe)
     check_arguments(training_arguments)
     sampling: dict[str, Any] = {
@@ -194,13 +205,18 @@ def train(
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
+    finished = resume and runs.is_finished(run)
     if arguments.should_save:
+        # Of a finished run, which may lie there already, pushing finds out more.
+        if hub is not None and not finished:
+            hub = hub.checked()
         # Another number of processes makes batches of another size.
         processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
         runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume)
-    if resume and runs.is_finished(run):
+    if finished:
         logger.info(f"{run} is finished; nothing is left to train")
-        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
+        pushed = hub.push(run) if hub is not None and arguments.should_save else None
+        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run), pushed)
 
     with arguments.main_process_first(desc="reading the reviews"):
         reviews = load_reviews(
@@ -270,7 +286,8 @@ def train(
         with telling_of_a_full_disk(run):
             _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
     trainer.accelerator.wait_for_everyone()
-    return TrainingResult(run, metrics, _classify_examples(run))
+    pushed = hub.push(run) if hub is not None and trainer.is_world_process_zero() else None
+    return TrainingResult(run, metrics, _classify_examples(run), pushed)
 
 
 def _choose(preset: str | Preset) -> Preset:
