@@ -153,8 +153,11 @@ def _work(job):
         sys.argv = [job["script"], *job["arguments"]]
         runpy.run_path(job["script"], run_name="__main__")
         return
-    from hf_lstm_sentiment import PRESETS, train
+    from hf_lstm_sentiment import PRESETS, predict_file, train
 
+    if "predict" in job:
+        predict_file(**job["predict"], progress=False)
+        return
     preset = replace(PRESETS["v1"], **{**TINY, **job.get("preset", {})})
     train(preset, **job["train"], disable_tqdm=True)
 
