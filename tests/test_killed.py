@@ -19,7 +19,6 @@ from hf_lstm_sentiment import (
     train_tokenizer,
 )
 
-from .fork_server import ForkServer
 from .reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.slow
@@ -64,13 +63,6 @@ CHAINS = {
 # What leaves a checkpoint half written.
 TORN = [moment for chain in ("before the first checkpoint is whole", "later") for moment in CHAINS[chain]]
 TORN = [moment for moment in TORN if moment[0] in (SAVE_WEIGHTS, TORCH_SAVE, SAVE_STATE)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ForkServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

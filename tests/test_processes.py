@@ -20,19 +20,11 @@ from hf_lstm_sentiment import runs
 from hf_lstm_sentiment.fitting import check_processes
 from hf_lstm_sentiment.stopping import _LengthGroupedSampler
 
-from .fork_server import ForkServer
 from .reviews import make_reviews, write_csv
 
 ROOT = Path(__file__).parents[1]
 STEP = "transformers.trainer:Trainer.training_step"
 PLAIN = {"embedding_dropout": 0.0, "classifier_dropout": 0.0, "epochs": 2}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ForkServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

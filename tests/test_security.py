@@ -15,18 +15,10 @@ from huggingface_hub import ModelCard
 
 import hf_lstm_sentiment
 
-from .fork_server import ForkServer
 from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
 
 PACKAGE = Path(hf_lstm_sentiment.__file__).parent
 SOURCES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = ForkServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")
