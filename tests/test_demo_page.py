@@ -22,7 +22,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.demo import MAX_BATCH, MAX_CHARACTERS
+from hf_lstm_sentiment.demo import MAX_BATCH, MAX_CHARACTERS, MAX_REQUEST
 from hf_lstm_sentiment.explanation_html import _TURNS
 from hf_lstm_sentiment.space import export_space
 
@@ -316,6 +316,18 @@ def test_an_upload_above_the_limit_is_refused(address):
         return httpx.post(f"{address}/gradio_api/upload", files=file, timeout=PATIENCE).status_code
 
     assert (status(MAX_BATCH), status(MAX_BATCH + 100_000)) == (200, 413)
+
+
+def test_a_request_above_the_limit_is_refused(address):
+    import httpx
+
+    def ask(length, *, declared):
+        body = b'{"data": ["' + b"x" * length + b'", "tiny-run"]}'
+        content = body if declared else iter([body[i : i + 65_536] for i in range(0, len(body), 65_536)])
+        return httpx.post(f"{address}/gradio_api/call/read", content=content, timeout=PATIENCE).status_code
+
+    assert [ask(100, declared=declared) for declared in (True, False)] == [200, 200]
+    assert [ask(MAX_REQUEST, declared=declared) for declared in (True, False)] == [413, 400]
 
 
 def test_an_exported_space_starts(run, tmp_path):
