@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,7 +26,7 @@ from uuid import UUID
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from . import runs
+from . import __version__, runs
 from .data import _HUB_ID, _TEXT_COLUMNS, _find_column, _first_line
 from .extras import require
 from .inference import WINDOW, Classifier, Prediction
@@ -141,7 +140,7 @@ def predict_file(
         "output": suffix,
         "rows_per_part": rows_per_part,
         "batch_size": batch_size,
-        "hf_lstm_sentiment": version("hf_lstm_sentiment"),
+        "hf_lstm_sentiment": __version__,
     }
     before = _prepare(parts, manifest)
     if target.exists():

@@ -330,6 +330,20 @@ def test_a_request_above_the_limit_is_refused(address):
     assert [ask(MAX_REQUEST, declared=declared) for declared in (True, False)] == [413, 400]
 
 
+NOT_INSTALLED = """
+import importlib.metadata as metadata
+
+found = metadata.distribution
+
+def distribution(name):
+    if name == "hf_lstm_sentiment":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+
+metadata.distribution = distribution
+"""
+
+
 def test_an_exported_space_starts(run, tmp_path):
     import gradio
     from gradio_client import Client
@@ -352,7 +366,9 @@ def test_an_exported_space_starts(run, tmp_path):
     assert {"torch", "transformers", "Jinja2"} <= {line.split("==")[0] for line in requirements}
 
     port = free_port()
-    environment = {**ENVIRONMENT, "GRADIO_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+    # On a Space the package lies in the folder and is not installed.
+    (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
+    environment = {**ENVIRONMENT, "GRADIO_SERVER_PORT": str(port), "PYTHONPATH": str(tmp_path)}
     # The copy of the package is what runs.
     where = [sys.executable, "-c", "import hf_lstm_sentiment; print(hf_lstm_sentiment.__file__)"]
     found = subprocess.run(where, cwd=folder, env=environment, capture_output=True, text=True, check=True)
@@ -360,6 +376,9 @@ def test_an_exported_space_starts(run, tmp_path):
     with served([sys.executable, "app.py"], port, tmp_path / "log", cwd=folder, env=environment) as address:
         client = Client(address, verbose=False, analytics_enabled=False)
         assert "POSITIVE" in client.predict("a wonderful film", "./models/tiny-run", api_name="/read")
+        said, result = client.predict(None, "a wonderful film\nboring", "", "./models/tiny-run", api_name="/classify")
+        assert "2 reviews: 1 POSITIVE, 1 NEGATIVE" in said
+        assert result
         # Strangers do not choose what is loaded.
         with pytest.raises(Exception, match="not in the list of choices"):
             client.predict("a wonderful film", str(run), api_name="/read")
