@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
+    from .teaching import teach
     from .tokenization import train_tokenizer
     from .training import train
 
@@ -37,6 +38,7 @@ _LAZY = {
     "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
+    "teach": "teaching",
     "train": "training",
     "train_tokenizer": "tokenization",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "teach",
     "train",
     "train_tokenizer",
 ]

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .data import _TEXT_COLUMNS, _find_column
 from .explaining import Explainer
 from .explanation_html import body, css
 from .extras import require
 from .scoring import predict_file
+from .sources import TEXT_COLUMNS, find_column
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -193,7 +193,7 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
         raise ValueError(f"the pasted text has {len(pasted):,} characters; up to {MAX_BATCH:,} are read here")
     lines = pasted.replace("\r\n", "\n").strip("\n")
     header = next(csv.reader([lines.split("\n", 1)[0]]), [])
-    is_csv = any(name == column or name.lower() in _TEXT_COLUMNS for name in header)
+    is_csv = any(name == column or name.lower() in TEXT_COLUMNS for name in header)
     path = folder / ("reviews.csv" if is_csv else "reviews.txt")
     text = lines if is_csv else "\n".join(filter(str.strip, lines.split("\n")))
     path.write_text(text + "\n", encoding="utf-8", errors="replace", newline="")
@@ -207,7 +207,7 @@ def _summary(result: Path, column: str | None) -> str:
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         header = next(reader)
-        place = header.index(_find_column(header[:-2], column, _TEXT_COLUMNS, "text"))
+        place = header.index(find_column(header[:-2], column, TEXT_COLUMNS, "text"))
         for row in reader:
             labels[row[-2]] = labels.get(row[-2], 0) + 1
             if len(rows) < _SHOWN:
@@ -295,7 +295,7 @@ def build(models: Models) -> gr.Blocks:
                 pasted = gr.Textbox(label="Or paste reviews, one per line", lines=6, max_lines=6, elem_id="pasted")
             column = gr.Textbox(
                 label="Column",
-                info=f"The column of the reviews; needed only where its name is none of {', '.join(_TEXT_COLUMNS)}.",
+                info=f"The column of the reviews; needed only where its name is none of {', '.join(TEXT_COLUMNS)}.",
                 max_length=200,
                 elem_id="column",
             )

@@ -27,6 +27,12 @@ _SUMMARIES = {
     "mean": "summed up by the mean of its states over the words",
 }
 _EXAMPLE = "Slow at first, but worth it in the end."
+# What the model's page on the Hub offers to try.
+_WIDGET = {
+    "Praise": "A warm, funny film with a wonderful cast. I loved every minute of it.",
+    "Blame": "The plot makes no sense and the acting is terrible. A waste of two hours.",
+    "Mixed": _EXAMPLE,
+}
 
 
 def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
@@ -108,7 +114,7 @@ def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
         metrics=["accuracy", "precision", "recall", "f1", "roc_auc"],
         model_name=f"Sentiment LSTM: {preset.name}",
         eval_results=results,
-        widget=[{"text": _EXAMPLE}, {"text": "The plot makes no sense and the acting is terrible."}],
+        widget=[{"example_title": title, "text": text} for title, text in _WIDGET.items()],
     )
 
 
