@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 20_000
 # Characters that are pasted, and bytes of a file.
 MAX_BATCH = 2_000_000
+# Bytes of a request; JSON may spell a character with several.
+MAX_REQUEST = 4 * MAX_BATCH
 # Loaded models that are kept.
 MAX_MODELS = 4
 # Rows of a result that are shown, and characters of each review.
@@ -339,6 +341,32 @@ def build(models: Models) -> gr.Blocks:
     return page
 
 
+class _BoundedRequests:
+    """ASGI middleware that refuses requests above a size, before anything of them is parsed."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        declared = dict(scope["headers"] if scope["type"] == "http" else ()).get(b"content-length", b"")
+        received = 0
+
+        async def counted() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # Of a body that does not say its length, no more is read.
+            return message if received <= MAX_REQUEST else {"type": "http.disconnect"}
+
+        if declared.isdigit() and int(declared) > MAX_REQUEST:
+            said = f"a request has {int(declared):,} bytes; up to {MAX_REQUEST:,} are read here".encode()
+            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 413, "headers": headers})
+            await send({"type": "http.response.body", "body": said})
+        else:
+            await self._app(scope, counted, send)
+
+
 def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
     """Serve a page until the process ends.
 
@@ -355,6 +383,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         OSError: The port is taken.
     """
     import gradio as gr
+    from starlette.middleware import Middleware
 
     # Requests run side by side, so that each gets one core.
     torch.set_num_threads(1)
@@ -391,6 +420,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         share=False,
         ssr_mode=False,
         max_file_size=MAX_BATCH,
+        app_kwargs={"middleware": [Middleware(_BoundedRequests)]},
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

@@ -22,7 +22,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.demo import MAX_BATCH, MAX_CHARACTERS
+from hf_lstm_sentiment.demo import MAX_BATCH, MAX_CHARACTERS, MAX_REQUEST
 from hf_lstm_sentiment.explanation_html import _TURNS
 from hf_lstm_sentiment.space import export_space
 
@@ -71,8 +71,10 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(run, tmp_path_factory):
     port = free_port()
+    folder = tmp_path_factory.mktemp("server")
     command = [sys.executable, str(SCRIPT), "--model", str(run), "--port", str(port)]
-    with served(command, port, tmp_path_factory.mktemp("log") / "log", env=ENVIRONMENT) as address:
+    environment = {**ENVIRONMENT, "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    with served(command, port, folder / "log", env=environment) as address:
         yield address
 
 
@@ -209,6 +211,8 @@ def test_it_is_readable(chromium, address, width, scheme):
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto(address)
+    # Colours that are on their way are not looked at.
+    page.add_style_tag(content="* { transition: none !important; animation: none !important; }")
     read(page, f"{SENTENCE}. " * 30)
     page.locator("#opinion .verdict").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -318,6 +322,32 @@ def test_an_upload_above_the_limit_is_refused(address):
     assert (status(MAX_BATCH), status(MAX_BATCH + 100_000)) == (200, 413)
 
 
+def test_a_request_above_the_limit_is_refused(address):
+    import httpx
+
+    def ask(length, *, declared):
+        body = b'{"data": ["' + b"x" * length + b'", "tiny-run"]}'
+        content = body if declared else iter([body[i : i + 65_536] for i in range(0, len(body), 65_536)])
+        return httpx.post(f"{address}/gradio_api/call/read", content=content, timeout=PATIENCE).status_code
+
+    assert [ask(100, declared=declared) for declared in (True, False)] == [200, 200]
+    assert [ask(MAX_REQUEST, declared=declared) for declared in (True, False)] == [413, 400]
+
+
+NOT_INSTALLED = """
+import importlib.metadata as metadata
+
+found = metadata.distribution
+
+def distribution(name):
+    if name == "hf_lstm_sentiment":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+
+metadata.distribution = distribution
+"""
+
+
 def test_an_exported_space_starts(run, tmp_path):
     import gradio
     from gradio_client import Client
@@ -340,14 +370,24 @@ def test_an_exported_space_starts(run, tmp_path):
     assert {"torch", "transformers", "Jinja2"} <= {line.split("==")[0] for line in requirements}
 
     port = free_port()
-    environment = {**ENVIRONMENT, "GRADIO_SERVER_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
+    # On a Space the package lies in the folder and is not installed.
+    (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
+    environment = {
+        **ENVIRONMENT,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(tmp_path / "gradio"),
+        "PYTHONPATH": str(tmp_path),
+    }
     # The copy of the package is what runs.
     where = [sys.executable, "-c", "import hf_lstm_sentiment; print(hf_lstm_sentiment.__file__)"]
     found = subprocess.run(where, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()).is_relative_to(folder)
     with served([sys.executable, "app.py"], port, tmp_path / "log", cwd=folder, env=environment) as address:
-        client = Client(address, verbose=False, analytics_enabled=False)
+        client = Client(address, verbose=False, analytics_enabled=False, download_files=False)
         assert "POSITIVE" in client.predict("a wonderful film", "./models/tiny-run", api_name="/read")
+        said, result = client.predict(None, "a wonderful film\nboring", "", "./models/tiny-run", api_name="/classify")
+        assert "2 reviews: 1 POSITIVE, 1 NEGATIVE" in said
+        assert result
         # Strangers do not choose what is loaded.
         with pytest.raises(Exception, match="not in the list of choices"):
             client.predict("a wonderful film", str(run), api_name="/read")
