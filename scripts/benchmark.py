@@ -20,16 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from benchmark_peers import distilbert_rate, linear, ours, timed, unsorted, vader
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoTokenizer, pipeline
@@ -39,17 +38,6 @@ from hf_lstm_sentiment.plots import plot_cost_growth, plot_speed_against_accurac
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
-
-
-def timed(call: Callable[[], object], *, repeats: int) -> float:
-    """Median seconds of a call, after one that warms up."""
-    call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
 
 
 def product_rate() -> float:
@@ -102,6 +90,12 @@ class Bench:
         self.classifier = Classifier.from_pretrained(self.model_path)
         self.model = SentimentLSTMForSequenceClassification.from_pretrained(self.model_path)
         self.config = self.model.config
+        if self.config.pooling != "last" or self.config.num_hidden_layers > 1 or self.config.bidirectional:
+            raise SystemExit(
+                f"error: --model {options.model} is not of the reference shape (one layer, one direction, the last "
+                "state), for which the rows are defined; pass it with --also, and a run of v1, v2_glove or "
+                "v3_glove_frozen as --model"
+            )
         reviews = load_reviews(options.dataset, max_test_samples=1_000 if options.quick else 6_000)
         self.reviews = reviews
         self.texts: list[str] = list(reviews.test["text"])
@@ -125,7 +119,7 @@ class Bench:
         ids, mask, labels = self.batch(ordered=False)
         model = SentimentLSTMForSequenceClassification(self.config).train()
 
-        def ours() -> None:
+        def dense() -> None:
             model.zero_grad()
             model(ids, mask, labels=labels).loss.backward()
 
@@ -133,19 +127,32 @@ class Bench:
             model.zero_grad()
             F.binary_cross_entropy_with_logits(packed_logits(model, ids, mask), labels.float()).backward()
 
-        step = timed(ours, repeats=self.repeats)
+        step = timed(dense, repeats=self.repeats)
         gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
         slow = timed(packed, repeats=1 if self.options.quick else 3)
+        with torch.no_grad():
+            losses = [
+                float(model(ids, mask, labels=labels).loss),
+                float(F.binary_cross_entropy_with_logits(packed_logits(model, ids, mask), labels.float())),
+            ]
         difference = max(
             float((p.grad - g).abs().max())
             for p, g in zip((p for p in model.parameters() if p.grad is not None), gradients, strict=True)
             if p.grad is not None
         )
+
+        def half() -> None:
+            with torch.autocast("cpu", torch.bfloat16):
+                dense()
+
+        seconds_half = timed(half, repeats=self.repeats)
         share = 3 * useful_work(self.config, int(mask.sum())) / step / rate
         return [
             row("training step, share of R", share, "", 0.5, seconds=step),
             row("training step, packed / ours", slow / step, "times", 20, seconds_packed=slow),
+            row("training step, difference of the loss", abs(losses[0] - losses[1]), "", 1e-5, at_most=True),
             row("training step, largest difference of a gradient", difference, "", 1e-5, at_most=True),
+            row("training step, float32 / bfloat16", step / seconds_half, "times", seconds_bfloat16=seconds_half),
         ]
 
     def forward(self, rate: float) -> list[Row]:
@@ -174,16 +181,25 @@ class Bench:
     def strings(self, rate: float) -> list[Row]:
         """From raw strings to labels and scores: `predict` and the stock pipeline."""
         work = useful_work(self.config, self.tokens)
-        ours = timed(lambda: self.classifier(self.texts), repeats=1 if self.options.quick else 3)
+        seconds = timed(lambda: self.classifier(self.texts), repeats=1 if self.options.quick else 3)
         stock = pipeline(
             "text-classification", model=self.model, tokenizer=AutoTokenizer.from_pretrained(self.model_path)
         )
         theirs = timed(lambda: stock(self.texts, batch_size=64, truncation=True), repeats=1)
-        self.reviews_per_second = len(self.texts) / ours
+        half = Classifier.from_pretrained(self.model_path, dtype=torch.bfloat16)
+        seconds_half = timed(lambda: half(self.texts), repeats=1 if self.options.quick else 3)
+        changed = sum(a.label != b.label for a, b in zip(half(self.texts), self.classifier(self.texts), strict=True))
         return [
-            row("predict(), share of R", work / ours / rate, "", 0.5, reviews_per_second=len(self.texts) / ours),
+            row("predict(), share of R", work / seconds / rate, "", 0.5, reviews_per_second=len(self.texts) / seconds),
             row("pipeline(batch_size=64), random order, share of R", work / theirs / rate, "", 0.3),
-            row("predict(), reviews per second", self.reviews_per_second, "1/s"),
+            row("predict(), reviews per second", len(self.texts) / seconds, "1/s"),
+            row(
+                "predict(), float32 / bfloat16",
+                seconds / seconds_half,
+                "times",
+                reviews_per_second=len(self.texts) / seconds_half,
+                labels_changed=changed,
+            ),
         ]
 
     def one_review(self) -> list[Row]:
@@ -271,107 +287,29 @@ class Bench:
 
     def peers(self) -> list[Row]:
         """What a user might pick instead: accuracy and reviews per second on the same test reviews."""
-        train, labels = self.reviews.train["text"][:], self.reviews.train["label"][:]
         test, truth = list(self.reviews.test["text"]), list(self.reviews.test["label"])
-        found: list[tuple[str, float | None, float]] = [
-            ("this model, predict()", *self._ours(test, truth)),
-            ("the same, packed, unsorted", *self._packed(test, truth)),
-        ]
-        found += [(name, *scores) for name, scores in linear_peers(train, labels, test, truth)]
+        models = {Path(self.model_path).name: self.classifier}
+        for path in self.options.also:
+            models[Path(path).expanduser().resolve().name] = Classifier.from_pretrained(path)
+        found = [ours(f"{name}, predict()", model, test, truth) for name, model in models.items()]
+        tokenizer = AutoTokenizer.from_pretrained(self.model_path)
+        packed = partial(packed_logits, self.model)
+        found.append(unsorted(f"{next(iter(models))}, packed, unsorted", packed, tokenizer, test, truth))
+        found += linear(self.reviews.train["text"][:], self.reviews.train["label"][:], test, truth)
         found += vader(test, truth)
-        found.append(
-            ("DistilBERT-base pipeline (random weights)", None, distilbert_rate(self.texts, self.options.quick))
-        )
         rows = []
-        for name, accuracy, rate in found:
-            rows.append(row(name, rate, "reviews/s", accuracy=accuracy))
-            if accuracy is not None:
-                print(f"{'':<58} {accuracy:>12.2%} test accuracy", flush=True)
-        rows.append(row("predict() / DistilBERT pipeline", found[0][2] / found[-1][2], "times", 60))
+        for peer in found:
+            rows.append(row(peer.name, peer.rate, "reviews/s", accuracy=peer.accuracy))
+            print(f"{'':<58} {peer.accuracy:>12.2%} test accuracy", flush=True)
+        some = self.texts[: 32 if self.options.quick else 128]
+        slow = distilbert_rate(self.texts, some, self.classifier.max_length, repeats=1 if self.options.quick else 3)
+        fast = len(some) / timed(lambda: self.classifier(some), repeats=self.repeats)
+        rows.append(row("DistilBERT-base pipeline (random weights)", slow, "reviews/s"))
+        rows.append(row("predict() / DistilBERT pipeline, same strings", fast / slow, "times", 60))
         return rows
 
-    def _ours(self, test: list[str], truth: list[int]) -> tuple[float, float]:
-        start = time.perf_counter()
-        logits = self.classifier.logits(test)
-        seconds = time.perf_counter() - start
-        right = sum((z > 0) == bool(label) for z, label in zip(logits, truth, strict=True))
-        return right / len(test), len(test) / seconds
 
-    def _packed(self, test: list[str], truth: list[int]) -> tuple[float, float]:
-        tokenizer = AutoTokenizer.from_pretrained(self.model_path)
-        start = time.perf_counter()
-        right = 0
-        with torch.inference_mode():
-            for i in range(0, len(test), 64):
-                inputs = tokenizer(test[i : i + 64], truncation=True, padding=True, return_tensors="pt")
-                z = packed_logits(self.model, inputs["input_ids"], inputs["attention_mask"].bool())
-                right += int(((z > 0) == torch.tensor(truth[i : i + 64]).bool()).sum())
-        return right / len(test), len(test) / (time.perf_counter() - start)
-
-
-def linear_peers(
-    train: list[str], labels: list[int], test: list[str], truth: list[int]
-) -> list[tuple[str, tuple[float, float]]]:
-    """TF-IDF with logistic regression, and NBSVM (Wang and Manning 2012), both on words and pairs of words."""
-    import numpy as np
-    from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import LinearSVC
-
-    made = []
-    tfidf = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
-    regression = LogisticRegression(C=10, max_iter=300).fit(tfidf.fit_transform(train), labels)
-    start = time.perf_counter()
-    right = float(np.mean(regression.predict(tfidf.transform(test)) == truth))
-    made.append(("TF-IDF 1-2-grams, logistic regression", (right, len(test) / (time.perf_counter() - start))))
-
-    counts = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True)
-    features, y = counts.fit_transform(train), np.asarray(labels)
-    positive, negative = (1 + np.asarray(features[y == label].sum(0)).ravel() for label in (1, 0))
-    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
-    svm = LinearSVC(C=0.1).fit(csr_matrix(features.multiply(ratio)), labels)
-    start = time.perf_counter()
-    right = float(np.mean(svm.predict(csr_matrix(counts.transform(test).multiply(ratio))) == truth))
-    made.append(("NBSVM 1-2-grams", (right, len(test) / (time.perf_counter() - start))))
-    return made
-
-
-def vader(test: list[str], truth: list[int]) -> list[tuple[str, float, float]]:
-    """VADER (Hutto and Gilbert 2014), a lexicon without training."""
-    try:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-    except ModuleNotFoundError:
-        print('VADER is left out, it is not installed: pip install "hf_lstm_sentiment[benchmark]"')
-        return []
-    analyzer = SentimentIntensityAnalyzer()
-    start = time.perf_counter()
-    right = sum(
-        (analyzer.polarity_scores(text)["compound"] > 0) == bool(y) for text, y in zip(test, truth, strict=True)
-    )
-    return [("VADER", right / len(test), len(test) / (time.perf_counter() - start))]
-
-
-def distilbert_rate(texts: list[str], quick: bool) -> float:
-    """Reviews per second of a DistilBERT-base pipeline with random weights and a WordPiece of our own."""
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedTokenizerFast
-
-    pieces = BertWordPieceTokenizer()
-    pieces.train_from_iterator(texts[:2_000], vocab_size=30_522, show_progress=False)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=pieces._tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=256
-    )
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    classify = pipeline(
-        "text-classification", model=DistilBertForSequenceClassification(DistilBertConfig()).eval(), tokenizer=tokenizer
-    )
-    some = texts[: 32 if quick else 128]
-    seconds = timed(lambda: classify(some, batch_size=16, truncation=True), repeats=1 if quick else 3)
-    return len(some) / seconds
-
-
-def cost_growth(bench: Bench, directory: Path) -> list[Row]:
+def cost_growth(bench: Bench, picture: Path) -> list[Row]:
     """Time and memory against the length of a review and the number of reviews, drawn, with the slopes."""
     model, vocabulary = bench.model, bench.config.vocab_size
     lengths = [16, 32, 64, 128, 256] if bench.options.quick else [16, 32, 64, 128, 256, 512, 1024, 2048]
@@ -398,7 +336,7 @@ def cost_growth(bench: Bench, directory: Path) -> list[Row]:
     plot_cost_growth(
         by_length,
         by_count,
-        directory / "cost_growth.png",
+        picture,
         slopes=(slopes["length"], slopes["reviews"]),
         megabytes=(wide, many),
     )
@@ -438,13 +376,25 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="A run directory of the reference shape (v0 to v3).")
     parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Reviews, as for scripts/train.py.")
     parser.add_argument("--peers", action="store_true", help="Measure what a user might pick instead, too.")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="MODEL", help="Another run for the peers' table; repeatable."
+    )
     parser.add_argument("--quick", action="store_true", help="Fewer repeats and reviews; minutes, and rougher.")
-    parser.add_argument("--json", type=Path, help="Write the result here; pictures beside it.")
+    parser.add_argument("--json", type=Path, help="Write the result here, pictures beside it.")
     options = parser.parse_args()
 
+    start = time.perf_counter()
+    if options.json is not None and not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: no directory {options.json.parent}; make it")
     bench = Bench(options)
     rate = product_rate()
-    about = {**machine(), "quick": options.quick}
+    about = {
+        **machine(),
+        "model": Path(bench.model_path).name,
+        "dataset": bench.reviews.source,
+        "test_reviews": len(bench.texts),
+        "quick": options.quick,
+    }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     rows = [row("R, a 2048 x 2048 float32 product", rate / 1e9, "GFLOP/s")]
     rows += bench.training_step(rate) + bench.forward(rate) + bench.strings(rate)
@@ -453,15 +403,22 @@ def main() -> None:
     if options.peers:
         rows += bench.peers()
     if options.json is not None:
-        points = {r["name"]: (r["value"], r["accuracy"]) for r in rows if r.get("accuracy") is not None}
+        target = options.json
+        pictures = {"cost_growth": target.with_name(f"{target.stem}_cost_growth.png")}
+        points = {r["name"]: (r["value"], r["accuracy"]) for r in rows if "accuracy" in r}
         if points:
+            pictures["speed_accuracy"] = target.with_name(f"{target.stem}_speed_accuracy.png")
             plot_speed_against_accuracy(
                 points,
-                options.json.parent / "speed_accuracy.png",
+                pictures["speed_accuracy"],
                 title=f"{bench.reviews.source}, {len(bench.texts):,} test reviews, {about['threads']} CPU threads",
             )
-        rows += cost_growth(bench, options.json.parent)
-        options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+        rows += cost_growth(bench, pictures["cost_growth"])
+        about["seconds"] = round(time.perf_counter() - start)
+        # Beside the result, so that names lead to them wherever the folder goes.
+        result = {"about": about, "pictures": {key: path.name for key, path in pictures.items()}, "rows": rows}
+        target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(f"{target}; pictures: {', '.join(str(path) for path in pictures.values())}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.scoring import predict_file
 
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
     parser.add_argument("--split", default="train", help="Split of a directory or a Hub data set.")
+    parser.add_argument(
+        "--bf16", action="store_true", help="Compute in bfloat16: twice as fast on processors that have it."
+    )
     parser.add_argument("--num_threads", type=int, help="CPU threads; all cores by default.")
     arguments = vars(parser.parse_args())
 
@@ -47,7 +51,10 @@ def main() -> None:
             if threads < 1:
                 raise ValueError(f"num_threads is {threads}; allowed: at least 1")
             torch.set_num_threads(threads)
-        rows = predict_file(**arguments)
+        model, bf16 = arguments.pop("model"), arguments.pop("bf16")
+        if bf16:
+            model = Classifier.from_pretrained(model, dtype=torch.bfloat16)
+        rows = predict_file(**arguments, model=model)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:

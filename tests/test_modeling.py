@@ -6,12 +6,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence, pad_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
@@ -483,8 +486,18 @@ def test_packing_has_the_layout_of_torch(mask):
     equal(scattered[~mask], torch.zeros(int((~mask).sum()), 2))
 
 
+def of_lengths(*lengths):
+    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
 @few
 @given(mask=masks(), shape=shapes, seed=seeds, training=st.booleans(), states_wanted=st.booleans())
+@example(of_lengths(6, 6, 6, 6), {"pooling": "last", "num_hidden_layers": 2, "bidirectional": True}, 0, True, False)
+@example(of_lengths(1, 1, 1), {"pooling": "max", "num_hidden_layers": 3, "bidirectional": True}, 1, True, False)
+@example(of_lengths(1), {"pooling": "mean", "num_hidden_layers": 1, "bidirectional": False}, 2, True, False)
+@example(
+    of_lengths(60, 1, 33, 2, 33), {"pooling": "mean", "num_hidden_layers": 2, "bidirectional": True}, 3, True, True
+)
 def test_outputs_and_every_gradient_are_those_of_the_packed_lstm(mask, shape, seed, training, states_wanted):
     torch.manual_seed(seed)
     model = classifier(**shape).train(training)
@@ -644,6 +657,75 @@ def test_reviews_of_one_length_run_at_once(monkeypatch):
     work = Work(monkeypatch)
     classifier()(torch.ones(8, 50, dtype=torch.long))
     assert (work.calls, work.rows_times_steps) == (1, 400)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("lengths", [[40, 1, 17, 17, 2, 1, 33], [9, 9, 9, 9], [1, 1, 1], [1]])
+def test_every_product_is_of_a_real_token(lengths, bidirectional, layers, pooling):
+    # In double precision torch's LSTM is made of products that can be counted; single precision runs as one kernel.
+    model = classifier(pooling=pooling, num_hidden_layers=layers, bidirectional=bidirectional)
+    config, tokens, reviews = model.config, sum(lengths), len(lengths)
+    hidden, directions = config.hidden_size, 2 if bidirectional else 1
+    mask = of_lengths(*lengths)
+    ids = torch.randint(1, 20, mask.shape)
+    widths = [config.embedding_size, *[directions * hidden] * (layers - 1)]
+    useful = sum(2 * 4 * hidden * (width + hidden) * tokens * directions for width in widths)
+    head = 2 * directions * hidden * reviews
+
+    with FlopCounterMode(display=False) as forward:
+        loss = model(ids, mask, labels=torch.ones(reviews)).loss
+    assert forward.get_total_flops() == useful + head
+    with FlopCounterMode(display=False) as backward:
+        loss.backward()
+    # The state before the first token needs no gradient.
+    spared = 2 * 4 * hidden * hidden * reviews * directions * layers
+    assert 2 * (useful + head) - spared <= backward.get_total_flops() <= 2 * (useful + head)
+
+
+class Allocations(TorchDispatchMode):
+    """Counts the values of all tensors that operators make, gradients included."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        known = {x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        self.values += sum(
+            x.numel()
+            for x in tree_leaves(result)
+            if isinstance(x, torch.Tensor) and x.untyped_storage().data_ptr() not in known
+        )
+        return result
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_step_of_twice_the_length_allocates_twice_as_much(pooling):
+    def growth(step):
+        counts = []
+        for longest in (64, 128, 256):
+            mask = of_lengths(*torch.linspace(1, longest, 16).int().tolist())
+            with Allocations() as allocations:
+                step(mask)
+            counts.append(allocations.values)
+        return (counts[2] - counts[1]) / (counts[1] - counts[0])
+
+    model = classifier(torch.float32, pooling=pooling)
+    plain = plain_lstm(model.sentiment_lstm.lstm)
+
+    def ours(mask):
+        model(mask.long(), mask, labels=torch.ones(16)).loss.backward()
+
+    def packed(mask):
+        vectors = torch.randn(*mask.shape, plain.input_size, requires_grad=True)
+        packed_reference(plain, vectors, mask, pooling)[1].sum().backward()
+
+    assert 1.7 < growth(ours) < 2.5
+    # What is avoided, so that the measure is known to tell.
+    assert growth(packed) > 3.3
 
 
 class PretendsToBeOnCuda(torch.Tensor):

@@ -29,8 +29,11 @@ from hf_lstm_sentiment import (
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
     scoring,
+    table_rows,
+    text_rows,
     train_tokenizer,
 )
+from hf_lstm_sentiment.rows import DELIMITERS
 from hf_lstm_sentiment.scoring import predict_file
 
 from .reviews import make_reviews
@@ -111,7 +114,7 @@ def write(path, rows):
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
     else:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter=scoring._DELIMITERS[kind])
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=DELIMITERS[kind])
             writer.writeheader()
             writer.writerows(rows)
     return path
@@ -123,7 +126,7 @@ def read(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter=scoring._DELIMITERS[path.suffix], strict=True))
+        rows = list(csv.DictReader(file, delimiter=DELIMITERS[path.suffix], strict=True))
     return [{**row, "score": float(row["score"])} for row in rows]
 
 
@@ -204,7 +207,7 @@ def test_a_stream_that_breaks_says_where():
         yield pa.table({"text": ["a", "b"]})
         raise RuntimeError("connection lost\nlong story")
 
-    take = scoring._TableReader("imdb", tables(), pa.schema([("text", pa.string())]), "text")
+    take = table_rows._TableReader("imdb", tables(), pa.schema([("text", pa.string())]), "text")
     assert take(1)["text"].to_pylist() == ["a"]
     with pytest.raises(OSError, match=r"^imdb, after row 2: connection lost; call again to go on$"):
         take(2)
@@ -340,7 +343,7 @@ def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
         if wanted == "parquet":
             assert pq.read_schema(output).names == [*names, "label", "score"]
         elif wanted != "jsonl":
-            assert output.read_text() == scoring._DELIMITERS[output.suffix].join([*names, "label", "score"]) + "\n"
+            assert output.read_text() == DELIMITERS[output.suffix].join([*names, "label", "score"]) + "\n"
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
@@ -354,7 +357,7 @@ def test_no_column_of_the_source_is_overwritten(tmp_path, classifier, wanted):
             found = read(output)
         if found is None:
             with output.open(newline="") as file:
-                found = list(csv.DictReader(file, delimiter=scoring._DELIMITERS[output.suffix]))
+                found = list(csv.DictReader(file, delimiter=DELIMITERS[output.suffix]))
         assert list(found[0]) == ["text", taken, "predicted_label", "predicted_score"]
         assert found[0][taken] == "0"
     source = write(tmp_path / "in.csv", [{"text": "a", "label": "0", "predicted_score": "1"}])
@@ -524,7 +527,7 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
         __slots__ = ("__weakref__",)
 
     alive, most, sizes = weakref.WeakValueDictionary(), [], []
-    json_rows, call = scoring._json_rows, Classifier.__call__
+    json_rows, call = text_rows._json_rows, Classifier.__call__
 
     def tracked(path):
         for row in json_rows(path):
@@ -538,7 +541,7 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
         return call(self, texts, **options)
 
     source = write(tmp_path / "in.jsonl", rows_of(f"text {i}" for i in range(400)))
-    monkeypatch.setattr(scoring, "_json_rows", tracked)
+    monkeypatch.setattr(text_rows, "_json_rows", tracked)
     monkeypatch.setattr(Classifier, "__call__", watch)
     gc.collect()
     score(source, tmp_path / f"out.{wanted}", classifier)
@@ -613,7 +616,7 @@ def killed_everywhere(source, folder, classifier, wanted, owner, name, *, after=
         (Path, "unlink"),
         (shutil, "rmtree"),
         (shutil, "copyfileobj"),
-        (scoring, "_join"),
+        (scoring, "join_parts"),
     ],
 )
 def test_killed_anywhere_and_continued_the_output_is_the_same(
@@ -750,8 +753,8 @@ def test_an_output_that_came_up_meanwhile_is_not_overwritten(stopped, classifier
     with pytest.raises(FileExistsError, match="is there already"):
         score(stopped / "in.csv", stopped / "out.csv", "/no/model")
     (stopped / "out.csv").unlink()
-    join = scoring._join
-    monkeypatch.setattr(scoring, "_join", lambda *a: (join(*a), (stopped / "out.csv").write_text("precious")))
+    join = scoring.join_parts
+    monkeypatch.setattr(scoring, "join_parts", lambda *a: (join(*a), (stopped / "out.csv").write_text("precious")))
     for _ in range(2):
         with pytest.raises(FileExistsError, match="is there already"):
             score(stopped / "in.csv", stopped / "out.csv", classifier)
@@ -803,6 +806,52 @@ def test_a_process_that_is_killed_is_continued_by_another(tmp_path, run):
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+WAIT = SCORE.replace("SIGKILL", "SIGSTOP")
+
+
+@pytest.mark.skipif(not hasattr(os, "WUNTRACED"), reason="needs SIGSTOP and waitpid")
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path, run, classifier):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS))
+    score(source, tmp_path / "whole.csv", classifier)
+    command = [sys.executable, "-c", WAIT, str(source), str(tmp_path / "out.csv"), str(run), "9"]
+    with subprocess.Popen(command) as first:
+        try:
+            _, status = os.waitpid(first.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            before = sorted(path.name for path in (tmp_path / "out.csv.parts").iterdir())
+            with pytest.raises(BlockingIOError, match=r"out\.csv is being written by another run at this moment; wait"):
+                score(source, tmp_path / "out.csv", "/no/model")
+            refused = script(source, tmp_path / "out.csv", "--model", run)
+            assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+            assert sorted(path.name for path in (tmp_path / "out.csv.parts").iterdir()) == before
+            # Another output is nobody else's.
+            assert score(source, tmp_path / "other.csv", classifier) == len(TEXTS)
+        finally:
+            first.kill()
+    assert (tmp_path / ".out.csv.lock").exists()
+    assert score(source, tmp_path / "out.csv", classifier) == len(TEXTS)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "other.csv", "out.csv", "whole.csv"]
+
+
+def test_a_second_call_in_the_same_process_is_refused(tmp_path, classifier, monkeypatch):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:30]))
+    refused, call = [], Classifier.__call__
+
+    def twice(self, texts, **options):
+        with pytest.raises(BlockingIOError, match="being written by another run"):
+            score(source, tmp_path / "out.csv", self)
+        refused.append(1)
+        return call(self, texts, **options)
+
+    monkeypatch.setattr(Classifier, "__call__", twice)
+    assert score(source, tmp_path / "out.csv", classifier) == 30
+    assert refused
+    with pytest.raises(FileExistsError):
+        score(source, tmp_path / "out.csv", classifier)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
 def script(*arguments):
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "predict.py"), *map(str, arguments)],
@@ -819,6 +868,13 @@ def test_script(tmp_path, run, classifier):
     assert f"out.jsonl: {len(TEXTS)} reviews, " in done.stdout
     assert done.stdout.endswith(" reviews per second\n")
     check(read(tmp_path / "out.jsonl"), rows_of(TEXTS), classifier)
+
+
+def test_script_in_bfloat16(tmp_path, run):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:20]))
+    assert script(source, tmp_path / "out.csv", "--model", run, "--num_threads", "1", "--bf16").returncode == 0
+    expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:20])
+    assert [row["score"] for row in read(tmp_path / "out.csv")] == pytest.approx([p.score for p in expected], abs=1e-6)
 
 
 def test_script_says_in_one_line_what_is_wrong(stopped, run):

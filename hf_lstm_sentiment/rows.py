@@ -1,0 +1,75 @@
+"""Rows of a file or data set that wait to be classified: what their readers and their writer agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+Row = dict[str, Any]
+# Rows that are classified together: as Python objects from text files, as a table from Parquet and the Hub.
+Window = list[Row] | Any
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """Rows to score.
+
+    Attributes:
+        name: What the caller called it.
+        identity: What tells it from another source, for the manifest.
+        columns: Their names, in order.
+        text_column: The one that is classified.
+        total: Number of rows, where it is known.
+        schema: Their types as an Arrow schema, where the source or the output is Arrow's; else None.
+        start: Opens it at the first row; what it returns takes the next so many rows.
+    """
+
+    name: str
+    identity: Mapping[str, Any]
+    columns: Sequence[str]
+    text_column: str
+    total: int | None
+    schema: Any
+    start: Callable[[], Callable[[int], Window]]
+
+    def texts(self, window: Window) -> list[str]:
+        """What is classified.
+
+        Args:
+            window: Rows that `start` gave.
+        """
+        if isinstance(window, list):
+            return [row[self.text_column] for row in window]
+        texts: list[str] = window[self.text_column].to_pylist()
+        return texts
+
+
+def refuse_twins(name: str, columns: Sequence[str]) -> None:
+    """Refuse columns of one name, which a row could not keep apart.
+
+    Args:
+        name: What the caller called the source.
+        columns: Their names.
+
+    Raises:
+        ValueError: A name is there more than once.
+    """
+    twins = [column for column in columns if columns.count(column) > 1]
+    if twins:
+        raise ValueError(f"{name} has several columns called {twins[0]!r}; rename all but one")
+
+
+def text_problem(value: Any, column: str) -> str:
+    """What to say of a row without a text.
+
+    Args:
+        value: What stands in the place of the text.
+        column: Where it stands.
+    """
+    return (
+        f"the text is {value!r}; every row needs a string in column {column!r}; correct or remove the row, or name "
+        "the right column with --text_column"
+    )

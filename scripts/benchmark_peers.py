@@ -1,0 +1,121 @@
+"""What a user might pick instead of this package's models, measured on the same reviews; for `benchmark.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import pipeline
+
+from hf_lstm_sentiment import Classifier
+
+
+class Peer(NamedTuple):
+    """How good and how fast a classifier is, from raw strings to labels.
+
+    Attributes:
+        name: What it is.
+        accuracy: Share of the reviews that it labels correctly.
+        rate: Reviews per second.
+    """
+
+    name: str
+    accuracy: float
+    rate: float
+
+
+def timed(call: Callable[[], object], *, repeats: int) -> float:
+    """Median seconds of a call, after one that warms up."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds)
+
+
+def ours(name: str, classifier: Classifier, test: list[str], truth: list[int]) -> Peer:
+    """A model of this package through its fast path."""
+    classifier(test[:64])
+    start = time.perf_counter()
+    logits = classifier.logits(test)
+    seconds = time.perf_counter() - start
+    right = sum((z > 0) == bool(label) for z, label in zip(logits, truth, strict=True))
+    return Peer(name, right / len(test), len(test) / seconds)
+
+
+def unsorted(
+    name: str, logits: Callable[[Tensor, Tensor], Tensor], tokenizer: Any, test: list[str], truth: list[int]
+) -> Peer:
+    """Batches of 64 as they come, as a tutorial classifies them."""
+    start = time.perf_counter()
+    right = 0
+    with torch.inference_mode():
+        for i in range(0, len(test), 64):
+            inputs = tokenizer(test[i : i + 64], truncation=True, padding=True, return_tensors="pt")
+            z = logits(inputs["input_ids"], inputs["attention_mask"].bool())
+            right += int(((z > 0) == torch.tensor(truth[i : i + 64]).bool()).sum())
+    return Peer(name, right / len(test), len(test) / (time.perf_counter() - start))
+
+
+def linear(train: list[str], labels: list[int], test: list[str], truth: list[int]) -> list[Peer]:
+    """TF-IDF with logistic regression, and NBSVM (Wang and Manning 2012), both on words and pairs of words."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    made = []
+    tfidf = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    regression = LogisticRegression(C=10, max_iter=300).fit(tfidf.fit_transform(train), labels)
+    start = time.perf_counter()
+    right = float(np.mean(regression.predict(tfidf.transform(test)) == truth))
+    made.append(Peer("TF-IDF 1-2-grams, logistic regression", right, len(test) / (time.perf_counter() - start)))
+
+    counts = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True)
+    features, y = counts.fit_transform(train), np.asarray(labels)
+    positive, negative = (1 + np.asarray(features[y == label].sum(0)).ravel() for label in (1, 0))
+    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
+    svm = LinearSVC(C=0.1).fit(csr_matrix(features.multiply(ratio)), labels)
+    start = time.perf_counter()
+    right = float(np.mean(svm.predict(csr_matrix(counts.transform(test).multiply(ratio))) == truth))
+    made.append(Peer("NBSVM 1-2-grams", right, len(test) / (time.perf_counter() - start)))
+    return made
+
+
+def vader(test: list[str], truth: list[int]) -> list[Peer]:
+    """VADER (Hutto and Gilbert 2014), a lexicon without training."""
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ModuleNotFoundError:
+        print('VADER is left out, it is not installed: pip install "hf_lstm_sentiment[benchmark]"')
+        return []
+    analyzer = SentimentIntensityAnalyzer()
+    start = time.perf_counter()
+    right = sum(
+        (analyzer.polarity_scores(text)["compound"] > 0) == bool(y) for text, y in zip(test, truth, strict=True)
+    )
+    return [Peer("VADER", right / len(test), len(test) / (time.perf_counter() - start))]
+
+
+def distilbert_rate(corpus: list[str], texts: list[str], max_length: int, *, repeats: int) -> float:
+    """Reviews per second of a DistilBERT-base pipeline with random weights and a WordPiece trained on the corpus."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedTokenizerFast
+
+    pieces = BertWordPieceTokenizer()
+    pieces.train_from_iterator(corpus[:2_000], vocab_size=30_522, show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces._tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=max_length
+    )
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    classify = pipeline(
+        "text-classification", model=DistilBertForSequenceClassification(DistilBertConfig()).eval(), tokenizer=tokenizer
+    )
+    return len(texts) / timed(lambda: classify(texts, batch_size=16, truncation=True), repeats=repeats)
