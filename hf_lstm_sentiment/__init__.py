@@ -14,6 +14,7 @@ from .registration import register
 
 if TYPE_CHECKING:
     from .data import load_reviews
+    from .explaining import Explainer, explain
     from .glove import load_glove
     from .inference import Classifier, Prediction, predict
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
@@ -33,6 +34,8 @@ _LAZY = {
     "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
     "SentimentLSTMModel": "modeling_sentiment_lstm",
     "PRESETS": "presets",
+    "Explainer": "explaining",
+    "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
     "teach": "teaching",
@@ -43,11 +46,13 @@ _LAZY = {
 __all__ = [
     "PRESETS",
     "Classifier",
+    "Explainer",
     "Prediction",
     "SentimentLSTMConfig",
     "SentimentLSTMForSequenceClassification",
     "SentimentLSTMModel",
     "__version__",
+    "explain",
     "load_glove",
     "load_reviews",
     "predict",

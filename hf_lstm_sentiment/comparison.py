@@ -17,13 +17,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from . import runs
-from .analysis import ScoredReviews, bootstrap_difference, mcnemar, score_reviews
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .data import Reviews, load_reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
 from .presets import PRESETS, Preset
+from .scored import ScoredReviews, score_reviews
+from .significance import bootstrap_difference, mcnemar
 from .training import train
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def _score(run: Path, reviews: Reviews, directory: Path, metrics: Mapping[str, A
         temporary = path.with_suffix(".tmp")
         save_file({"logits": logits}, temporary, metadata={"fingerprint": classifier.fingerprint()})
         temporary.replace(path)
-    scored = score_reviews(_Read(classifier, logits), texts, labels, training_texts=reviews.train["text"][:])
+    scored = score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
     accuracy = float(scored.correct.mean())
     # Sums in another order may turn a logit that is zero but for rounding.
     if abs(accuracy - metrics["test"]["accuracy"]) > 2.5 / len(texts):
@@ -165,18 +166,6 @@ def _score(run: Path, reviews: Reviews, directory: Path, metrics: Mapping[str, A
             f"{metrics['test']['accuracy']:.4%}; the reviews or the weights were changed since it was trained"
         )
     return scored
-
-
-class _Read:
-    """A classifier whose logits are known."""
-
-    def __init__(self, classifier: Classifier, logits: NDArray[np.float32]) -> None:
-        self.max_length, self.unk_token_id = classifier.max_length, classifier.unk_token_id
-        self.token_ids = classifier.token_ids
-        self._logits = logits
-
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return self._logits
 
 
 def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
@@ -235,7 +224,6 @@ def _summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 def _neighbours(a: str, b: str, scored: Mapping[tuple[str, int], ScoredReviews]) -> dict[str, Any]:
     """Two presets on the same test reviews: McNemar's test per seed, one interval over all seeds of both."""
     correct = {name: {seed: s.correct for (other, seed), s in scored.items() if other == name} for name in (a, b)}
-    mean_a, mean_b = (np.mean(list(correct[name].values()), axis=0) for name in (a, b))
     both = [seed for seed in correct[a] if seed in correct[b]]
     return {
         "a": a,
@@ -243,7 +231,7 @@ def _neighbours(a: str, b: str, scored: Mapping[tuple[str, int], ScoredReviews])
         "seeds": {"a": list(correct[a]), "b": list(correct[b])},
         "mcnemar": {str(seed): asdict(mcnemar(correct[a][seed], correct[b][seed])) for seed in both},
         # b - a
-        "difference": asdict(bootstrap_difference(mean_b, mean_a)),
+        "difference": asdict(bootstrap_difference(*(list(correct[name].values()) for name in (a, b)))),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 import importlib.util
 import math
 import os
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
-from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line
+from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,6 +26,12 @@ _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"
 _LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
+_FORMS = {
+    "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
+    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8 and of the same keys",
+    "parquet": "write the file anew, or pass it in another format",
+}
+_NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 
@@ -95,6 +103,8 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
     name = os.fspath(source)
     if _is_of_the_hub(name):
         from datasets import load_dataset_builder
@@ -171,6 +181,8 @@ def load_reviews(
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
+    if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
+        raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
     _is_of_the_hub(os.fspath(source))
     name, splits = _read(os.fspath(source))
@@ -224,9 +236,11 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             kind = _FILE_FORMATS[path.suffix.lower()]
             options: dict[str, Any] = {}
             if kind == "csv":
-                # A review that reads "null" or "NA" is a text.
-                options = {"keep_default_na": False, "sep": "\t" if path.suffix.lower() == ".tsv" else ","}
-            loaded = load_dataset(kind, data_files={"train": str(path)}, **options)
+                separator = "\t" if path.suffix.lower() == ".tsv" else ","
+                # A review that reads "null", "NA", "true" or "007" is a text.
+                options = {"keep_default_na": False, "sep": separator, "features": _text_features(path, separator)}
+            # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
+            loaded = load_dataset(kind, data_files={"train": glob.escape(str(path))}, **options)
         elif path.is_dir():
             on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
             loaded = load_from_disk(str(path)) if on_disk else load_dataset(str(path))
@@ -234,13 +248,37 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             loaded = load_dataset(source)
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
-            raise ValueError(f"{source}: no reviews could be read: {error}") from error
+            raise ValueError(f"{source}: no reviews could be read: {_reason(path, error)}") from error
         raise _hub_error(source, error) from error
     except Exception as error:
-        raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
+        raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
+
+
+def _text_features(path: Path, separator: str) -> Any:
+    """The columns of a csv file, all of them texts."""
+    from datasets import Features, Value
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        columns = next(filter(None, csv.reader(file, delimiter=separator)), [])
+    twins = sorted({column for column in columns if column and columns.count(column) > 1})
+    if twins:
+        raise ValueError(f"it has several columns called {twins[0]!r}, rename all but one")
+    # A column without a name, as of an index, gets the one that pandas gives it.
+    names = [column or f"Unnamed: {place}" for place, column in enumerate(columns)]
+    return Features({name: Value("string") for name in names})
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    """What a reader of files has to say, and what would help."""
+    said = first_line(error)
+    if said.startswith(_NO_ROWS):
+        said = "there is no row in it"
+    elif isinstance(error, UnicodeDecodeError):
+        said = f"byte {error.object[error.start]:#04x} is not UTF-8"
+    return "; ".join(filter(None, [said, _FORMS.get(_FILE_FORMATS.get(path.suffix.lower(), ""))]))
 
 
 def _hub_error(source: str, error: BaseException) -> ConnectionError:
@@ -289,10 +327,12 @@ def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     key = str(int(value) if isinstance(value, bool) else value).strip().lower()
+    # A column of whole numbers with a gap comes out of many programs with decimal points.
+    key = {"0.0": "0", "1.0": "1"}.get(key, key)
     if key not in _LABELS:
         raise ValueError(
-            f"{where}: label {value!r} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or name "
-            "the right column with --label_column"
+            f"{where}: label {shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
+            "name the right column with --label_column"
         )
     return _LABELS[key]
 
@@ -303,6 +343,8 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
 
     text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
     label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    if text_column == label_column:
+        raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
     feature = part.features[label_column]
     names = feature.names if isinstance(feature, ClassLabel) else None
     # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.
@@ -334,7 +376,7 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
 
 def _texts_and_rows(part: Dataset, text_column: str | None) -> Dataset:
     """An unlabeled part with the columns text and row."""
-    name = _find_column(part.column_names, text_column, _TEXT_COLUMNS, "text")
+    name = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
     part = part.select_columns([name]).add_column("row", np.arange(len(part)))
     return part if name == "text" else part.rename_column(name, "text")
 
@@ -352,8 +394,8 @@ def _normalise_batch(
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise ValueError(
-                f"split {split!r}, row {row}: the text is {text!r}; every row needs a string in column {columns[0]!r}; "
-                "correct or remove it, or name the right column with --text_column"
+                f"split {split!r}, row {row}: the text is {shown(text)}; every row needs a string in column "
+                f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
             )
     parsed = [
         _parse_label(label, names, f"split {split!r}, row {row}") for row, label in zip(rows, labels, strict=True)

@@ -475,7 +475,8 @@ def _is_number(field: bytes) -> bool:
         float(field)
     except ValueError:
         return False
-    return True
+    # Python reads 1_0 as 10.
+    return b"_" not in field
 
 
 def _parse(values: list[bytes], where: str) -> _Vectors:

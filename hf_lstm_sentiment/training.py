@@ -25,6 +25,7 @@ from .fitting import (
     assert_best,
     calibrate,
     check_arguments,
+    check_processes,
     make_arguments,
     make_trainer,
     measure,
@@ -40,6 +41,7 @@ from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import PRESETS, Preset
+from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
 
@@ -167,8 +169,12 @@ def train(
         ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
             run that was started by another recipe.
         RuntimeError: The best checkpoint, loaded again, does not repeat its score.
+        OSError: A checkpoint or the results could not be written.
+        TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = _choose(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
@@ -197,13 +203,16 @@ def train(
         json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
     )
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
+    check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
     finished = resume and runs.is_finished(run)
     if arguments.should_save:
         # Of a finished run, which may lie there already, pushing finds out more.
         if hub is not None and not finished:
             hub = hub.checked()
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume)
+        # Another number of processes makes batches of another size.
+        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
+        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume)
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
         pushed = hub.push(run) if hub is not None and arguments.should_save else None
@@ -239,14 +248,16 @@ def train(
             encoded[name] = encoded[name].select(order)
     set_seed(seed)
     model, coverage, vectors = _build_model(recipe, tokenizer, seed)
-    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded)
+    stop = StopAtSignal()
+    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
     logger.info(
         f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
         f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
         + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
     )
     start = time.perf_counter()
-    train_to_the_best(trainer, run, resume=resume)
+    with stop.listening():
+        train_to_the_best(trainer, run, resume=resume)
     fit_seconds = time.perf_counter() - start
     assert_best(trainer, encoded["validation"])
     temperature = calibrate(trainer, encoded["validation"]) if recipe.calibrate else None
@@ -272,7 +283,8 @@ def train(
         "versions": runs.versions(*_PACKAGES),
     }
     if trainer.is_world_process_zero():
-        _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
+        with telling_of_a_full_disk(run):
+            _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
     trainer.accelerator.wait_for_everyone()
     pushed = hub.push(run) if hub is not None and trainer.is_world_process_zero() else None
     return TrainingResult(run, metrics, _classify_examples(run), pushed)
@@ -281,7 +293,7 @@ def train(
 def _choose(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
     return PRESETS[preset]
 

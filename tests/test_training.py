@@ -28,6 +28,7 @@ from hf_lstm_sentiment import (
 )
 from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
 from hf_lstm_sentiment.metrics import evaluate_logits
+from hf_lstm_sentiment.stopping import SafeTrainer
 
 from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
 
@@ -242,11 +243,13 @@ def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, mo
 
 def test_batches_are_grouped_by_length_only_where_the_preset_says_so(reviews, tmp_path, monkeypatch):
     samplers = []
-    make = Trainer._get_train_sampler
-    monkeypatch.setattr(Trainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1])
+    make = SafeTrainer._get_train_sampler
+    monkeypatch.setattr(
+        SafeTrainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1]
+    )
     for name, grouped in (("a", False), ("b", True)):
         train(replace(TINY, epochs=1, group_by_length=grouped), dataset=reviews, output_dir=tmp_path / name, **QUIET)
-    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "LengthGroupedSampler"]
+    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "_LengthGroupedSampler"]
 
 
 def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(reviews, tmp_path):
@@ -499,14 +502,15 @@ def test_no_threads_are_refused(tmp_path):
 
 def test_history_averages_what_was_logged_between_evaluations():
     log = [
-        {"loss": 1.0, "epoch": 0.5},
-        {"loss": 0.5, "epoch": 1.0},
+        {"loss": 1.0, "epoch": 0.5, "step": 10},
+        {"loss": 0.5, "epoch": 0.75, "step": 15},
+        {"loss": 0.1, "epoch": 1.0, "step": 20},
         {"eval_loss": 0.7, "eval_accuracy": 0.6, "epoch": 1.0},
         {"eval_loss": 0.6, "epoch": 1.5},
         {"train_runtime": 3.0},
     ]
     assert epoch_history(log) == [
-        {"epoch": 1, "train_loss": 0.75, "validation_loss": 0.7, "validation_accuracy": 0.6},
+        {"epoch": 1, "train_loss": pytest.approx(0.65), "validation_loss": 0.7, "validation_accuracy": 0.6},
         {"epoch": 1.5, "validation_loss": 0.6},
     ]
 
