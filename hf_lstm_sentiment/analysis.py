@@ -19,8 +19,9 @@ from .significance import proportion_interval
 
 logger = logging.getLogger(__name__)
 
-LENGTH_EDGES = (100, 150, 200, 300, 400, 600)
-UNKNOWN_EDGES = (0.0, 0.02, 0.05, 0.1, 0.15)
+# Upper limits of the groups; a last one holds what lies above.
+_LENGTH_EDGES = (100, 150, 200, 300, 400, 600)
+_UNKNOWN_EDGES = (0.0, 0.02, 0.05, 0.1, 0.15)
 # A temperature outside of them says that the logits are wrong, not that they need softening.
 TEMPERATURES = (0.05, 20.0)
 _TAG = re.compile(r"<[a-z/][^<>]*>")
@@ -95,18 +96,15 @@ class Changes:
     broken: Indices
 
 
-def accuracy_by_length(scored: ScoredReviews, edges: Sequence[int] = LENGTH_EDGES) -> list[Group]:
+def accuracy_by_length(scored: ScoredReviews) -> list[Group]:
     """Accuracy by length in tokens before truncation; groups without a review are left out, here and below.
 
     Args:
         scored: The reviews.
-        edges: Upper limits of the groups, rising; a last group holds what is longer.
-
-    Raises:
-        ValueError: Edges that do not rise, or none.
     """
-    names = [f"up to {edges[0]}", *(f"{a + 1} to {b}" for a, b in itertools.pairwise(edges))] if edges else []
-    return _binned(scored, scored.tokens, edges, [*names, f"over {edges[-1]}" if edges else ""])
+    names = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTH_EDGES)]
+    names = [f"up to {_LENGTH_EDGES[0]}", *names, f"over {_LENGTH_EDGES[-1]}"]
+    return _binned(scored, scored.tokens, _LENGTH_EDGES, names)
 
 
 def accuracy_by_truncation(scored: ScoredReviews) -> list[Group]:
@@ -116,29 +114,17 @@ def accuracy_by_truncation(scored: ScoredReviews) -> list[Group]:
         scored: The reviews.
     """
     cut = scored.truncated
-    return _groups(scored, {"read to the end": ~cut, f"cut after {scored.max_length} tokens": cut})
+    return _groups(scored, {"read to the end": ~cut, f"cut after {scored.max_length}": cut})
 
 
-def accuracy_by_unknown(scored: ScoredReviews, edges: Sequence[float] = UNKNOWN_EDGES) -> list[Group]:
+def accuracy_by_unknown(scored: ScoredReviews) -> list[Group]:
     """Accuracy by the share of unknown words among the tokens read; reviews without tokens are left out.
 
     Args:
         scored: The reviews.
-        edges: Upper limits of the groups, rising; a last group holds what lies above.
-
-    Raises:
-        ValueError: Edges that do not rise, or none.
     """
-    upper = [f"{100 * edge:g}" for edge in edges]
-    names = (
-        [
-            f"up to {upper[0]} %" if edges[0] else "none",
-            *(f"{a} to {b} %" for a, b in itertools.pairwise(upper)),
-        ]
-        if edges
-        else []
-    )
-    return _binned(scored, scored.unknown, edges, [*names, f"over {upper[-1]} %" if edges else ""])
+    names = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN_EDGES)]
+    return _binned(scored, scored.unknown, _UNKNOWN_EDGES, ["none", *names, f"over {100 * _UNKNOWN_EDGES[-1]:g} %"])
 
 
 def accuracy_by_duplicates(scored: ScoredReviews) -> list[Group]:
@@ -147,7 +133,7 @@ def accuracy_by_duplicates(scored: ScoredReviews) -> list[Group]:
     Args:
         scored: The reviews.
     """
-    return _groups(scored, {"new texts": ~scored.duplicates, "in the training too": scored.duplicates})
+    return _groups(scored, {"new": ~scored.duplicates, "also in training": scored.duplicates})
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -172,10 +158,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     require("scipy", extra="train")
     from scipy.optimize import brentq
 
+    check_logits(logits, "logits")
+    check_labels(labels, "labels")
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     check_lengths(logits=z, labels=y)
-    check_logits(z, "logits")
-    check_labels(y, "labels")
     if not z.any():
         return 1.0
     margins = np.where(y == 1, z, -z)
@@ -216,12 +202,7 @@ def calibration(scored: ScoredReviews, temperature: float) -> tuple[Calibration,
 
 
 def word_log_odds(
-    texts_a: Sequence[str],
-    texts_b: Sequence[str],
-    *,
-    prior_texts: Sequence[str] | None = None,
-    top: int = 20,
-    min_count: int = 10,
+    texts_a: Sequence[str], texts_b: Sequence[str], *, top: int = 20, min_count: int = 10
 ) -> list[WordOdds]:
     r"""The words that tell two groups of reviews apart, for example false positives from true negatives.
 
@@ -232,15 +213,14 @@ def word_log_odds(
         delta_w = log((y_w^a + alpha_w) / (n^a + alpha_0 - y_w^a - alpha_w)) - the same of b
         z_w = delta_w / sqrt(1 / (y_w^a + alpha_w) + 1 / (y_w^b + alpha_w))
 
-    alpha_w is proportional to the reviews that hold w in both groups and `prior_texts` together, and their sum alpha_0
-    is the n of the smaller group, so that the prior never outweighs what was seen.
+    alpha_w is proportional to the reviews of both groups that hold w, and the sum alpha_0 of all is the n of the
+    smaller group, so that the prior never outweighs what was seen.
 
     A word is a run of letters, apostrophes inside included, in lower case, and counts once a review; tags are left out.
 
     Args:
         texts_a: The first group.
         texts_b: The second group.
-        prior_texts: More reviews of the same kind, to tell how frequent words are.
         top: Words to return for each group, at most.
         min_count: Reviews of the two groups that must hold a word.
 
@@ -254,10 +234,9 @@ def word_log_odds(
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
     a, b = _document_frequency(texts_a, "texts_a"), _document_frequency(texts_b, "texts_b")
-    prior = a + b + (_document_frequency(prior_texts, "prior_texts") if prior_texts else Counter())
     n_a, n_b, strength = a.total(), b.total(), min(a.total(), b.total())
     words = sorted(word for word in {*a, *b} if a[word] + b[word] >= min_count)
-    alpha = np.array([prior[word] for word in words]) * strength / prior.total()
+    alpha = np.array([a[word] + b[word] for word in words]) * strength / (n_a + n_b)
     with_a = np.array([a[word] for word in words]) + alpha
     with_b = np.array([b[word] for word in words]) + alpha
     with np.errstate(divide="ignore"):
@@ -280,12 +259,12 @@ def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
     Raises:
         ValueError: Other reviews, another order or other labels.
     """
-    check_lengths(texts_of_a=a.texts, texts_of_b=b.texts)
+    check_lengths(a=a, b=b)
     same = np.array([x == y for x, y in zip(a.texts, b.texts, strict=True)]) & (a.labels == b.labels)
     if not same.all():
         raise ValueError(
-            f"review {int(np.argmin(same))} of a and of b differ, {int((~same).sum())} of {len(a)} in all; score the same "  # noqa: E501
-            "reviews, in the same order"
+            f"review {int(np.argmin(same))} of a and of b differ, {int((~same).sum())} of {len(a)} in all; score the "
+            "same reviews, in the same order"
         )
     change = np.abs(sigmoid(b.logits) - sigmoid(a.logits))
 
@@ -297,8 +276,6 @@ def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
 
 
 def _binned(scored: ScoredReviews, values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> list[Group]:
-    if not len(edges) or not (np.diff(edges) > 0).all():
-        raise ValueError(f"edges are {list(edges)}; allowed: at least one number, each above the one before")
     limits = [-np.inf, *edges, np.inf]
     return _groups(scored, {name: (values > limits[i]) & (values <= limits[i + 1]) for i, name in enumerate(names)})
 

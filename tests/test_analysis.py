@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, bootstrap
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from hf_lstm_sentiment.analysis import (
+    TEMPERATURES,
+    accuracy_by_duplicates,
+    accuracy_by_length,
+    accuracy_by_truncation,
+    accuracy_by_unknown,
+    calibration,
+    changed_decisions,
+    fit_temperature,
+    word_log_odds,
+)
+from hf_lstm_sentiment.scored import ScoredReviews, score_reviews
+from hf_lstm_sentiment.significance import bootstrap_difference, mcnemar, proportion_interval
+
+
+class Words:
+    """Knows "good" and "bad"; everything else is unknown."""
+
+    max_length = 3
+    unk_token_id = 1
+
+    def logits(self, texts):
+        return np.array([text.count("good") - text.count("bad") - 0.5 for text in texts])
+
+    def token_ids(self, texts):
+        return [[{"good": 2, "bad": 3}.get(word, 1) for word in text.split()] for text in texts]
+
+
+TEXTS = ["good film", "bad", "", "good good bad a b", "so bad"]
+
+
+@pytest.fixture
+def scored():
+    return score_reviews(Words(), TEXTS, [1, 1, 0, 0, 0], training_texts=["bad", "other"])
+
+
+def made_up(logits, labels, texts=None):
+    n = len(logits)
+    return ScoredReviews(
+        texts=texts or [f"review {i}" for i in range(n)],
+        labels=np.array(labels),
+        logits=np.array(logits, dtype=float),
+        tokens=np.full(n, 10),
+        unknown=np.zeros(n),
+        max_length=256,
+        duplicates=np.zeros(n, dtype=bool),
+    )
+
+
+def noisy(n=4_000, seed=0):
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 3, n)
+    labels = (generator.random(n) < 1 / (1 + np.exp(-logits / 2))).astype(int)
+    return logits, labels
+
+
+def test_scoring(scored):
+    assert scored.logits.tolist() == [0.5, -1.5, -0.5, 0.5, -1.5]
+    assert scored.correct.tolist() == [True, False, True, False, True]
+    assert scored.tokens.tolist() == [2, 1, 0, 5, 2]
+    assert scored.truncated.tolist() == [False, False, False, True, False]
+    # Of the five words of the fourth review three are read, and all of them are known.
+    np.testing.assert_array_equal(scored.unknown, [0.5, 0, np.nan, 0, 0.5])
+    assert scored.duplicates.tolist() == [False, True, False, False, False]
+    assert (scored.false_positives.tolist(), scored.false_negatives.tolist()) == ([3], [1])
+    assert scored.probabilities[0] == pytest.approx(1 / (1 + math.exp(-0.5)))
+
+
+def test_the_surest_errors_come_first_even_where_probabilities_are_equal():
+    scored = made_up([50, 900, 60, -50, -900], [0, 0, 0, 1, 1])
+    assert scored.false_positives.tolist() == [1, 2, 0]
+    assert scored.false_negatives.tolist() == [4, 3]
+
+
+def test_known_logits_are_not_computed_again():
+    again = score_reviews(Words(), TEXTS, [1, 1, 0, 0, 0], training_texts=[], logits=[9, 8, 7, 6, 5])
+    assert again.logits.tolist() == [9, 8, 7, 6, 5]
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "message"),
+    [
+        ([1, 2], [0, 2], "labels hold 2 at position 1, 1 wrong values in all; allowed: 0"),
+        ([1, math.nan], [0, 1], "logits hold nan at position 1"),
+        ([1, 2], [0], "allowed: the same number of each"),
+        ([], [], "allowed: one number per review, at least one"),
+    ],
+)
+def test_wrong_columns_are_refused(logits, labels, message):
+    with pytest.raises(ValueError, match=message):
+        made_up(logits, labels)
+
+
+def test_groups_are_counted_by_hand(scored):
+    def rows(groups):
+        return [(group.name, group.reviews, group.correct) for group in groups]
+
+    assert rows(accuracy_by_truncation(scored)) == [("read to the end", 4, 3), ("cut after 3", 1, 0)]
+    assert rows(accuracy_by_duplicates(scored)) == [("new", 4, 3), ("also in training", 1, 0)]
+    assert rows(accuracy_by_unknown(scored)) == [("none", 2, 0), ("over 15 %", 2, 2)]
+    assert rows(accuracy_by_length(scored)) == [("up to 100", 5, 3)]
+
+
+def test_the_limits_of_groups_belong_to_the_lower_one():
+    scored = made_up([1, 1, 1, -1], [1, 1, 1, 1])
+    object.__setattr__(scored, "tokens", np.array([100, 101, 600, 601]))
+    groups = accuracy_by_length(scored)
+    assert [(g.name, g.accuracy) for g in groups] == [
+        ("up to 100", 1),
+        ("101 to 150", 1),
+        ("401 to 600", 1),
+        ("over 600", 0),
+    ]
+    assert (groups[0].low, groups[0].high) == proportion_interval(1, 1)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 10), (20_500, 25_000)])
+def test_wilson_interval_by_its_formula(k, n):
+    z = 1.959963984540054
+    centre, half = k / n + z**2 / (2 * n), z * math.sqrt(k / n * (1 - k / n) / n + z**2 / (4 * n**2))
+    expected = ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
+    assert proportion_interval(k, n) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
+def test_wilson_interval_refuses(k, n):
+    with pytest.raises(ValueError, match="allowed: n of at least 1 and k from 0 to n"):
+        proportion_interval(k, n)
+
+
+def test_mcnemar_by_hand():
+    a = np.array([True] * 9 + [False] * 2 + [True] * 30 + [False] * 4)
+    b = np.array([False] * 9 + [True] * 2 + [True] * 30 + [False] * 4)
+    found = mcnemar(a, b)
+    assert (found.only_a, found.only_b) == (9, 2)
+    # Twice the chance of at most 2 heads in 11 throws.
+    assert found.p_value == pytest.approx(2 * sum(math.comb(11, i) for i in range(3)) / 2**11)
+    assert mcnemar(b, a).p_value == pytest.approx(found.p_value)
+    assert binomtest(2, 11).pvalue == pytest.approx(found.p_value)
+
+
+def test_mcnemar_of_the_same_decisions():
+    assert mcnemar(np.array([True, False]), np.array([True, False])).p_value == 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ([True], [True, False], "1 correct_a, 2 correct_b"),
+        ([0, 1], [True, False], "correct_a have shape \\(2,\\) and type int64; allowed: \\(n,\\) and bool"),
+    ],
+)
+def test_mcnemar_refuses(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        mcnemar(np.array(a), np.array(b))
+
+
+def test_bootstrap_agrees_with_scipy():
+    generator = np.random.default_rng(1)
+    a, b = generator.random(800) < 0.8, generator.random(800) < 0.84
+    found = bootstrap_difference(a, b, resamples=20_000)
+    theirs = bootstrap(
+        (a.astype(float), b.astype(float)),
+        lambda x, y, axis: (y - x).mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        batch=2_000,
+        rng=2,
+    ).confidence_interval
+    assert found.difference == pytest.approx(b.mean() - a.mean())
+    assert found.low == pytest.approx(theirs.low, abs=1.5e-3)
+    assert found.high == pytest.approx(theirs.high, abs=1.5e-3)
+
+
+def test_bootstrap_takes_the_mean_over_seeds():
+    a = np.array([[True, False, True, True], [True, True, False, True], [True, False, False, True]])
+    b = np.array([True, True, True, True])
+    # Per review: 0, 2/3, 2/3, 0.
+    found = bootstrap_difference(a, b)
+    assert found.difference == pytest.approx(1 / 3)
+    assert (found.low, found.high) == pytest.approx((0, 2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"resamples": 0}, "resamples is 0"), ({"level": 1.0}, "level is 1.0; allowed: above 0 and below 1")],
+)
+def test_bootstrap_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        bootstrap_difference(np.array([True]), np.array([True]), **options)
+
+
+def test_temperature_is_that_of_a_logistic_regression():
+    logits, labels = noisy()
+    regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels)
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(1 / regression.coef_[0, 0], rel=1e-4)
+    assert temperature == pytest.approx(2, rel=0.1)
+
+
+def test_temperature_at_its_limits(caplog):
+    assert fit_temperature([-1, 2], [0, 1]) == TEMPERATURES[0]
+    assert fit_temperature([-1, 2], [1, 0]) == TEMPERATURES[1]
+    assert "lies beyond" in caplog.text
+    assert fit_temperature([0, 0], [0, 1]) == 1
+
+
+def test_calibration_agrees_with_scikit_learn():
+    logits, labels = noisy(500)
+    before, after = calibration(made_up(logits, labels), 2.0)
+    for found, z in ((before, logits), (after, logits / 2)):
+        p = 1 / (1 + np.exp(-z))
+        assert found.brier == pytest.approx(brier_score_loss(labels, p))
+        assert found.nll == pytest.approx(log_loss(labels, p))
+    assert after.expected_calibration_error < before.expected_calibration_error
+    with pytest.raises(ValueError, match="temperature is 0; allowed"):
+        calibration(made_up(logits, labels), 0)
+
+
+def test_word_log_odds_by_hand():
+    found = word_log_odds(["Dull, dull<br />film", "dull"], ["film film", "a film", "film isn't"], min_count=2)
+    # In reviews: dull 2 and 0, film 1 and 3; n 3 and 5 ("a" and "isn't" too); alpha_0 3, alpha 2 * 3/8 and 4 * 3/8.
+    dull = math.log(2.75 / (6 - 2.75)) - math.log(0.75 / (8 - 0.75))
+    film = math.log(2.5 / (6 - 2.5)) - math.log(4.5 / (8 - 4.5))
+    assert [(w.word, w.in_a, w.in_b) for w in found] == [("dull", 2, 0), ("film", 1, 3)]
+    assert [w.log_odds for w in found] == pytest.approx([dull, film])
+    assert [w.z for w in found] == pytest.approx(
+        [dull / math.sqrt(1 / 2.75 + 1 / 0.75), film / math.sqrt(1 / 2.5 + 1 / 4.5)]
+    )
+
+
+def test_word_log_odds_keeps_the_strongest():
+    a, b = ["x y z"] * 5 + ["x y"] * 3 + ["x"], ["u v w"] * 5 + ["v w"] * 3 + ["w"]
+    assert [w.word for w in word_log_odds(a, b, top=1, min_count=1)] == ["x", "w"]
+    with pytest.raises(ValueError, match="texts_a are 1 texts without a word"):
+        word_log_odds(["..."], b)
+    with pytest.raises(ValueError, match="top is 0"):
+        word_log_odds(a, b, top=0)
+
+
+def test_changed_decisions():
+    a = made_up([-1, 1, 2, -3, 1], [1, 1, 0, 0, 0])
+    b = made_up([2, -1, -4, -3, -1], [1, 1, 0, 0, 0])
+    changes = changed_decisions(a, b)
+    # The change of probability is larger in the third review than in the first.
+    assert changes.fixed.tolist() == [2, 0, 4]
+    assert changes.broken.tolist() == [1]
+    with pytest.raises(ValueError, match="review 1 of a and of b differ, 1 of 5 in all"):
+        changed_decisions(a, made_up([1] * 5, [1, 0, 0, 0, 0]))
