@@ -152,17 +152,28 @@ class _Result:
             if not path.is_file():
                 return None
             correct = (load_file(path)["logits"] > 0) == (np.asarray(reviews.test["label"][:]) == 1)
-        self._check_accuracy(float(correct.mean()), len(correct))
+        check_accuracy(self.path, self.metrics, correct)
         return correct
 
-    def _check_accuracy(self, accuracy: float, reviews: int) -> None:
-        stated = self.metrics["test"]["accuracy"]
-        # Sums in another order may turn a logit that is zero but for rounding.
-        if abs(accuracy - stated) > 2.5 / reviews:
-            raise ValueError(
-                f"{self.path} gets {accuracy:.4%} of the test reviews right, its metrics.json says {stated:.4%}; the "
-                "reviews or the weights were changed since it was trained"
-            )
+
+def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:
+    """Check that a run decides its test reviews as well as its `metrics.json` says.
+
+    Args:
+        path: The run directory.
+        metrics: The content of its `metrics.json`.
+        correct: Whether each test review is decided right. *Shape:* (n,)
+
+    Raises:
+        ValueError: It does not.
+    """
+    accuracy, stated = float(correct.mean()), metrics["test"]["accuracy"]
+    # Sums in another order may turn a logit that is zero but for rounding.
+    if abs(accuracy - stated) > 2.5 / len(correct):
+        raise ValueError(
+            f"{path} gets {accuracy:.4%} of the test reviews right, its metrics.json says {stated:.4%}; the reviews or "
+            "the weights were changed since it was trained"
+        )
 
 
 def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from .pages import data_uri, render
 
 _PICTURES = {
     "accuracy.png": (
@@ -149,30 +149,20 @@ def page(results: Mapping[str, Any], directory: Path) -> str:
         results: The content of `comparison.json`.
         directory: Holds the pictures.
     """
-    from jinja2 import Environment
-
-    template = files("hf_lstm_sentiment").joinpath("comparison.html").read_text(encoding="utf-8")
     pictures = [
-        {
-            "title": title,
-            "note": note,
-            "source": "data:image/png;base64," + base64.b64encode((directory / name).read_bytes()).decode("ascii"),
-        }
+        {"title": title, "note": note, "source": data_uri(directory / name)}
         for name, (title, note) in _PICTURES.items()
         if (directory / name).is_file()
     ]
     names = list(results["presets"])
-    return (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            title=f"Comparison: {', '.join(names)}",
-            lead="The same reviews, split, lengths and optimiser for all; what differs is listed below.",
-            tables=tables(results),
-            pictures=pictures,
-            same=same(results),
-            versions=", ".join(f"{name} {number}" for name, number in results["versions_of_packages"].items()) + ".",
-        )
+    return render(
+        "comparison.html",
+        title=f"Comparison: {', '.join(names)}",
+        lead="The same reviews, split, lengths and optimiser for all; what differs is listed below.",
+        tables=tables(results),
+        pictures=pictures,
+        same=same(results),
+        versions=", ".join(f"{name} {number}" for name, number in results["versions_of_packages"].items()) + ".",
     )
 
 

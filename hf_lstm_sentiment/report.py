@@ -1,0 +1,216 @@
+"""The errors of one run as one page: what it gets wrong, how sure it was, and which words led it there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import runs
+from .analysis import (
+    Group,
+    WordOdds,
+    accuracy_by_duplicates,
+    accuracy_by_length,
+    accuracy_by_truncation,
+    accuracy_by_unknown,
+    calibration,
+    changed_decisions,
+    fit_temperature,
+    word_log_odds,
+)
+from .comparison import check_accuracy, load_run_reviews, score_run
+from .error_plots import plot_confidences, plot_error_words, plot_groups
+from .explaining import Explainer
+from .extras import require
+from .pages import data_uri, render
+from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
+from .scored import Indices, ScoredReviews
+
+# Limits of the bands of confidence.
+_BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+_WORDS = 15
+# Reviews that must hold a word before it is said to mark errors.
+_MIN_COUNT = 20
+_LABELS = ("NEGATIVE", "POSITIVE")
+
+
+def write_report(
+    run: str | os.PathLike[str],
+    *,
+    against: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    excerpts: int = 5,
+) -> Path:
+    """Analyse the errors of a finished run on its test reviews.
+
+    The temperature is fitted on the validation reviews; nothing is chosen by the test reviews.
+
+    Args:
+        run: The run directory.
+        against: Another finished run on the same reviews; the report then tells what this one fixes and breaks.
+        output_dir: Where to write `report.html`, which needs no other file, the same numbers as `report.json`, and the
+            pictures; `report` in the run directory where None.
+        excerpts: Reviews shown of each kind of error.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: The run's recipe, or what the report needs, is missing.
+        ValueError: The run is not finished, its figures do not fit its weights, `excerpts` is below 1, or `against`
+            was tested on other reviews.
+    """
+    require("datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
+    if excerpts < 1:
+        raise ValueError(f"excerpts is {excerpts}; allowed: a whole number of at least 1")
+    run = Path(run).expanduser().resolve()
+    other = None if against is None else Path(against).expanduser().resolve()
+    for path in (run, *([other] if other else [])):
+        if not runs.is_finished(path):
+            raise ValueError(f"{path} is no finished run, {runs.METRICS} is missing; pass a run directory")
+    metrics = runs.read_json(run / runs.METRICS)
+    directory = Path(output_dir).expanduser().resolve() if output_dir is not None else run / "report"
+    directory.mkdir(parents=True, exist_ok=True)
+    reviews = load_run_reviews(runs.read_recipe(run))
+    scored = score_run(run, reviews, directory / "predictions")
+    check_accuracy(run, metrics, scored.correct)
+    explainer = Explainer.from_pretrained(run)
+    validation = explainer.classifier.logits(reviews.validation["text"][:])
+    found = _analyse(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
+    fp, fn = scored.false_positives, scored.false_negatives
+    shown = {
+        "False positives, the surest first": fp[:excerpts],
+        "False negatives, the surest first": fn[:excerpts],
+        "False positives and negatives, the least sure": [*fp[::-1][: excerpts // 2], *fn[::-1][: excerpts // 2]],
+    }
+    if other is not None:
+        changes = changed_decisions(score_run(other, reviews, directory / "predictions"), scored)
+        found["against"] = {"run": other.name, "fixed": len(changes.fixed), "broken": len(changes.broken)}
+        shown[f"Right here, wrong in {other.name}: the largest changes"] = changes.fixed[:excerpts]
+        shown[f"Wrong here, right in {other.name}: the largest changes"] = changes.broken[:excerpts]
+    pictures = _draw(scored, metrics, found, directory)
+    page = render(
+        "report.html",
+        title=f"{metrics['preset']}, seed {metrics['seed']}: what it gets wrong",
+        metrics=metrics,
+        found=found,
+        pictures={name: data_uri(path) for name, path in pictures.items()},
+        excerpts={name: _excerpts(explainer, scored, places) for name, places in shown.items()},
+        max_length=scored.max_length,
+    )
+    runs.write_json(found, directory / "report.json")
+    path = directory / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float) -> dict[str, Any]:
+    before, after = calibration(scored, temperature)
+    return {
+        "preset": metrics["preset"],
+        "seed": metrics["seed"],
+        "test": metrics["test"],
+        "temperature": temperature,
+        "calibration": {"as it is": asdict(before), "with the temperature": asdict(after)},
+        "confidence": _by_confidence(scored),
+        "groups": {name: [asdict(group) for group in found] for name, found in _groups(scored).items()},
+        "words": {name: [asdict(word) for word in words] for name, words in _error_words(scored).items()},
+    }
+
+
+def _groups(scored: ScoredReviews) -> dict[str, list[Group]]:
+    return {
+        "words in the review": accuracy_by_length(scored),
+        "share of unknown words": accuracy_by_unknown(scored),
+        "truncated or not": accuracy_by_truncation(scored),
+        "duplicates of training reviews": accuracy_by_duplicates(scored),
+    }
+
+
+def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
+    """Reviews and errors by the probability of the label decided for."""
+    confidence = np.maximum(scored.probabilities, 1 - scored.probabilities)
+    band = np.clip(np.searchsorted(_BANDS, confidence, side="left"), 1, len(_BANDS) - 1)
+    rows = []
+    for upper in range(1, len(_BANDS)):
+        wrong = (band == upper) & ~scored.correct
+        rows.append(
+            {
+                "low": _BANDS[upper - 1],
+                "high": _BANDS[upper],
+                "reviews": int((band == upper).sum()),
+                "false_positives": int((wrong & (scored.labels == 0)).sum()),
+                "false_negatives": int((wrong & (scored.labels == 1)).sum()),
+            }
+        )
+    return rows
+
+
+def _error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
+    """The words that tell errors from right decisions on reviews of the same label, as far as they were read."""
+    found = {}
+    for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
+        wrong, right = (
+            [_read(scored, place) for place in np.flatnonzero((scored.labels == label) & chosen)]
+            for chosen in (~scored.correct, scored.correct)
+        )
+        if wrong and right:
+            words = word_log_odds(wrong, right, top=_WORDS, min_count=_MIN_COUNT)
+            found[name] = [word for word in words if word.z > 0]
+    return {name: words for name, words in found.items() if words}
+
+
+def _read(scored: ScoredReviews, place: int) -> str:
+    """What is read of a review, in words between white space."""
+    return " ".join(scored.texts[place].split()[: scored.max_length])
+
+
+def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    name, probabilities = metrics["preset"], scored.probabilities
+    softened = 1 / (1 + np.exp(-scored.logits / found["temperature"]))
+    history = {"title": f"{name}: training", "best_epoch": metrics["best_epoch"]}
+    groups = {title: [Group(**group) for group in groups] for title, groups in found["groups"].items()}
+    words = {title: [WordOdds(**word) for word in words] for title, words in found["words"].items()}
+    before, after = folder / "reliability.png", folder / "reliability_with_temperature.png"
+    drawn = {
+        "curves": plot_training_curves(metrics["history"], folder / "training_curves.png", **history),
+        "confusion": plot_confusion_matrix(
+            metrics["test"]["confusion_matrix"], folder / "confusion_matrix.png", title=f"{name}: test reviews"
+        ),
+        "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: how sure it is"),
+        "reliability": plot_reliability_diagram(probabilities, scored.labels, before, title=f"{name}: as it is"),
+        "softened": plot_reliability_diagram(
+            softened, scored.labels, after, title=f"{name}: with temperature {found['temperature']:.2f}"
+        ),
+        "groups": plot_groups(groups, folder / "groups.png", title=f"{name}: accuracy on parts of the test reviews"),
+    }
+    if words:
+        drawn["words"] = plot_error_words(words, folder / "error_words.png", title=f"{name}: words that mark errors")
+    return drawn
+
+
+def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int] | Indices) -> list[dict[str, Any]]:
+    """Reviews around the words that carried the decision."""
+    from markupsafe import Markup
+
+    rows = []
+    for place in places:
+        explanation = explainer(scored.texts[place])
+        rows.append(
+            {
+                "place": int(place),
+                "actual": _LABELS[scored.labels[place]],
+                "predicted": _LABELS[scored.predicted[place]],
+                "positive": float(scored.probabilities[place]),
+                "tokens": int(scored.tokens[place]),
+                "truncated": bool(scored.truncated[place]),
+                "duplicate": bool(scored.duplicates[place]),
+                "html": Markup(explanation.to_html_fragment(*explanation.strongest_window())),  # noqa: S704 - escaped
+            }
+        )
+    return rows
