@@ -14,11 +14,13 @@ from .registration import register
 
 if TYPE_CHECKING:
     from .data import load_reviews
+    from .explaining import Explainer, explain
     from .glove import load_glove
     from .inference import Classifier, Prediction, predict
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
+    from .teaching import teach
     from .tokenization import train_tokenizer
     from .training import train
 
@@ -32,8 +34,11 @@ _LAZY = {
     "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
     "SentimentLSTMModel": "modeling_sentiment_lstm",
     "PRESETS": "presets",
+    "Explainer": "explaining",
+    "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
+    "teach": "teaching",
     "train": "training",
     "train_tokenizer": "tokenization",
 }
@@ -41,15 +46,18 @@ _LAZY = {
 __all__ = [
     "PRESETS",
     "Classifier",
+    "Explainer",
     "Prediction",
     "SentimentLSTMConfig",
     "SentimentLSTMForSequenceClassification",
     "SentimentLSTMModel",
     "__version__",
+    "explain",
     "load_glove",
     "load_reviews",
     "predict",
     "predict_file",
+    "teach",
     "train",
     "train_tokenizer",
 ]

@@ -30,6 +30,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
         pooling: How a review is summed up: "last" is the hidden state after the last word (of a backward direction:
             after the first word), "max" and "mean" run over the states after every word.
         embedding_dropout: Probability of zeroing an element of a word vector in training.
+        word_dropout: Probability of zeroing a whole word vector in training.
         classifier_dropout: Probability of zeroing an element of the summary in training.
         freeze_embeddings: Keep the embedding table out of training.
         naive_padding: Treat padding as words, as the study's v0 does. For that study only: the result for a review
@@ -55,6 +56,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
     bidirectional: bool = False
     pooling: Literal["last", "max", "mean"] = "last"
     embedding_dropout: float | int = 0.0
+    word_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
     freeze_embeddings: bool = False
     naive_padding: bool = False
@@ -77,7 +79,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
-        for name in ("embedding_dropout", "classifier_dropout"):
+        for name in ("embedding_dropout", "word_dropout", "classifier_dropout"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name} is {value}; allowed: 0 <= {name} < 1")

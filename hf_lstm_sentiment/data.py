@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 import importlib.util
 import math
 import os
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
-from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line
+from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,7 +26,14 @@ _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"
 _LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 _LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
 _ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
+_FORMS = {
+    "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
+    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8 and of the same keys",
+    "parquet": "write the file anew, or pass it in another format",
+}
+_NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+_UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Reviews:
         notes: What a reader of the results must know.
         duplicates: For "validation" and "test": how many of their reviews stand word for word in `train`.
         split_seed: Seed of the random splits.
+        unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
     """
 
     source: str
@@ -50,6 +60,7 @@ class Reviews:
     validation: Dataset
     test: Dataset
     split_seed: int
+    unlabeled: Dataset | None = None
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
@@ -58,10 +69,12 @@ class Reviews:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
+        Unlabeled reviews follow, where there are any.
         """
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         rows = [row for part in parts for row in zip(part["row"], part["text"], strict=True)]
-        return [text for _, text in sorted(rows, key=lambda row: row[0])]
+        labelled = [text for _, text in sorted(rows, key=lambda row: row[0])]
+        return labelled + (self.unlabeled["text"][:] if self.unlabeled is not None else [])
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
@@ -70,6 +83,7 @@ class Reviews:
             "train": len(self.train),
             "validation": len(self.validation),
             "test": len(self.test),
+            **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             "in_train_too": dict(self.duplicates),
@@ -89,6 +103,8 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
     name = os.fspath(source)
     if _is_of_the_hub(name):
         from datasets import load_dataset_builder
@@ -133,6 +149,7 @@ def load_reviews(
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
     max_test_samples: int | None = None,
+    unlabeled: bool = False,
 ) -> Reviews:
     """Load labelled reviews and split them into train, validation and test.
 
@@ -150,21 +167,31 @@ def load_reviews(
         max_train_samples: Train on a stratified sample of so many reviews.
         max_validation_samples: Validate on a stratified sample of so many reviews.
         max_test_samples: Test on a stratified sample of so many reviews; the result is then no official figure.
+        unlabeled: Load the source's unlabeled reviews too.
 
     Returns:
-        The three parts.
+        The three parts, and the unlabeled reviews where they were asked for.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`check_reviews_source`; a column that is not
-            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1.
+            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1, unlabeled
+            reviews that are asked for and not there.
         ConnectionError: The Hub cannot be reached, or holds no such data set.
     """
     for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
         if not 0 < fraction < 1:
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
+    if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
+        raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
     _is_of_the_hub(os.fspath(source))
     name, splits = _read(os.fspath(source))
+    extra = splits.pop("unlabeled", None)
+    if unlabeled and extra is None:
+        raise ValueError(
+            f"{source} holds no unlabeled reviews; a split called one of {', '.join(_UNLABELED_NAMES)} is needed to "
+            "train on soft labels; use a preset without soft_labels for this data"
+        )
     parts = {key: _normalise(part, key, text_column, label_column) for key, part in splits.items()}
 
     held_out, notes = [], []
@@ -191,6 +218,7 @@ def load_reviews(
         held_out=tuple(held_out),
         notes=tuple(notes),
         duplicates={key: sum(text in seen for text in parts[key]["text"]) for key in ("validation", "test")},
+        unlabeled=_texts_and_rows(extra, text_column) if unlabeled and extra is not None else None,
         **parts,
     )
 
@@ -208,9 +236,11 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             kind = _FILE_FORMATS[path.suffix.lower()]
             options: dict[str, Any] = {}
             if kind == "csv":
-                # A review that reads "null" or "NA" is a text.
-                options = {"keep_default_na": False, "sep": "\t" if path.suffix.lower() == ".tsv" else ","}
-            loaded = load_dataset(kind, data_files={"train": str(path)}, **options)
+                separator = "\t" if path.suffix.lower() == ".tsv" else ","
+                # A review that reads "null", "NA", "true" or "007" is a text.
+                options = {"keep_default_na": False, "sep": separator, "features": _text_features(path, separator)}
+            # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
+            loaded = load_dataset(kind, data_files={"train": glob.escape(str(path))}, **options)
         elif path.is_dir():
             on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
             loaded = load_from_disk(str(path)) if on_disk else load_dataset(str(path))
@@ -218,13 +248,37 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             loaded = load_dataset(source)
     except (DatasetNotFoundError, ConnectionError) as error:
         if path.exists():
-            raise ValueError(f"{source}: no reviews could be read: {error}") from error
+            raise ValueError(f"{source}: no reviews could be read: {_reason(path, error)}") from error
         raise _hub_error(source, error) from error
     except Exception as error:
-        raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
+        raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
+
+
+def _text_features(path: Path, separator: str) -> Any:
+    """The columns of a csv file, all of them texts."""
+    from datasets import Features, Value
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        columns = next(filter(None, csv.reader(file, delimiter=separator)), [])
+    twins = sorted({column for column in columns if column and columns.count(column) > 1})
+    if twins:
+        raise ValueError(f"it has several columns called {twins[0]!r}, rename all but one")
+    # A column without a name, as of an index, gets the one that pandas gives it.
+    names = [column or f"Unnamed: {place}" for place, column in enumerate(columns)]
+    return Features({name: Value("string") for name in names})
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    """What a reader of files has to say, and what would help."""
+    said = first_line(error)
+    if said.startswith(_NO_ROWS):
+        said = "there is no row in it"
+    elif isinstance(error, UnicodeDecodeError):
+        said = f"byte {error.object[error.start]:#04x} is not UTF-8"
+    return "; ".join(filter(None, [said, _FORMS.get(_FILE_FORMATS.get(path.suffix.lower(), ""))]))
 
 
 def _hub_error(source: str, error: BaseException) -> ConnectionError:
@@ -242,6 +296,8 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Data
             chosen[name] = part
         elif name in _VALIDATION_NAMES:
             chosen["validation"] = part
+        elif name in _UNLABELED_NAMES:
+            chosen["unlabeled"] = part
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
     return chosen
@@ -271,10 +327,12 @@ def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     key = str(int(value) if isinstance(value, bool) else value).strip().lower()
+    # A column of whole numbers with a gap comes out of many programs with decimal points.
+    key = {"0.0": "0", "1.0": "1"}.get(key, key)
     if key not in _LABELS:
         raise ValueError(
-            f"{where}: label {value!r} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or name "
-            "the right column with --label_column"
+            f"{where}: label {shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
+            "name the right column with --label_column"
         )
     return _LABELS[key]
 
@@ -285,6 +343,8 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
 
     text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
     label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
+    if text_column == label_column:
+        raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
     feature = part.features[label_column]
     names = feature.names if isinstance(feature, ClassLabel) else None
     # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.
@@ -314,6 +374,13 @@ def _normalise(part: Dataset, split: str, text_column: str | None, label_column:
     return part
 
 
+def _texts_and_rows(part: Dataset, text_column: str | None) -> Dataset:
+    """An unlabeled part with the columns text and row."""
+    name = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
+    part = part.select_columns([name]).add_column("row", np.arange(len(part)))
+    return part if name == "text" else part.rename_column(name, "text")
+
+
 def _normalise_batch(
     batch: Mapping[str, list[Any]],
     rows: list[int],
@@ -327,8 +394,8 @@ def _normalise_batch(
     for row, text in zip(rows, texts, strict=True):
         if not isinstance(text, str):
             raise ValueError(
-                f"split {split!r}, row {row}: the text is {text!r}; every row needs a string in column {columns[0]!r}; "
-                "correct or remove it, or name the right column with --text_column"
+                f"split {split!r}, row {row}: the text is {shown(text)}; every row needs a string in column "
+                f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
             )
     parsed = [
         _parse_label(label, names, f"split {split!r}, row {row}") for row, label in zip(rows, labels, strict=True)

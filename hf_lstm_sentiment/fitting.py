@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import (
     EarlyStoppingCallback,
@@ -25,10 +27,12 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from . import runs
+from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import Preset
+from .stopping import SafeTrainer, StopAtSignal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,9 +49,17 @@ _FIXED_ARGUMENTS: Mapping[str, Any] = {
 }
 _REFUSED_ARGUMENTS: Mapping[str, str] = {
     "label_smoothing_factor": "it bypasses the model's own loss",
-    "push_to_hub": "a run directory is pushed when it is finished: hf upload USER/NAME RUN --exclude 'checkpoints/*'",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
 }
+
+_POSITIVE_ARGUMENTS = (
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "num_train_epochs",
+    "per_device_eval_batch_size",
+    "per_device_train_batch_size",
+)
+_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "expected_calibration_error", "loss")
 
 
 def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
@@ -83,6 +95,33 @@ def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
     return torch.get_num_threads()
 
 
+def check_processes(arguments: TrainingArguments) -> None:
+    """Refuse to train alone where several processes were asked for.
+
+    `accelerate launch --cpu --num_processes 2` starts one process, and says nothing of it. The address where the
+    processes should meet, which it gives to that one, betrays it.
+
+    Args:
+        arguments: Tell how many processes there are.
+
+    Raises:
+        ValueError: There is one, and more were asked for.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted > 1 and arguments.world_size != wanted:
+        raise ValueError(
+            f"this is one of {wanted} processes and does not hear of the others ({arguments.world_size} of them joined "
+            "it); leave use_cpu out, or pass it where the machine has an accelerator that is not to be used"
+        )
+    if arguments.world_size == 1 and launched and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            "accelerate launch was asked for several processes and started one, as it does on CPUs; launch with "
+            "--config_file scripts/two_cpu_processes.yaml --num_processes N, or with torchrun --nproc_per_node N. If "
+            "one process is what you want: --num_processes 1, and no MASTER_ADDR in the environment"
+        )
+
+
 def check_arguments(given: Mapping[str, Any]) -> None:
     """Refuse training arguments that would break the training.
 
@@ -97,6 +136,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} cannot be used here: {_REFUSED_ARGUMENTS[name]}")
         if name in _FIXED_ARGUMENTS and value != _FIXED_ARGUMENTS[name]:
             raise ValueError(f"{name} is {value!r}; the training relies on {_FIXED_ARGUMENTS[name]!r}, leave it out")
+        if name in _POSITIVE_ARGUMENTS and not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
+    metric = str(given.get("metric_for_best_model", "accuracy")).removeprefix("eval_")
+    if metric not in _METRICS:
+        raise ValueError(f"metric_for_best_model is {metric!r}; allowed: {', '.join(_METRICS)}")
 
 
 def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
@@ -117,6 +161,8 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
         "save_total_limit": 2,
         "metric_for_best_model": "accuracy",
         "report_to": "none",
+        # accelerate joins processes on CPUs only if told that it is CPUs, and else trains in each of them alone.
+        "use_cpu": not torch.accelerator.is_available(),
         # Without an accelerator there is nothing to pin for, and torch warns.
         "dataloader_pin_memory": torch.accelerator.is_available(),
     }
@@ -160,8 +206,10 @@ def _logits(predictions: np.ndarray) -> np.ndarray:
 
 def _compute_metrics(prediction: Any) -> dict[str, float]:
     measured = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
-    # The Trainer has its own loss and counts; trackers take numbers only.
-    return {name: value for name, value in measured.items() if isinstance(value, float) and name != "loss"}
+    # The Trainer has its own counts; trackers take numbers only.
+    return {
+        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
+    }
 
 
 def make_trainer(
@@ -170,6 +218,7 @@ def make_trainer(
     tokenizer: PreTrainedTokenizerBase,
     arguments: TrainingArguments,
     encoded: Mapping[str, Dataset],
+    stop: StopAtSignal,
 ) -> Trainer:
     """Set up the Trainer, with early stopping.
 
@@ -179,8 +228,9 @@ def make_trainer(
         tokenizer: Saved with every checkpoint.
         arguments: From :func:`make_arguments`.
         encoded: "train" and "validation" reviews.
+        stop: Ends the training at a signal.
     """
-    return Trainer(
+    return SafeTrainer(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],
@@ -190,7 +240,7 @@ def make_trainer(
         ),
         processing_class=tokenizer,
         compute_metrics=_compute_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Clock()],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Clock(), stop],
     )
 
 
@@ -203,9 +253,13 @@ def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
         resume: Continue from the newest whole checkpoint, if there is one.
 
     Raises:
-        RuntimeError: No checkpoint was ever evaluated.
+        RuntimeError: No checkpoint was ever evaluated, or the best one is damaged.
     """
-    checkpoint = runs.newest_whole_checkpoint(run) if resume else None
+    checkpoint = None
+    if resume:
+        # The first one corrects paths in it, the others then find nothing to correct.
+        with trainer.args.main_process_first(desc="finding the checkpoint"):
+            checkpoint = runs.newest_whole_checkpoint(run)
     if checkpoint is None:
         if resume:
             logger.info(f"no checkpoint to resume in {run}; starting from the beginning")
@@ -221,8 +275,14 @@ def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     step = trainer.state.best_global_step
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
-    best = runs.checkpoint_at(run, step)
-    trainer.accelerator.unwrap_model(trainer.model).load_state_dict(load_file(best / "model.safetensors"))
+    weights = runs.checkpoint_at(run, step) / runs.WEIGHTS
+    try:
+        state_dict = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise RuntimeError(
+            f"{weights}, the best checkpoint, cannot be read ({error}); train anew in another --output_dir"
+        ) from error
+    trainer.accelerator.unwrap_model(trainer.model).load_state_dict(state_dict)
 
 
 def _was_over(state: TrainerState) -> bool:
@@ -238,7 +298,9 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
 
 
 def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
-    """Measure the model on encoded reviews.
+    """Measure the model on encoded reviews, in float32 whatever it was trained in, as it will be used.
+
+    Every process measures all reviews, so that none is counted twice.
 
     Args:
         trainer: Holds the model.
@@ -247,23 +309,58 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
     Returns:
         As `evaluate_logits`.
     """
-    prediction: Any = trainer.predict(reviews)
-    return evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
+    return evaluate_logits(_exact_logits(trainer, reviews), reviews["label"][:])
 
 
-def assert_best(state: TrainerState, arguments: TrainingArguments, validation: Mapping[str, Any]) -> None:
+def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
+    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    logits = []
+    for start in range(0, len(reviews), trainer.args.eval_batch_size):
+        rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
+        batch = trainer.data_collator([reviews[row] for row in rows])
+        with torch.inference_mode():
+            output = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def calibrate(trainer: Trainer, reviews: Dataset) -> float:
+    """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
+
+    No decision changes.
+
+    Args:
+        trainer: Holds the model.
+        reviews: Encoded validation reviews.
+
+    Returns:
+        The temperature.
+    """
+    temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
+    head = trainer.accelerator.unwrap_model(trainer.model).classifier
+    with torch.no_grad():
+        head.weight /= temperature
+        head.bias /= temperature
+    return temperature
+
+
+def assert_best(trainer: Trainer, reviews: Dataset) -> None:
     """Check that the weights in hand have the score that they were chosen for.
 
     Args:
-        state: Of the finished training.
-        arguments: Name the metric.
-        validation: What the weights in hand reach on the validation reviews.
+        trainer: After the training.
+        reviews: Encoded validation reviews.
 
     Raises:
         RuntimeError: They do not.
     """
-    name = str(arguments.metric_for_best_model).removeprefix("eval_")
-    again, recorded = validation[name], state.best_metric
+    state = trainer.state
+    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
+    # By the Trainer, in the precision in which it chose.
+    prediction: Any = trainer.predict(reviews)
+    again, recorded = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)[name], state.best_metric
     if recorded is None or abs(again - recorded) > 1e-6:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
@@ -326,16 +423,22 @@ def epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
         For each evaluation "epoch", "train_loss" (mean of what was logged since the last one), "validation_loss" and
         "validation_accuracy", as far as they were measured.
     """
-    history, losses = [], []
+    history: list[dict[str, float]] = []
+    losses: list[float] = []
+    steps: list[float] = []
+    before = 0.0
     for entry in log:
         if "loss" in entry:
             losses.append(entry["loss"])
+            # An entry covers the steps since the one before it, which may be fewer where a training was stopped.
+            steps.append(entry["step"] - before)
+            before = entry["step"]
         elif "eval_loss" in entry:
             row = {"epoch": _plain(entry["epoch"]), "validation_loss": entry["eval_loss"]}
             if "eval_accuracy" in entry:
                 row["validation_accuracy"] = entry["eval_accuracy"]
             if losses:
-                row["train_loss"] = float(np.mean(losses))
+                row["train_loss"] = float(np.average(losses, weights=steps))
             history.append(row)
-            losses = []
+            losses, steps = [], []
     return history

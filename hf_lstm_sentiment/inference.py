@@ -23,6 +23,7 @@ from transformers.utils.hub import cached_file
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, summarise
+from .sources import HUB_ID
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -173,17 +174,14 @@ class Classifier:
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.bfloat16")
+        if not isinstance(source, str | os.PathLike):
+            raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
         name = os.fspath(source)
-        looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+        looks_like_path = not HUB_ID.fullmatch(name)
         if looks_like_path and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
         name = str(Path(name).expanduser()) if looks_like_path else name
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-        if not isinstance(config, SentimentLSTMConfig):
-            raise ValueError(
-                f"model {name} is of type {config.model_type!r}; this package classifies with its own "
-                f"{SentimentLSTMConfig.model_type!r} only"
-            )
+        config = _read_config(name, revision)
         config.validate_ranges()
         config.check_problem()
         # All files of one commit, even if the branch moves meanwhile.
@@ -191,11 +189,11 @@ class Classifier:
         network = _read_weights(config, _file(name, "model.safetensors", revision))
         for layers in (network.embedding, network.lstm):
             layers.to(dtype)
-        settings = json.loads(_file(name, "tokenizer_config.json", revision).read_text(encoding="utf-8"))
+        settings = _read_settings(_file(name, "tokenizer_config.json", revision))
         classifier = cls.__new__(cls)
         classifier._set_up(
             network.to(device),
-            Tokenizer.from_file(str(_file(name, "tokenizer.json", revision))),
+            _read_tokenizer(_file(name, "tokenizer.json", revision)),
             max_length=settings.get("model_max_length", sys.maxsize),
             unknown=settings.get("unk_token"),
         )
@@ -307,21 +305,107 @@ class Classifier:
 
 
 def _file(name: str, file: str, revision: str | None) -> Path:
-    return Path(cast(str, cached_file(name, file, revision=revision)))
+    found = cached_file(name, file, revision=revision)
+    if found is None:
+        raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
+    return Path(found)
+
+
+def _damaged(path: str | Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return ValueError(f"{path} is damaged ({reason}); copy or download the checkpoint again")
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return value
+
+
+def _read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
+    path = _file(name, "config.json", revision)
+    content = _read_object(path)
+    if content.get("model_type") != SentimentLSTMConfig.model_type:
+        raise ValueError(
+            f"model {name} is of type {content.get('model_type')!r}; this package classifies with its own "
+            f"{SentimentLSTMConfig.model_type!r} only"
+        )
+    labels = content.get("id2label")
+    if labels is not None:
+        names = list(labels.values()) if isinstance(labels, dict) else []
+        numbered = isinstance(labels, dict) and set(labels) == {str(index) for index in range(len(labels))}
+        if not numbered or not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
+            problem = ValueError(f"id2label is {labels!r}; allowed: different texts for 0 and 1")
+            raise _damaged(path, problem)
+    try:
+        return cast(SentimentLSTMConfig, AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
+    except OSError:
+        raise
+    except Exception as error:
+        # What a configuration of anything may raise is not known beforehand.
+        raise _damaged(path, error) from error
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    settings = _read_object(path)
+    length = settings.get("model_max_length", sys.maxsize)
+    # Tokenizers without a length say so by a huge number, 1e30 as transformers writes it.
+    if not isinstance(length, int | float) or not length >= 1:
+        problem = ValueError(f"model_max_length is {length!r}; allowed: a whole number of at least 1")
+        raise _damaged(path, problem)
+    return settings
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        # tokenizers raises nothing more special.
+        raise _damaged(path, error) from error
 
 
 def _read_weights(config: SentimentLSTMConfig, path: Path) -> _Network:
     try:
-        return _Network.from_checkpoint(config, load_file(path))
+        weights = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged ({error}); copy or download the checkpoint again") from error
+        raise _damaged(path, error) from error
+    problem = f"{path} does not hold the weights that its config.json describes"
+    # Before layers of a size are made that only the configuration claims.
+    directions = 2 if config.bidirectional else 1
+    shapes = {
+        "sentiment_lstm.word_embeddings.weight": (config.vocab_size, config.embedding_size),
+        "sentiment_lstm.lstm.weight_hh_l0": (4 * config.hidden_size, config.hidden_size),
+        "classifier.weight": (1, config.hidden_size * directions),
+    }
+    for name, shape in shapes.items():
+        if name not in weights or weights[name].shape != shape:
+            found = f"is {tuple(weights[name].shape)}" if name in weights else "is missing"
+            raise ValueError(f"{problem}: {name} {found}, expected {shape}")
+    if len(weights) != (expected := 4 * config.num_hidden_layers * directions + 3):
+        raise ValueError(f"{problem}: it has {len(weights)} tensors, expected {expected}")
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{problem}: {name} holds {tensor.dtype}, expected floating-point numbers")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} holds numbers that are not finite; the training went astray")
+    try:
+        return _Network.from_checkpoint(config, weights)
     except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the weights that its config.json describes: {error}") from error
+        raise ValueError(f"{problem}: {error}") from error
 
 
 def _check_text(row: int, text: object) -> None:
     if not isinstance(text, str):
         raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
 
 
 def predict(

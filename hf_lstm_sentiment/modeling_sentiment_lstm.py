@@ -134,7 +134,7 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             vectors = self.word_embeddings(tokens)
         else:
             vectors = packing.gather(cast(Tensor, inputs_embeds))
-        vectors = self.embedding_dropout(vectors)  # (tokens, embedding_size)
+        vectors = self.embedding_dropout(self._drop_words(vectors))  # (tokens, embedding_size)
 
         output_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -148,6 +148,13 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    def _drop_words(self, vectors: Tensor) -> Tensor:
+        """Zero whole word vectors at random in training (Iyyer et al. 2015). *Shape:* (tokens, embedding_size)."""
+        if not self.training or self.config.word_dropout == 0:
+            return vectors
+        # Not scaled up as in dropout: a word that is left out says nothing about how loud the others are.
+        return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.config.word_dropout)
 
     def _real_tokens(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None

@@ -21,15 +21,20 @@ class Preset:
         scheme: How the tokenizer splits, as for `train_tokenizer`.
         vocab_words: Words in the vocabulary; `<pad>` and `<unk>` come on top.
         max_length: Tokens read of each review, the first ones.
+        train_max_length: Tokens read of each training review, where that is another number.
+        validation_fraction: As for `load_reviews`.
+        soft_labels: A directory that :func:`teach` wrote: the unlabeled reviews of the data set are trained on too,
+            with the probabilities found there for labels. None trains on the labelled reviews alone.
         glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
-        embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, classifier_dropout,
-            freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
-        learning_rate: Of Adam, without weight decay or gradient clipping.
-        lr_scheduler_type: As in `TrainingArguments`.
+        embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
+            classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
+        learning_rate: Of Adam, without weight decay.
+        lr_scheduler_type, warmup_steps, max_grad_norm: As in `TrainingArguments`; a norm of 0 clips nothing.
         batch_size: Reviews per training step, over all devices of one process.
         epochs: At most so many passes over the training reviews.
         patience: Stop after so many epochs without a better validation accuracy.
         group_by_length: Draw batches of reviews of similar length, which is faster.
+        calibrate: Divide the weights of the head by the temperature that fits the validation reviews best.
     """
 
     name: str
@@ -38,6 +43,9 @@ class Preset:
     scheme: Scheme = "whitespace"
     vocab_words: int = 25_000
     max_length: int = 256
+    train_max_length: int | None = None
+    validation_fraction: float = 0.2
+    soft_labels: str | None = None
     glove: str | None = None
     embedding_size: int = 100
     hidden_size: int = 256
@@ -45,15 +53,19 @@ class Preset:
     bidirectional: bool = False
     pooling: Literal["last", "max", "mean"] = "last"
     embedding_dropout: float = 0.0
+    word_dropout: float = 0.0
     classifier_dropout: float = 0.0
     freeze_embeddings: bool = False
     naive_padding: bool = False
     learning_rate: float = 1e-3
     lr_scheduler_type: str = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float = 0.0
     batch_size: int = 64
     epochs: int = 15
     patience: int = 3
     group_by_length: bool = False
+    calibrate: bool = False
 
     def config(self, *, vocab_size: int, pad_token_id: int) -> SentimentLSTMConfig:
         """The model's configuration.
@@ -72,6 +84,7 @@ class Preset:
         return {
             "learning_rate": self.learning_rate,
             "lr_scheduler_type": self.lr_scheduler_type,
+            "warmup_steps": self.warmup_steps,
             "num_train_epochs": self.epochs,
             "per_device_train_batch_size": self.batch_size,
             "per_device_eval_batch_size": self.batch_size,
@@ -79,7 +92,7 @@ class Preset:
             # AdamW without weight decay is Adam (Kingma and Ba 2015).
             "optim": "adamw_torch",
             "weight_decay": 0.0,
-            "max_grad_norm": 0.0,
+            "max_grad_norm": self.max_grad_norm,
         }
 
 
@@ -123,5 +136,30 @@ QUICKSTART = replace(
     group_by_length=True,
 )
 
-PRESETS = MappingProxyType({preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART)})
+IMDB = replace(
+    V2_GLOVE,
+    name="imdb",
+    description="The most accurate one: taught by n-gram models and document vectors on the unlabeled reviews too.",
+    scheme="words",
+    max_length=1024,
+    train_max_length=512,
+    validation_fraction=0.1,
+    soft_labels="runs/teachers",
+    pooling="max",
+    embedding_dropout=0.3,
+    word_dropout=0.1,
+    classifier_dropout=0.5,
+    learning_rate=2e-3,
+    lr_scheduler_type="cosine",
+    warmup_steps=200,
+    max_grad_norm=1.0,
+    epochs=8,
+    patience=8,
+    group_by_length=True,
+    calibrate=True,
+)
+
+PRESETS = MappingProxyType(
+    {preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB)}
+)
 """Every recipe by its name."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ CHECKPOINTS = "checkpoints"
 METRICS = "metrics.json"
 _RECIPE = "recipe.json"
 STATE = "trainer_state.json"
+WEIGHTS = "model.safetensors"
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
@@ -65,6 +68,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds a {type(value).__name__}, expected an object")
     return value
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, of this package and of others, for the results.
+
+    Args:
+        packages: Their names on PyPI.
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("hf_lstm_sentiment", *packages)},
+    }
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
@@ -119,10 +134,21 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool) -> None:
                 f"{run} cannot be resumed, it was trained by another recipe: {listed}. Pass the values it was started "
                 "with, or another --output_dir"
             )
-    elif not path.is_file() and run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif not path.is_file() and run.exists() and not _is_untouched(run):
         raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in (*run.glob(".*.json.*"), *run.glob("plots/.*.tmp"), *path.parent.glob(".*.json.*")):
+        logger.info(f"{left.name} was left by a run that was killed and is removed")
+        left.unlink()
     write_json(recipe, path)
+
+
+def _is_untouched(run: Path) -> bool:
+    """Whether a directory is empty, or holds no more than a training that was killed in its first moment leaves."""
+    return run.is_dir() and all(
+        path.name == CHECKPOINTS and path.is_dir() and all(p.name.startswith(f".{_RECIPE}.") for p in path.iterdir())
+        for path in run.iterdir()
+    )
 
 
 def newest_whole_checkpoint(run: Path) -> Path | None:
@@ -163,10 +189,13 @@ def _checkpoints(run: Path) -> Iterator[tuple[int, Path]]:
 def _defect(checkpoint: Path, step: int) -> str | None:
     """What keeps a checkpoint from being continued, if anything does."""
     try:
-        if read_json(checkpoint / STATE).get("global_step") != step:
+        state = read_json(checkpoint / STATE)
+        if state.get("global_step") != step:
             return f"{STATE} is of another step"
-        with safe_open(checkpoint / "model.safetensors", framework="pt") as weights:
-            weights.keys()
+        # The best one is needed too, for what is published in the end.
+        for needed in {step, state.get("best_global_step") or step}:
+            with safe_open(checkpoint.with_name(f"checkpoint-{needed}") / WEIGHTS, framework="pt") as weights:
+                weights.keys()
         random_states = sorted(checkpoint.glob("rng_state*.pth"))
         if not random_states:
             return "rng_state.pth is missing"

@@ -14,14 +14,13 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from . import runs
+from . import __version__, runs
 from .extras import require
 from .inference import WINDOW, Classifier
 from .row_writers import OutputLayout, join_parts, replacing
@@ -104,7 +103,7 @@ def predict_file(
             "output": suffix,
             "rows_per_part": rows_per_part,
             "batch_size": batch_size,
-            "hf_lstm_sentiment": version("hf_lstm_sentiment"),
+            "hf_lstm_sentiment": __version__,
         }
         before = _prepare(parts, manifest)
         if target.exists():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
+_LONGEST_SHOWN = 80
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -24,7 +26,7 @@ def find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str]
     Raises:
         ValueError: `wanted` is not there; or nothing is wanted, and not exactly one column has a known name.
     """
-    have = ", ".join(map(repr, columns))
+    have = ", ".join(map(shown, columns[:20])) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
     if wanted is not None:
         if wanted not in columns:
             raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
@@ -56,3 +58,13 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """A value in an error message, which a whole review would fill.
+
+    Args:
+        value: Any value.
+    """
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text):,} characters)"

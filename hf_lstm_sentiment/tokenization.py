@@ -70,6 +70,21 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
         yield batch
 
 
+def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
+    """The words of texts, as a tokenizer of this package would look them up.
+
+    Args:
+        texts: The texts.
+        scheme: As for :func:`train_tokenizer`.
+
+    Yields:
+        One list per text, in order.
+    """
+    normalizer, splitter = _pipeline(scheme)
+    for text in texts:
+        yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+
 def _words_by_frequency(texts: list[str], scheme: Scheme) -> list[str]:
     """Words from the most to the least frequent; of equals, the one that occurs first comes first.
 
@@ -113,7 +128,7 @@ def train_tokenizer(
         `<unk>` in a text are text to it.
 
     Raises:
-        ValueError: An unknown scheme, a size below 1, or a corpus without a word.
+        ValueError: An unknown scheme, a size below 1, a corpus without a word, or a text of half a surrogate pair.
         TypeError: A text is not a string.
     """
     if scheme not in get_args(Scheme):
@@ -123,10 +138,16 @@ def train_tokenizer(
             raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
     if isinstance(texts, str):
         raise TypeError("texts is one string; pass a list of strings, one per review")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"texts is {texts!r}; pass a list of strings, one per review")
     corpus = list(texts)
     for row, text in enumerate(corpus):
         if not isinstance(text, str):
             raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
     words = _words_by_frequency(corpus, scheme) if corpus else []
     if not words:
         raise ValueError(f"no word found in {len(corpus)} texts; a tokenizer needs a corpus with at least one word")

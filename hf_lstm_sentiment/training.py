@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
 from . import runs
-from .data import check_reviews_source, load_reviews
+from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import encode_reviews
 from .extras import require
 from .fitting import (
     assert_best,
+    calibrate,
     check_arguments,
+    check_processes,
     make_arguments,
     make_trainer,
     measure,
@@ -34,16 +35,22 @@ from .fitting import (
     use_cpu_threads,
 )
 from .glove import GloveCoverage, check_glove_source, initialize_embedding, load_glove
+from .hub import PushedRun
+from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import PRESETS, Preset
+from .stopping import StopAtSignal, telling_of_a_full_disk
+from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
 _PACKAGES = (
-    "hf_lstm_sentiment",
     "torch",
     "transformers",
     "tokenizers",
@@ -67,11 +74,13 @@ class TrainingResult:
         run_directory: Model, tokenizer, card, metrics and pictures.
         metrics: The content of its `metrics.json`.
         examples: Three sentences, each with the label and the score that the saved model gives it.
+        pushed: Where on the Hub it is; None where it was not pushed.
     """
 
     run_directory: Path
     metrics: Mapping[str, Any]
     examples: tuple[tuple[str, str, float], ...]
+    pushed: PushedRun | None = None
 
     def summary(self) -> str:
         """What was measured, for a console."""
@@ -97,6 +106,9 @@ class TrainingResult:
         lines += [f"  note                 {note}" for note in dataset["notes"]]
         lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
         lines.append(f"Model, card, metrics and pictures: {run}")
+        if self.pushed is not None:
+            tag = f", tag {self.pushed.tag}" if self.pushed.tag else ""
+            lines.append(f"On the Hub: {self.pushed.url}, commit {self.pushed.commit}{tag}\n\n{self.pushed.snippet}")
         return "\n".join(lines)
 
 
@@ -105,6 +117,7 @@ def train(
     *,
     dataset: str | os.PathLike[str] | None = None,
     glove: str | os.PathLike[str] | None = None,
+    soft_labels: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
     text_column: str | None = None,
@@ -127,6 +140,8 @@ def train(
         dataset: Where the reviews come from, as for `load_reviews`; the preset's source where None.
         glove: Where the word vectors come from, as for `load_glove`; the preset's source where None. A preset that
             learns its vectors from scratch does not use it, and says so.
+        soft_labels: The directory of the teachers, as :func:`teach` wrote it; the preset's where None. For presets
+            that learn from teachers only.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
@@ -139,20 +154,27 @@ def train(
             results if the run is finished.
         num_threads: CPU threads of each process; its share of the machine's cores where None. The last bits of a
             result depend on it.
-        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset.
+        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset. With
+            `push_to_hub`, the finished run is published by `push_run`, in one commit; `hub_model_id` (the run
+            directory's name where not given), `hub_private_repo`, `hub_revision` and `hub_token` say where.
 
     Returns:
         Where the run directory is and what was measured.
 
     Raises:
         ConnectionError: The Hub is needed and cannot be reached.
+        PermissionError: The run is to be pushed, and the access token is missing, wrong or not for that place.
         FileExistsError: The run directory is in use, and `resume` is false.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
         ValueError: An unknown preset, an argument that cannot be changed, data or vectors that cannot be used, or a
             run that was started by another recipe.
         RuntimeError: The best checkpoint, loaded again, does not repeat its score.
+        OSError: A checkpoint or the results could not be written.
+        TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = _choose(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
@@ -160,7 +182,12 @@ def train(
         recipe = replace(recipe, glove=os.fspath(glove))
     elif glove is not None:
         logger.warning(f"preset {recipe.name} learns its word vectors from scratch; glove={glove} is not used")
+    if soft_labels is not None and recipe.soft_labels is not None:
+        recipe = replace(recipe, soft_labels=os.fspath(soft_labels))
+    elif soft_labels is not None:
+        logger.warning(f"preset {recipe.name} has no teachers; soft_labels={soft_labels} is not used")
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
+    hub = take_hub_arguments(training_arguments, run)
     _check_sources(recipe)
     check_arguments(training_arguments)
     sampling: dict[str, Any] = {
@@ -176,15 +203,30 @@ def train(
         json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
     )
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
+    check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
+    finished = resume and runs.is_finished(run)
     if arguments.should_save:
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume)
-    if resume and runs.is_finished(run):
+        # Of a finished run, which may lie there already, pushing finds out more.
+        if hub is not None and not finished:
+            hub = hub.checked()
+        # Another number of processes makes batches of another size.
+        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
+        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume)
+    if finished:
         logger.info(f"{run} is finished; nothing is left to train")
-        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run))
+        pushed = hub.push(run) if hub is not None and arguments.should_save else None
+        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run), pushed)
 
     with arguments.main_process_first(desc="reading the reviews"):
-        reviews = load_reviews(recipe.dataset, **sampling)
+        reviews = load_reviews(
+            recipe.dataset,
+            validation_fraction=recipe.validation_fraction,
+            unlabeled=recipe.soft_labels is not None,
+            **sampling,
+        )
+        # Read before the texts are tokenized: what is wrong with them should not wait.
+        soft = None if recipe.soft_labels is None else read_soft_labels(recipe.soft_labels, reviews)
         tokenizer = train_tokenizer(
             reviews.vocabulary_texts(),
             scheme=recipe.scheme,
@@ -193,25 +235,32 @@ def train(
         )
         encoded = {
             name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
-            for name, part in (("train", reviews.train), ("validation", reviews.validation), ("test", reviews.test))
+            for name, part in (("validation", reviews.validation), ("test", reviews.test))
         }
+        encoded["train"] = encode_reviews(
+            reviews.train if soft is None else _with_soft_labels(reviews, soft),
+            tokenizer,
+            max_length=recipe.train_max_length or recipe.max_length,
+        )
         # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
         for name in ("validation", "test"):
             order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
             encoded[name] = encoded[name].select(order)
     set_seed(seed)
     model, coverage, vectors = _build_model(recipe, tokenizer, seed)
-    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded)
+    stop = StopAtSignal()
+    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
     logger.info(
         f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
         f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
         + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
     )
     start = time.perf_counter()
-    train_to_the_best(trainer, run, resume=resume)
+    with stop.listening():
+        train_to_the_best(trainer, run, resume=resume)
     fit_seconds = time.perf_counter() - start
-    validation = measure(trainer, encoded["validation"])
-    assert_best(trainer.state, arguments, validation)
+    assert_best(trainer, encoded["validation"])
+    temperature = calibrate(trainer, encoded["validation"]) if recipe.calibrate else None
     metrics = {
         "preset": recipe.name,
         "seed": seed,
@@ -219,7 +268,9 @@ def train(
         "parameters": model.num_parameters(),
         "trainable_parameters": model.num_parameters(only_trainable=True),
         **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
-        "validation": validation,
+        **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
+        **({"temperature": temperature} if temperature is not None else {}),
+        "validation": measure(trainer, encoded["validation"]),
         "test": measure(trainer, encoded["test"]),
         **training_facts(trainer),
         # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
@@ -229,18 +280,20 @@ def train(
         "device": str(arguments.device),
         "processes": arguments.world_size,
         "threads": threads,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": runs.versions(*_PACKAGES),
     }
     if trainer.is_world_process_zero():
-        _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
+        with telling_of_a_full_disk(run):
+            _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
     trainer.accelerator.wait_for_everyone()
-    return TrainingResult(run, metrics, _classify_examples(run))
+    pushed = hub.push(run) if hub is not None and trainer.is_world_process_zero() else None
+    return TrainingResult(run, metrics, _classify_examples(run), pushed)
 
 
 def _choose(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
     return PRESETS[preset]
 
@@ -267,6 +320,16 @@ def _check_sources(recipe: Preset) -> None:
     # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
     kind = type(problems[0]) if len(problems) == 1 else ValueError
     raise kind("\n".join(map(str, problems)) + hint) from problems[0]
+
+
+def _with_soft_labels(reviews: Reviews, soft: NDArray[np.float64]) -> Dataset:
+    """The labelled training reviews followed by the unlabeled ones, their labels all probabilities."""
+    from datasets import Value, concatenate_datasets
+
+    assert reviews.unlabeled is not None
+    labelled = reviews.train.cast_column("label", Value("float64"))
+    unlabeled = reviews.unlabeled.add_column("label", soft).cast(labelled.features)
+    return concatenate_datasets([labelled, unlabeled])
 
 
 def _build_model(

@@ -10,7 +10,8 @@ import logging
 import sys
 from pathlib import Path
 
-from hf_lstm_sentiment.hub import check_repo_id, publishable_files, push_run
+from hf_lstm_sentiment.hub import check_repo_id, push_run
+from hf_lstm_sentiment.publishable import publishable_files
 
 
 def main() -> None:

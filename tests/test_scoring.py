@@ -743,7 +743,7 @@ def test_another_model_is_refused(stopped, run):
 
 
 def test_another_release_is_refused(stopped, classifier, monkeypatch):
-    monkeypatch.setattr(scoring, "version", lambda name: "9.9")
+    monkeypatch.setattr(scoring, "__version__", "9.9")
     with pytest.raises(ValueError, match=r"hf_lstm_sentiment was '.*' and is '9\.9'"):
         score(stopped / "in.csv", stopped / "out.csv", classifier)
 

@@ -17,8 +17,18 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
-from hf_lstm_sentiment import PRESETS, SentimentLSTMForSequenceClassification, runs, train
+from hf_lstm_sentiment import (
+    PRESETS,
+    Classifier,
+    SentimentLSTMForSequenceClassification,
+    fitting,
+    load_reviews,
+    runs,
+    train,
+)
 from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
+from hf_lstm_sentiment.metrics import evaluate_logits
+from hf_lstm_sentiment.stopping import SafeTrainer
 
 from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
 
@@ -233,11 +243,13 @@ def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, mo
 
 def test_batches_are_grouped_by_length_only_where_the_preset_says_so(reviews, tmp_path, monkeypatch):
     samplers = []
-    make = Trainer._get_train_sampler
-    monkeypatch.setattr(Trainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1])
+    make = SafeTrainer._get_train_sampler
+    monkeypatch.setattr(
+        SafeTrainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1]
+    )
     for name, grouped in (("a", False), ("b", True)):
         train(replace(TINY, epochs=1, group_by_length=grouped), dataset=reviews, output_dir=tmp_path / name, **QUIET)
-    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "LengthGroupedSampler"]
+    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "_LengthGroupedSampler"]
 
 
 def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(reviews, tmp_path):
@@ -401,10 +413,25 @@ def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatc
         sizes.append(len(dataloader.dataset))
         return loop(self, dataloader, *args, **kwargs)
 
+    exact = fitting._exact_logits
+
+    def watch_exact(trainer, reviews):
+        sizes.append(len(reviews))
+        return exact(trainer, reviews)
+
     monkeypatch.setattr(Trainer, "evaluation_loop", watch)
+    monkeypatch.setattr(fitting, "_exact_logits", watch_exact)
     train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
-    # 60 test and 48 validation reviews: one look per epoch, one at the reloaded best, then the test.
-    assert sizes == [48, 48, 48, 60]
+    # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
+    assert sizes == [48, 48, 48, 48, 60]
+
+
+def test_a_run_in_half_precision_is_measured_as_it_will_be_used(reviews, tmp_path):
+    run = train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", bf16=True, use_cpu=True, **QUIET)
+    assert run.metrics["training"]["precision"] == "bfloat16"
+    test = load_reviews(reviews).test
+    again = evaluate_logits(Classifier.from_pretrained(run.run_directory).logits(test["text"][:]), test["label"][:])
+    assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], rel=1e-5)
 
 
 def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
@@ -475,14 +502,15 @@ def test_no_threads_are_refused(tmp_path):
 
 def test_history_averages_what_was_logged_between_evaluations():
     log = [
-        {"loss": 1.0, "epoch": 0.5},
-        {"loss": 0.5, "epoch": 1.0},
+        {"loss": 1.0, "epoch": 0.5, "step": 10},
+        {"loss": 0.5, "epoch": 0.75, "step": 15},
+        {"loss": 0.1, "epoch": 1.0, "step": 20},
         {"eval_loss": 0.7, "eval_accuracy": 0.6, "epoch": 1.0},
         {"eval_loss": 0.6, "epoch": 1.5},
         {"train_runtime": 3.0},
     ]
     assert epoch_history(log) == [
-        {"epoch": 1, "train_loss": 0.75, "validation_loss": 0.7, "validation_accuracy": 0.6},
+        {"epoch": 1, "train_loss": pytest.approx(0.65), "validation_loss": 0.7, "validation_accuracy": 0.6},
         {"epoch": 1.5, "validation_loss": 0.6},
     ]
 

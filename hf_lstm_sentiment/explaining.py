@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import os
-import re
+import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from .explanation import Explanation, Word
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .inference import Classifier
+from .packed_lstm import Packing, summarise
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 __all__ = ["DeletionFaithfulness", "Explainer", "Explanation", "Word", "deletion_faithfulness", "explain"]
 
@@ -31,36 +36,36 @@ TRUNCATED_KEPT = 200
 
 # Tokens that go through the model at once: some tens of megabytes of states and gradients.
 _TOKENS = 8_192
-# A text is tokenized in pieces of about so many characters, so that a book takes no more memory than a review. It is
-# cut only between letters or digits, where neither normaliser nor splitter of any scheme looks across.
-_PIECE = 1 << 16
-_CUT = re.compile(r"(?<=[^\W_])[ \n](?=[^\W_])")
+
+# Whether cuDNN is used is a setting of the process, so that only one thread may change it.
+_CUDNN = threading.Lock()
 
 Values = npt.NDArray[np.float64]
 
 
 class Explainer:
-    """A model and its tokenizer, loaded once, for any number of reviews.
+    """A model and its tokenizer, loaded once, for any number of reviews. Several threads may use it at once.
 
     Args:
         model: The model; put into evaluation mode. Its parameters and their gradients stay as they are.
         tokenizer: Its tokenizer, with a `tokenizers` backend and a `model_max_length`.
+
+    Attributes:
+        classifier: The same model, for labels and scores alone.
+
+    Raises:
+        ValueError: As `Classifier`.
     """
 
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model = model
-        self.model.train(False)
-        self.max_length = int(tokenizer.model_max_length)
-        names = cast("dict[int, str]", model.config.id2label)
-        self.labels: tuple[str, str] = (names[0], names[1])
-        self.unk_token_id = cast("int | None", tokenizer.unk_token_id)
-        self._special = [str(token) for token in tokenizer.all_special_tokens]
-        backend = cast(Any, tokenizer).backend_tokenizer
-        # A copy, so that what others do to their tokenizer changes nothing here.
-        self._tokenizer = type(backend).from_str(backend.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
+        self._set_up(Classifier(model, tokenizer))
+
+    def _set_up(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        # Its gradients are taken with respect to the word vectors only.
+        self._network = classifier._network
+        self._config = classifier.config
+        self._device = self._network.head.weight.device
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str], *, revision: str | None = None) -> Explainer:
@@ -71,23 +76,11 @@ class Explainer:
             revision: Branch, tag or commit of a repository.
 
         Raises:
-            FileNotFoundError: A path that is not there.
-            OSError: The Hub has no such repository, or cannot be reached.
-            ValueError: The checkpoint holds another kind of model.
+            FileNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
         """
-        name = os.fspath(source)
-        looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-        if looks_like_path and not Path(name).expanduser().is_dir():
-            raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
-        name = str(Path(name).expanduser()) if looks_like_path else name
-        model = AutoModelForSequenceClassification.from_pretrained(
-            name, revision=revision, trust_remote_code=False, dtype=torch.float32
-        )
-        if not isinstance(model, SentimentLSTMForSequenceClassification):
-            raise ValueError(
-                f"model {name} is a {type(model).__name__}; this package explains its own kind of model only"
-            )
-        return cls(model, AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False))
+        explainer = cls.__new__(cls)
+        explainer._set_up(Classifier.from_pretrained(source, revision=revision))
+        return explainer
 
     def __call__(self, text: str, *, steps: int = STEPS) -> Explanation:
         """Explain the decision on one review; see :func:`explain`."""
@@ -96,14 +89,15 @@ class Explainer:
         if not 1 <= steps <= MAX_STEPS:
             raise ValueError(f"steps is {steps}; allowed: a whole number from 1 to {MAX_STEPS}")
         ids, spans, left_out = self._encode(text)
-        prefixes = self._prefix_logits(ids[: self.max_length])
+        length, labels = self.classifier.max_length, self.classifier.labels
+        prefixes = self._prefix_logits(ids[:length])
         read = len(prefixes) - 1
         logit = float(prefixes[-1])
-        contributions, baseline, error = self._contributions(ids[: self.max_length], logit, steps)
+        contributions, baseline, error = self._contributions(ids[:length], logit, steps)
         probabilities = 1 / (1 + np.exp(-prefixes))
         return Explanation(
             text=text,
-            label=self.labels[int(logit > 0)],
+            label=labels[int(logit > 0)],
             score=1 / (1 + math.exp(-abs(logit))),
             logit=logit,
             baseline_logit=baseline,
@@ -114,65 +108,50 @@ class Explainer:
                     end=end,
                     contribution=float(contributions[i]) if i < read else None,
                     probability=float(probabilities[i + 1]) if i < read else None,
-                    unknown=token == self.unk_token_id,
+                    unknown=token == self.classifier.unk_token_id,
                     truncated=i >= read,
                 )
                 for i, (token, (start, end)) in enumerate(zip(ids, spans, strict=True))
             ),
             completeness_error=error,
-            labels=self.labels,
+            labels=labels,
             words_left_out=left_out,
         )
 
     def _encode(self, text: str) -> tuple[list[int], list[tuple[int, int]], int]:
         """Ids and places of the words that an explanation keeps, and the number of those that it does not."""
-        ids: list[int] = []
-        offsets: list[tuple[int, int]] = []
-        kept, total = self.max_length + TRUNCATED_KEPT, 0
-        for start, piece in _pieces(text):
-            try:
-                encoding = self._tokenizer.encode(piece)
-            except TypeError as error:
-                raise ValueError("the text holds half of a surrogate pair, which is no character; decode it") from error
-            total += len(encoding)
-            if room := kept - len(ids):
-                ids += encoding.ids[:room]
-                offsets += [(start + a, start + b) for a, b in encoding.offsets[:room]]
-        return ids, list(_spans(text, offsets, self._special)), total - len(ids)
+        try:
+            encoding = self.classifier._tokenizer.encode(text)
+        except TypeError as error:
+            raise ValueError("the text holds half of a surrogate pair, which is no character; decode it") from error
+        kept = min(len(encoding), self.classifier.max_length + TRUNCATED_KEPT)
+        special = [token.content for token in self.classifier._tokenizer.get_added_tokens_decoder().values()]
+        spans = list(_spans(text, encoding.offsets[:kept], special))
+        return encoding.ids[:kept], spans, len(encoding) - kept
 
     def _prefix_logits(self, ids: Sequence[int]) -> Values:
         """The logit had the review ended after 0, 1, ... words. *Shape:* (words + 1,)."""
-        config, words = self.model.config, len(ids)
-        if config.bidirectional or config.naive_padding:
+        pooling, words = self._config.pooling, len(ids)
+        if self._config.bidirectional or self._config.naive_padding or not words:
             # Every word changes what the backward direction, or the padding, does to all others.
             return self._logits([ids[:length] for length in range(words + 1)])
-        tokens = torch.tensor([ids], dtype=torch.int64, device=self.model.device)
+        packing = self._packing(1, words)
         with torch.inference_mode():
-            states = self.model.sentiment_lstm(tokens, torch.ones_like(tokens)).last_hidden_state[0]  # (words, width)
-            if config.pooling == "max" and words:
+            vectors = self._network.embedding(torch.tensor(ids, dtype=torch.int64, device=self._device))
+            (states,) = self._network.lstm(vectors, packing)  # (words, hidden_size)
+            if pooling == "max":
                 states = states.cummax(dim=0).values
-            elif config.pooling == "mean":
-                states = states.cumsum(dim=0) / torch.arange(1, words + 1, device=states.device)[:, None]
+            elif pooling == "mean":
+                states = states.cumsum(dim=0) / torch.arange(1, words + 1, device=self._device)[:, None]
             states = torch.cat([states.new_zeros(1, states.size(-1)), states])
-            return _numbers(self.model.classifier(states).squeeze(-1))
+            return _numbers(self._network.head(states).squeeze(-1))
 
     def _logits(self, reviews: Sequence[Sequence[int]]) -> Values:
         """Logits of reviews given as token ids, in batches. *Shape:* (reviews,)."""
-        naive = self.model.config.naive_padding
-        results: list[Values] = []
-        rows = max(1, _TOKENS // max(self.max_length if naive else max(map(len, reviews)), 1))
-        for start in range(0, len(reviews), rows):
-            batch = reviews[start : start + rows]
-            width = self.max_length if naive else max(1, *map(len, batch))
-            ids = torch.full((len(batch), width), self.model.config.pad_token_id or 0)
-            for row, review in zip(ids, batch, strict=True):
-                row[: len(review)] = torch.tensor(review, dtype=torch.int64)
-            mask = torch.arange(width) < torch.tensor([len(review) for review in batch])[:, None]
-            device = self.model.device
-            with torch.inference_mode():
-                logits = self.model(ids.to(device), mask.to(device)).logits
-            results.append(_numbers(logits[:, 1] - logits[:, 0]))
-        return np.concatenate(results)
+        longest = max(1, *map(len, reviews), self.classifier.max_length if self._config.naive_padding else 1)
+        rows = max(1, _TOKENS // longest)
+        batches = [[list(review) for review in reviews[i : i + rows]] for i in range(0, len(reviews), rows)]
+        return np.concatenate([self.classifier._forward(batch, np.array([*map(len, batch)])) for batch in batches])
 
     def _contributions(self, ids: Sequence[int], logit: float, steps: int) -> tuple[Values, float, float]:
         """Integrated gradients, the logit of the baseline, and the relative error of their sum.
@@ -181,11 +160,11 @@ class Explainer:
         https://arxiv.org/abs/1703.01365. The path leads straight from zero vectors to those of the words. Its
         integral is taken by Gauss and Legendre's rule, with twice the points until the sum is right.
         """
-        table = cast(Tensor, self.model.get_input_embeddings().weight).detach()
-        vectors = table[torch.tensor(ids, dtype=torch.int64, device=table.device)]  # (words, embedding_size)
+        table = self._network.embedding.weight.detach()
+        vectors = table[torch.tensor(ids, dtype=torch.int64, device=self._device)]  # (words, embedding_size)
         # Padding that is read as words stands behind the baseline too, so that it has no share.
-        padding = self.max_length - len(ids) if self.model.config.naive_padding else 0
-        behind = table[self.model.config.pad_token_id or 0].expand(padding, -1)
+        padding = self.classifier.max_length - len(ids) if self._config.naive_padding else 0
+        behind = table[self._config.pad_token_id or 0].expand(padding, -1)
         with torch.inference_mode():
             baseline = float(self._logit(torch.zeros_like(vectors)[None], behind)[0])
         difference = logit - baseline
@@ -204,7 +183,12 @@ class Explainer:
             scale = torch.from_numpy((points[start : start + rows] + 1) / 2).to(vectors)
             weight = torch.from_numpy(weights[start : start + rows] / 2).to(vectors)
             # cuDNN has no gradient for a recurrent network in evaluation mode.
-            with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                _CUDNN if vectors.is_cuda else nullcontext(),
+                torch.backends.cudnn.flags(enabled=False) if vectors.is_cuda else nullcontext(),
+            ):
                 scaled = (scale[:, None, None] * vectors).requires_grad_()  # (rows, words, embedding_size)
                 (gradient,) = torch.autograd.grad(self._logit(scaled, behind).sum(), scaled)
             total += _numbers(torch.einsum("b,bwe,we->w", weight, gradient, vectors))
@@ -213,8 +197,14 @@ class Explainer:
     def _logit(self, vectors: Tensor, behind: Tensor) -> Tensor:
         """Logits of reviews given as word vectors. *Shape:* (batch_size, words, embedding_size) to (batch_size,)."""
         inputs = torch.cat([vectors, behind.expand(len(vectors), *behind.shape)], dim=1)
-        logits = self.model(inputs_embeds=inputs).logits
-        return cast(Tensor, logits[:, 1] - logits[:, 0])
+        packing = self._packing(len(inputs), inputs.size(1))
+        (states,) = self._network.lstm(packing.gather(inputs), packing)
+        config = self._config
+        summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
+        return cast(Tensor, self._network.head(summary)).squeeze(-1)
+
+    def _packing(self, reviews: int, words: int) -> Packing:
+        return Packing.from_mask(torch.ones(reviews, words, dtype=torch.bool, device=self._device))
 
 
 def explain(text: str, *, model: str | os.PathLike[str] | Explainer, steps: int = STEPS) -> Explanation:
@@ -284,7 +274,7 @@ def deletion_faithfulness(
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
-        ids = explainer._encode(text)[0][: explainer.max_length]
+        ids = explainer._encode(text)[0][: explainer.classifier.max_length]
         if not ids:
             continue
         logit = float(explainer._logits([ids])[0])
@@ -316,29 +306,20 @@ def _numbers(values: Tensor) -> Values:
     return cast(Values, values.double().cpu().numpy())
 
 
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Cut a text where it is safe, into pieces with their places."""
-    start = 0
-    while start < len(text):
-        cut = _CUT.search(text, start + _PIECE)
-        end = cut.start() if cut else len(text)
-        yield start, text[start:end]
-        start = end
-
-
 def _spans(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Where the words stand in the text, from the places that the tokenizer reports; none lies in another.
 
     Of a spelt-out special token, which the normaliser rewrites, it reports the last character only; of a letter
-    that it composes with the marks after it, it leaves the marks out; of a character that it takes apart, it reports
-    the same place for several words.
+    that it composes with the marks after it, it leaves the marks out; of a character that it takes apart or writes
+    out, it reports the same place for several words.
     """
     before = 0
     for place, (start, end) in enumerate(offsets):
         after = offsets[place + 1][0] if place + 1 < len(offsets) else len(text)
         for token in special:
-            if text.endswith(token, before, start + 1):
-                start = start + 1 - len(token)
+            first = start + 1 - len(token)
+            if first >= before and text[first : start + 1].lower() == token:
+                start = first
         while end < after and unicodedata.category(text[end]).startswith("M"):
             end += 1
         start = max(start, before)

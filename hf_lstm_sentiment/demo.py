@@ -1,0 +1,431 @@
+"""The demo page: a review coloured word by word, the curve of the running opinion, and whole files.
+
+Handlers keep nothing between requests and may run side by side; what one request can cost is limited.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .explaining import Explainer
+from .explanation_html import body, css
+from .extras import require
+from .scoring import predict_file
+from .sources import TEXT_COLUMNS, find_column
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+# The longest review of IMDB has 13,704 characters.
+MAX_CHARACTERS = 20_000
+# Characters that are pasted, and bytes of a file.
+MAX_BATCH = 2_000_000
+# Bytes of a request; JSON may spell a character with several.
+MAX_REQUEST = 4 * MAX_BATCH
+# Loaded models that are kept.
+MAX_MODELS = 4
+# Rows of a result that are shown, and characters of each review.
+_SHOWN, _SHOWN_CHARACTERS = 20, 160
+# Seconds after which uploads and results are deleted.
+_KEEP = 3_600
+_FILES = (".csv", ".tsv", ".jsonl", ".txt")
+
+EXAMPLES = {
+    "Slow at first": "Slow at first, but worth it in the end.",
+    "A change of mind": "I loved the first half: funny, warm and beautifully shot. Then it falls apart, and the ending "
+    "is so stupid that I felt cheated.",
+    "Not bad": "Not bad at all. I expected a dull sequel and got one of the best films of the year.",
+    "A waste of time": "The plot makes no sense, the jokes are painful and the acting is wooden. A complete waste of "
+    "two hours.",
+    "Faint praise": "It has great actors, a great budget and a great trailer. If only somebody had written a story.",
+}
+
+
+class Models:
+    """The models that a page offers; loaded when first asked for, the last few are kept.
+
+    Args:
+        names: Run directories or repositories of the Hub; the first one is what the page starts with.
+        any_model: Load others, too, when they are asked for by name.
+
+    Raises:
+        ValueError: There is no name.
+    """
+
+    def __init__(self, names: Sequence[str], *, any_model: bool = False) -> None:
+        if not names:
+            raise ValueError("no model is named; pass --model with a run directory or a repository of the Hub")
+        self.names, self.any_model = list(dict.fromkeys(names)), any_model
+        self._loaded: OrderedDict[str, Explainer] = OrderedDict()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+
+    def __call__(self, name: str | None) -> Explainer:
+        """Find a model, or load it.
+
+        Args:
+            name: A run directory or a repository of the Hub.
+
+        Raises:
+            FileNotFoundError, OSError: As `Explainer.from_pretrained`.
+            ValueError: As `Explainer.from_pretrained`; or the page does not offer this model.
+        """
+        name = (name or "").strip()
+        if not name:
+            raise ValueError("no model is chosen; choose one from the list")
+        if name not in self.names and not self.any_model:
+            raise ValueError(f"model {name!r} is not offered here; choose one from the list")
+        if (found := self._find(name)) is not None:
+            return found
+        # One at a time, so that many who ask for the same model load it once.
+        with self._loading:
+            if (found := self._find(name)) is None:
+                found = Explainer.from_pretrained(name)
+                with self._lock:
+                    self._loaded[name] = found
+                    while len(self._loaded) > MAX_MODELS:
+                        self._loaded.popitem(last=False)
+        return found
+
+    def _find(self, name: str) -> Explainer | None:
+        with self._lock:
+            if name in self._loaded:
+                self._loaded.move_to_end(name)
+            return self._loaded.get(name)
+
+    def describe(self, name: str | None) -> str:
+        """A sentence about a model, as HTML, or what is wrong with it."""
+        try:
+            classifier = self(name).classifier
+        except (OSError, ValueError) as error:
+            return problem(error)
+        config = classifier.config
+        parameters = sum(parameter.numel() for parameter in classifier._network.parameters())
+        ways = "both directions" if config.bidirectional else "left to right"
+        summary = {"last": "its last state", "max": "the maximum", "mean": "the mean"}[config.pooling]
+        return (
+            f'<p class="hint">{parameters:,} parameters, reads up to {classifier.max_length:,} words {ways}, and '
+            f"decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
+        )
+
+
+def read_review(models: Models, text: str | None, model: str | None) -> str:
+    """The explanation of a review as HTML, or what is wrong.
+
+    Args:
+        models: The models that the page offers.
+        text: The review.
+        model: Name of the model.
+    """
+    text = text or ""
+    try:
+        if not text.strip():
+            raise ValueError("there is nothing to read yet: type or paste a review, or take an example")
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError(
+                f"the text has {len(text):,} characters; up to {MAX_CHARACTERS:,} are read here. Shorten it, or take "
+                "the other tab for many reviews"
+            )
+        return body(models(model)(text))
+    except (OSError, ValueError) as error:
+        return problem(error)
+
+
+def classify_many(
+    models: Models, file: str | None, pasted: str | None, column: str | None, model: str | None, folder: str
+) -> tuple[str, str | None]:
+    """Classify a file, or what was pasted.
+
+    Args:
+        models: The models that the page offers.
+        file: An uploaded file; goes before what was pasted.
+        pasted: A review per line, or the content of a csv file with a header.
+        column: Column of the texts; found by its name where empty.
+        model: Name of the model.
+        folder: Where to write the result, below a new folder.
+
+    Returns:
+        What the page says, as HTML, and the csv file to download, if there is one.
+    """
+    try:
+        explainer = models(model)
+        with tempfile.TemporaryDirectory() as work:
+            source = Path(file) if file else _write_pasted(pasted or "", Path(work), column)
+            name = source.name if file else "the pasted text"
+            if source.suffix.lower() not in _FILES:
+                raise ValueError(f"{name}: files of this kind are not read here; allowed: {', '.join(_FILES)}")
+            size = source.stat().st_size
+            if size > MAX_BATCH:
+                raise ValueError(
+                    f"{name} has {size:,} bytes; up to {MAX_BATCH:,} are read here. scripts/predict.py reads files of "
+                    "any size"
+                )
+            result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
+            try:
+                predict_file(source, result, model=explainer.classifier, text_column=column or None, progress=False)
+                said = _summary(result, column or None)
+            except (OSError, ValueError) as error:
+                raise ValueError(str(error).replace(str(source), name)) from error
+            kept = Path(folder) / secrets.token_hex(16)
+            kept.mkdir(parents=True)
+            return said, str(shutil.move(result, kept / result.name))
+    except (OSError, ValueError) as error:
+        return problem(error), None
+
+
+def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
+    """Pasted text as a file: csv if its first line names a column of texts, else a review per line."""
+    if not pasted.strip():
+        raise ValueError("there is nothing to classify yet: choose a file, or paste reviews")
+    if len(pasted.encode(errors="replace")) > MAX_BATCH:
+        raise ValueError(f"the pasted text has {len(pasted):,} characters; up to {MAX_BATCH:,} are read here")
+    lines = pasted.replace("\r\n", "\n").strip("\n")
+    header = next(csv.reader([lines.split("\n", 1)[0]]), [])
+    is_csv = any(name == column or name.lower() in TEXT_COLUMNS for name in header)
+    path = folder / ("reviews.csv" if is_csv else "reviews.txt")
+    text = lines if is_csv else "\n".join(filter(str.strip, lines.split("\n")))
+    path.write_text(text + "\n", encoding="utf-8", errors="replace", newline="")
+    return path
+
+
+def _summary(result: Path, column: str | None) -> str:
+    """How many reviews have which label, and the first ones, as HTML."""
+    rows: list[list[str]] = []
+    labels: dict[str, int] = {}
+    with result.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader)
+        place = header.index(find_column(header[:-2], column, TEXT_COLUMNS, "text"))
+        for row in reader:
+            labels[row[-2]] = labels.get(row[-2], 0) + 1
+            if len(rows) < _SHOWN:
+                rows.append([row[-2], f"{100 * float(row[-1]):.1f} %", _cut(row[place])])
+    count = sum(labels.values())
+    counts = ", ".join(f"{number:,} {escape(label)}" for label, number in sorted(labels.items(), reverse=True))
+    shown = "".join(
+        f'<tr><td>{escape(label)}</td><td class="score">{score}</td><td class="text" dir="auto">{escape(text)}</td>'
+        "</tr>"
+        for label, score, text in rows
+    )
+    more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
+    share = 100 * labels.get("POSITIVE", 0) / max(count, 1)
+    bar = (
+        f'<div class="share" aria-hidden="true"><i style="width:{share:.2f}%"></i></div>'
+        if "POSITIVE" in labels
+        else ""
+    )
+    return (
+        f'<div class="batch-result"><p><strong>{count:,} {"review" if count == 1 else "reviews"}: {counts or "none"}'
+        f"</strong></p>{bar}<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
+        f"<th scope='col'>review</th></tr></thead><tbody>{shown}</tbody></table>{more}</div>"
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _shown_name(model: str) -> str:
+    """The last part of a path; repositories of the Hub are called by their whole name."""
+    return Path(model).name if Path(model).expanduser().is_dir() else model
+
+
+def problem(error: Exception) -> str:
+    """What is wrong, as HTML that a screen reader reads out."""
+    said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
+    return f'<p class="problem" role="alert">That did not work: {escape(said[:600])}.</p>'
+
+
+def build(models: Models) -> gr.Blocks:
+    """Make the page.
+
+    Args:
+        models: The models that it offers.
+
+    Raises:
+        ModuleNotFoundError: Gradio is not installed.
+    """
+    require("gradio", extra="demo")
+    # Read when Gradio is imported and when the Hub is asked.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import gradio as gr
+
+    # Plain HTML, which the style sheets of this package dress.
+    html = partial(gr.HTML, apply_default_css=False)
+    page = gr.Blocks(title="See it think", analytics_enabled=False, delete_cache=(_KEEP, _KEEP))
+    with page:
+        html(
+            '<div class="title"><h1>See it think</h1><p class="hint">A small LSTM reads a film review from left to '
+            "right. Watch its opinion turn, word by word.</p></div>"
+        )
+        with gr.Tab("One review", id="one"):
+            text = gr.Textbox(
+                label="Review",
+                placeholder="Type or paste a film review",
+                lines=4,
+                max_lines=12,
+                elem_id="review",
+            )
+            with gr.Row():
+                read = gr.Button("Read the review", variant="primary", elem_id="read")
+            html('<p class="hint">Or one of these:</p>')
+            with gr.Row(elem_id="examples"):
+                samples = {gr.Button(name, size="sm"): sample for name, sample in EXAMPLES.items()}
+            opinion = html(elem_id="opinion")
+        with gr.Tab("Many reviews", id="many"):
+            html(
+                f'<p class="hint">A file ({", ".join(_FILES)}; at most {MAX_BATCH // 1_000_000} MB), or pasted text: a '
+                "review per line, or csv with a header. The result has every column, a label and a score.</p>"
+            )
+            with gr.Row():
+                file = gr.File(label="File of reviews", file_types=list(_FILES), elem_id="file", height=180)
+                pasted = gr.Textbox(label="Or paste reviews, one per line", lines=6, max_lines=6, elem_id="pasted")
+            column = gr.Textbox(
+                label="Column",
+                info=f"The column of the reviews; needed only where its name is none of {', '.join(TEXT_COLUMNS)}.",
+                max_length=200,
+                elem_id="column",
+            )
+            with gr.Row():
+                classify = gr.Button("Classify", variant="primary", elem_id="classify")
+                download = gr.DownloadButton("Download the result", interactive=False, elem_id="download")
+            many = html(elem_id="many-result")
+        with gr.Accordion("Model", open=False):
+            model = gr.Dropdown(
+                [(_shown_name(name), name) for name in models.names],
+                value=models.names[0],
+                label="Model",
+                info="A run directory, or a repository of the Hub; type another one."
+                if models.any_model
+                else "What this page offers.",
+                allow_custom_value=models.any_model,
+                elem_id="model",
+            )
+            about = html(elem_id="about-model")
+
+        def show(text: str, model: str) -> str:
+            return read_review(models, text, model)
+
+        def run(file: str | None, pasted: str, column: str, model: str) -> tuple[str, Any]:
+            said, path = classify_many(models, file, pasted, column.strip(), model, download.GRADIO_CACHE)
+            return said, gr.DownloadButton(value=path, interactive=path is not None)
+
+        # All share one queue: so many at once, and the others wait.
+        limits: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": os.cpu_count() or 1}
+        gr.on([read.click, text.submit], show, [text, model], opinion, api_name="read", **limits)
+        for button, sample in samples.items():
+            button.click(lambda sample=sample: sample, None, text, queue=False, api_visibility="private").then(
+                show, [text, model], opinion, api_visibility="private", **limits
+            )
+        classify.click(run, [file, pasted, column, model], [many, download], api_name="classify", **limits)
+        gr.on([model.change, page.load], models.describe, model, about, api_name="describe", **limits)
+        # Screen readers say what appears there.
+        page.load(
+            None,
+            js="() => { for (const id of ['opinion', 'many-result', 'about-model'])"
+            " document.getElementById(id)?.setAttribute('aria-live', 'polite'); }",
+        )
+    return page
+
+
+class _BoundedRequests:
+    """ASGI middleware that refuses requests above a size, before anything of them is parsed."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        declared = dict(scope["headers"] if scope["type"] == "http" else ()).get(b"content-length", b"")
+        received = 0
+
+        async def counted() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # Of a body that does not say its length, no more is read.
+            return message if received <= MAX_REQUEST else {"type": "http.disconnect"}
+
+        if declared.isdigit() and int(declared) > MAX_REQUEST:
+            said = f"a request has {int(declared):,} bytes; up to {MAX_REQUEST:,} are read here".encode()
+            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 413, "headers": headers})
+            await send({"type": "http.response.body", "body": said})
+        else:
+            await self._app(scope, counted, send)
+
+
+def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
+    """Serve a page until the process ends.
+
+    Args:
+        page: What :func:`build` made.
+        host: Address to listen on; None for what the environment variable `GRADIO_SERVER_NAME` says, else 127.0.0.1.
+        port: Port to listen on; None for the first free one from 7860.
+        block: Return only when the server stops.
+
+    Returns:
+        The address of the page.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    # Requests run side by side, so that each gets one core.
+    torch.set_num_threads(1)
+    fonts = ["system-ui", "sans-serif"]
+    theme = gr.themes.Soft(
+        primary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.zinc,
+        # Fonts of the machine: nothing is fetched from elsewhere.
+        font=fonts,
+        font_mono=["ui-monospace", "monospace"],
+    ).set(
+        block_title_background_fill="transparent",
+        block_title_text_color="*body_text_color",
+        block_title_padding="0",
+        block_label_background_fill="transparent",
+        block_label_text_color="*body_text_color",
+        block_border_width="1px",
+        button_border_width="1px",
+        button_secondary_border_color="*border_color_primary",
+        button_secondary_border_color_dark="*border_color_primary",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        # White on it has a contrast of 7.
+        button_primary_background_fill="#005a8c",
+        button_primary_background_fill_hover="#00486f",
+        button_primary_background_fill_dark="#005a8c",
+        button_primary_background_fill_hover_dark="#0072b2",
+    )
+    own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
+    page.queue(max_size=500)
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=not block,
+        share=False,
+        ssr_mode=False,
+        max_file_size=MAX_BATCH,
+        app_kwargs={"middleware": [Middleware(_BoundedRequests)]},
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        theme=theme,
+        css=css() + own,
+        quiet=not block,
+    )
+    return address

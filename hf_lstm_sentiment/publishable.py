@@ -1,0 +1,113 @@
+"""What of a finished run is published, and whether it can be."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from . import runs
+from .configuration_sentiment_lstm import SentimentLSTMConfig
+
+CARD = "README.md"
+CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+_REQUIRED = (CARD, CONFIG, runs.METRICS, _WEIGHTS, "tokenizer.json", "tokenizer_config.json")
+PICTURE = re.compile(r"plots/[^/]+\.png")
+_ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
+
+
+def publishable_files(run: str | os.PathLike[str]) -> list[str]:
+    """Tell what of a finished run goes to the Hub, and check that it can.
+
+    These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the pictures in
+    `plots/`, and the code files that the configuration's `auto_map` reaches, as transformers follows them. All else
+    stays where it is: checkpoints, the optimiser's state, reports, hidden files and every pickle.
+
+    Args:
+        run: The run directory.
+
+    Returns:
+        Paths below `run`, with slashes, sorted.
+
+    Raises:
+        FileNotFoundError: There is no such directory.
+        ValueError: The run is not finished, lacks a file, has a damaged one, or a link leads out of it.
+    """
+    run = Path(run).expanduser()
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run} is no directory; pass a run directory, such as runs/v2_glove-seed42")
+    if not runs.is_finished(run):
+        raise ValueError(f"{run} is no finished run, {runs.METRICS} is missing; scripts/train.py --resume finishes it")
+    missing = [name for name in _REQUIRED if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")
+    pictures = [path.relative_to(run).as_posix() for path in (run / "plots").glob("*.png")]
+    names = [name for name in pictures if PICTURE.fullmatch(name) and not Path(name).name.startswith(".")]
+    code = code_files(run)
+    _check_inside(run, [*_REQUIRED, *names, *code])
+    _check_content(run, code)
+    return sorted([*_REQUIRED, *names, *code])
+
+
+def _check_inside(run: Path, names: Sequence[str]) -> None:
+    root = run.resolve()
+    for name in names:
+        if not (run / name).resolve().is_relative_to(root):
+            raise ValueError(f"{run / name} is a link that leads out of the run; put the file itself there")
+
+
+def _check_content(run: Path, code: Sequence[str]) -> None:
+    """Refuse damaged weights, a card without metadata, and files that give an access token away."""
+    from huggingface_hub import ModelCard
+
+    try:
+        with safe_open(run / _WEIGHTS, framework="pt") as weights:
+            weights.keys()
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{run / _WEIGHTS} is damaged or no safetensors file: {error}") from error
+    try:
+        metadata = ModelCard((run / CARD).read_text(encoding="utf-8")).data.to_dict()
+    except Exception as error:  # the parser of the metadata has errors of its own
+        raise ValueError(f"the metadata of {run / CARD} cannot be read: {' '.join(str(error).split())}") from error
+    if not metadata:
+        raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
+    for name in (CARD, CONFIG, runs.METRICS, "tokenizer_config.json", *code):
+        if _ACCESS_TOKEN.search((run / name).read_bytes()):
+            raise ValueError(
+                f"{run / name} holds something like an access token of the Hub; take it out, and revoke it"
+            )
+
+
+def code_files(run: Path) -> list[str]:
+    """The code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
+
+    Args:
+        run: A directory with a `config.json` and the code that it names.
+
+    Raises:
+        ValueError: The configuration is of another model or names no code of its own, or a file is missing.
+    """
+    config = runs.read_json(run / CONFIG)
+    kind = config.get("model_type")
+    if kind != SentimentLSTMConfig.model_type:
+        raise ValueError(
+            f"{run / CONFIG} is of a model of type {kind!r}; only a {SentimentLSTMConfig.model_type!r} can be pushed"
+        )
+    targets = [str(target) for target in (config.get("auto_map") or {}).values()]
+    foreign = [target for target in targets if "--" in target]
+    if foreign or not targets:
+        names = f"names code of another repository, {foreign[0]}" if foreign else "names no code"
+        raise ValueError(f"auto_map of {run / CONFIG} {names}; save the model with save_pretrained again")
+    entries = {f"{target.partition('.')[0]}.py" for target in targets}
+    try:
+        imported = {Path(path).name for name in entries for path in get_relative_import_files(run / name)}
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{error.filename} is missing, which auto_map of {CONFIG} needs; save the model with save_pretrained again"
+        ) from error
+    return sorted(entries | imported)

@@ -1,0 +1,208 @@
+"""Labelled reviews with what a classifier says of them: what every statistic of its errors starts from.
+
+Labels are 0 (NEGATIVE) and 1 (POSITIVE); the decision is POSITIVE if the logit is above 0, that is p > 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+# Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
+_WINDOW = 4_096
+
+Indices = NDArray[np.int64]
+
+
+class Scorer(Protocol):
+    """What `score_reviews` needs of an `inference.Classifier`."""
+
+    max_length: int
+    unk_token_id: int | None
+
+    def logits(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Logit of POSITIVE per text. *Shape:* (len(texts),)."""
+
+    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of all tokens of each text, beyond `max_length` too."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredReviews:
+    """Labelled reviews with what a classifier says of them.
+
+    Attributes:
+        texts: The reviews. *Length:* n
+        labels: 0 or 1. *Shape:* (n,)
+        logits: Logit of POSITIVE. *Shape:* (n,)
+        tokens: Length in tokens, before truncation. *Shape:* (n,)
+        unknown: Share of unknown words among the tokens that are read; NaN for a review without tokens. *Shape:* (n,)
+        max_length: Tokens that are read of a review, the first ones.
+        duplicates: Whether the same text also stands among the training reviews. *Shape:* (n,)
+
+    Raises:
+        ValueError: No reviews, a column of another length, a label other than 0 and 1, a logit that is not finite.
+    """
+
+    texts: Sequence[str]
+    labels: Indices
+    logits: NDArray[np.float64]
+    tokens: Indices
+    unknown: NDArray[np.float64]
+    max_length: int
+    duplicates: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels, "labels")
+        check_logits(self.logits, "logits")
+        columns = ("texts", "labels", "logits", "tokens", "unknown", "duplicates")
+        check_lengths(**{name: getattr(self, name) for name in columns})
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def predicted(self) -> Indices:
+        """The labels decided for. *Shape:* (n,)."""
+        return (self.logits > 0).astype(np.int64)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the decision is right. *Shape:* (n,)."""
+        return self.predicted == self.labels  # type: ignore[no-any-return]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of POSITIVE. *Shape:* (n,)."""
+        return sigmoid(self.logits)
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether the end of the review is not read. *Shape:* (n,)."""
+        return self.tokens > self.max_length
+
+    @property
+    def false_positives(self) -> Indices:
+        """Places of NEGATIVE reviews taken for POSITIVE, the surest first."""
+        return self._wrong(0)
+
+    @property
+    def false_negatives(self) -> Indices:
+        """Places of POSITIVE reviews taken for NEGATIVE, the surest first."""
+        return self._wrong(1)
+
+    def _wrong(self, label: int) -> Indices:
+        rows = np.flatnonzero(~self.correct & (self.labels == label))
+        # By the logit, which still tells apart what rounds to a probability of 1.
+        return rows[np.argsort(-np.abs(self.logits[rows]), kind="stable")]
+
+
+def score_reviews(
+    classifier: Scorer,
+    texts: Sequence[str],
+    labels: ArrayLike,
+    *,
+    training_texts: Iterable[str],
+    logits: ArrayLike | None = None,
+) -> ScoredReviews:
+    """Let a classifier score labelled reviews; shows a bar where standard error is a terminal.
+
+    Args:
+        classifier: An `inference.Classifier`.
+        texts: The reviews. *Length:* n
+        labels: 0 or 1 per review. *Shape:* (n,)
+        training_texts: What it was trained on, to find duplicates.
+        logits: What it says, where that is known already. *Shape:* (n,)
+
+    Raises:
+        ValueError: As `ScoredReviews`.
+    """
+    computed, tokens, unknown = [np.empty(0)], [], []
+    with tqdm(total=len(texts), desc="Scoring", unit="review", disable=None) as bar:
+        for start in range(0, len(texts), _WINDOW):
+            window = list(texts[start : start + _WINDOW])
+            if logits is None:
+                computed.append(np.asarray(classifier.logits(window), dtype=np.float64))
+            for ids in classifier.token_ids(window):
+                read = ids[: classifier.max_length]
+                tokens.append(len(ids))
+                # No id is None, so that a tokenizer without such a token knows every word.
+                unknown.append(read.count(classifier.unk_token_id) / len(read) if read else np.nan)  # type: ignore[arg-type]
+            bar.update(len(window))
+    seen = set(training_texts)
+    return ScoredReviews(
+        texts=texts,
+        labels=np.asarray(labels),
+        logits=np.concatenate(computed) if logits is None else np.asarray(logits, dtype=np.float64),
+        tokens=np.array(tokens),
+        unknown=np.array(unknown),
+        max_length=classifier.max_length,
+        duplicates=np.array([text in seen for text in texts]),
+    )
+
+
+def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-z)) without overflow.
+
+    Args:
+        z: Logits.
+    """
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def check_labels(values: ArrayLike, name: str) -> None:
+    """Refuse labels other than 0 and 1, none, or another shape than (n,).
+
+    Args:
+        values: The labels.
+        name: What they are called.
+
+    Raises:
+        ValueError: As said.
+    """
+    _check(name, values, lambda array: np.isin(array, (0, 1)), "0 (NEGATIVE) and 1 (POSITIVE)")
+
+
+def check_logits(values: ArrayLike, name: str) -> None:
+    """Refuse logits that are not finite, none, or another shape than (n,).
+
+    Args:
+        values: The logits.
+        name: What they are called.
+
+    Raises:
+        ValueError: As said.
+    """
+    _check(name, values, np.isfinite, "finite numbers")
+
+
+def check_lengths(**columns: Any) -> None:
+    """Refuse columns of different lengths.
+
+    Args:
+        columns: Sequences, one entry per review.
+
+    Raises:
+        ValueError: As said.
+    """
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ValueError(f"{listed}; allowed: the same number of each, one per review")
+
+
+def _check(name: str, values: ArrayLike, valid: Any, allowed: str) -> None:
+    array = np.asarray(values)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} have shape {array.shape} and type {array.dtype}; allowed: one number per review, at least one"
+        )
+    wrong = np.flatnonzero(~valid(array))
+    if len(wrong):
+        found = f"{array[wrong[0]].item()} at position {wrong[0]}, {len(wrong)} wrong values in all"
+        raise ValueError(f"{name} hold {found}; allowed: {allowed}")

@@ -1,0 +1,135 @@
+"""How sure one can be of an accuracy, and of a difference of two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .extras import require
+from .scored import check_lengths
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two classifiers on the same reviews.
+
+    Attributes:
+        only_a: Reviews that only the first one gets right.
+        only_b: Reviews that only the second one gets right.
+        p_value: Two-sided, exact.
+    """
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of accuracies, the second less the first.
+
+    Attributes:
+        difference: As measured.
+        low: Lower limit of its interval.
+        high: Upper limit.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+
+def proportion_interval(k: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share that was seen k times in n, sensible for few reviews and near 0 and 1 too.
+
+    The score interval of Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
+
+    Args:
+        k: Times it was seen.
+        n: Out of so many.
+
+    Raises:
+        ValueError: n below 1, or k outside of 0 to n.
+    """
+    require("scipy", extra="train")
+    from scipy.stats import binomtest
+
+    if n < 1 or not 0 <= k <= n:
+        raise ValueError(f"k is {k} and n is {n}; allowed: n of at least 1 and k from 0 to n")
+    interval = binomtest(k, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
+    """Test whether two classifiers are equally often right on the same reviews.
+
+    McNemar (1947), "Note on the sampling error of the difference between correlated proportions or percentages", in
+    its exact form: of the reviews that only one of them gets right, each one's number is binomial with p = 1/2.
+
+    Args:
+        correct_a: Whether the first one is right. *Shape:* (n,)
+        correct_b: Whether the second one is right. *Shape:* (n,)
+
+    Returns:
+        The counts and the p-value, 1 if there is no such review.
+
+    Raises:
+        ValueError: Different lengths, or values other than True and False.
+    """
+    require("scipy", extra="train")
+    from scipy.stats import binomtest
+
+    a, b = np.asarray(correct_a), np.asarray(correct_b)
+    check_lengths(correct_a=a, correct_b=b)
+    for name, values in (("correct_a", a), ("correct_b", b)):
+        if values.ndim != 1 or values.dtype != np.bool_:
+            raise ValueError(f"{name} have shape {values.shape} and type {values.dtype}; allowed: (n,) and bool")
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    discordant = only_a + only_b
+    return McNemar(only_a, only_b, float(binomtest(only_a, discordant).pvalue) if discordant else 1.0)
+
+
+def bootstrap_difference(
+    correct_a: ArrayLike, correct_b: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Difference:
+    """Interval of the difference of two accuracies on the same reviews: the second less the first.
+
+    The percentile bootstrap over reviews, paired (Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"). It
+    says how the difference would move with other reviews, not with other seeds. A resample is drawn as the
+    multinomial counts of the distinct per-review differences, which has the same distribution as drawing n reviews.
+
+    Args:
+        correct_a: Whether the first one is right, a row per seed or one row. *Shape:* (seeds, n) or (n,)
+        correct_b: The same of the second one.
+        resamples: Resamples to draw.
+        level: Probability that the interval holds the true difference.
+        seed: Seed of the resamples.
+
+    Raises:
+        ValueError: Different numbers of reviews, none, no resamples, or a level outside of 0 to 1.
+    """
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; allowed: a whole number of at least 1")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; allowed: above 0 and below 1")
+    a, b = _share_of_seeds(correct_a, "correct_a"), _share_of_seeds(correct_b, "correct_b")
+    check_lengths(correct_a=a, correct_b=b)
+    # Rounded, so that 2/3 - 1/3 and 1 - 2/3 count as one value.
+    values, counts = np.unique(np.round(b - a, 12), return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(a), counts / len(a), size=resamples)
+    tail = (1 - level) / 2
+    low, high = np.quantile(drawn @ values / len(a), [tail, 1 - tail])
+    return Difference(float((b - a).mean()), float(low), float(high))
+
+
+def _share_of_seeds(correct: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Share of right decisions per review. *Shape:* (n,)."""
+    array = np.asarray(correct)
+    if array.dtype != np.bool_ or array.ndim not in (1, 2) or not array.size:
+        raise ValueError(
+            f"{name} have shape {array.shape} and type {array.dtype}; allowed: (seeds, n) or (n,) and bool"
+        )
+    share: NDArray[np.float64] = np.atleast_2d(array).mean(axis=0)
+    return share

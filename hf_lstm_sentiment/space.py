@@ -1,0 +1,120 @@
+"""The demo page as a folder that can be pushed to a Gradio Space of the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import requires, version
+from pathlib import Path
+
+from .extras import require
+
+_APP = '''"""A Gradio Space: see a small LSTM think."""
+
+from hf_lstm_sentiment.demo import Models, build, launch
+
+if __name__ == "__main__":
+    launch(build(Models({models!r})))
+'''
+
+_README = """---
+title: See it think
+emoji: 🎬
+colorFrom: blue
+colorTo: yellow
+sdk: gradio
+sdk_version: {gradio}
+python_version: "{python}"
+app_file: app.py
+license: mit
+short_description: Watch an LSTM change its mind, word by word
+{models}---
+
+# See it think
+
+A small LSTM reads a film review from left to right. The page shows its opinion after every word and each word's share
+in the decision, and classifies whole files. Nothing is kept: uploads and results are deleted after an hour or two.
+
+`python app.py` starts it anywhere; `requirements.txt` says what it needs.
+"""
+
+_MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.PathLike[str]]) -> Path:
+    """Write `app.py`, `requirements.txt`, `README.md` with the Space's metadata, this package, and the local models.
+
+    Args:
+        folder: A folder that is not there yet, or is empty.
+        models: Run directories, which are copied, and repositories of the Hub, which the Space loads from there. The
+            page starts with the first one and offers no others.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: The folder holds something.
+        FileNotFoundError: A run directory is not there.
+        ModuleNotFoundError: Gradio is not installed.
+        ValueError: No model, two runs of one name, or a run that lacks a file.
+    """
+    require("gradio", extra="demo")
+    target = Path(folder).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
+    if not models:
+        raise ValueError("no model is named; pass a run directory or a repository of the Hub")
+    copies: dict[str, Path] = {}
+    named, of_hub = [], []
+    for model in [os.fspath(model) for model in models]:
+        run = Path(model).expanduser()
+        if not run.is_dir():
+            if model.startswith((".", "/", "~")) or model.count("/") != 1:
+                raise FileNotFoundError(f"{model} is neither a directory nor a repository of the Hub (USER/NAME)")
+            of_hub.append(model)
+            named.append(model)
+            continue
+        name = f"models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
+        if name in copies:
+            raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
+        copies[name] = run
+        named.append(f"./{name}")
+    files = {name: _model_files(run) for name, run in copies.items()}
+
+    target.mkdir(parents=True, exist_ok=True)
+    for name, run in copies.items():
+        for file in files[name]:
+            (target / name / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run / file, target / name / file)
+    shutil.copytree(Path(__file__).parent, target / "hf_lstm_sentiment", ignore=_IGNORED)
+    (target / "app.py").write_text(_APP.format(models=named), encoding="utf-8")
+    (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
+    (target / "README.md").write_text(
+        _README.format(
+            gradio=version("gradio"),
+            python=".".join(map(str, sys.version_info[:2])),
+            models="".join(["models:\n", *(f"- {name}\n" for name in of_hub)]) if of_hub else "",
+        ),
+        encoding="utf-8",
+    )
+    return target
+
+
+def _model_files(run: Path) -> list[str]:
+    """What classifying needs of a run, and its card; the code is that of the package."""
+    missing = [name for name in _MODEL_FILES if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
+    return [*_MODEL_FILES, *(["README.md"] if (run / "README.md").is_file() else [])]
+
+
+def _requirements() -> list[str]:
+    """What the page imports, in the versions in which it was tried; the Space brings Gradio itself."""
+    core = [line for line in requires("hf_lstm_sentiment") or [] if "extra ==" not in line]
+    names = [match.group() for line in core if (match := re.match(r"[A-Za-z0-9._-]+", line))]
+    return [f"{name}=={version(name).split('+')[0]}" for name in (*names, "Jinja2")]

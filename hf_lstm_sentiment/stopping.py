@@ -1,0 +1,202 @@
+"""Stop a training without losing it: at a signal, or when a checkpoint cannot be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+
+from . import runs
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """A training that was stopped by a signal; `resume` continues it.
+
+    Args:
+        number: The signal.
+        step: Training steps that are safe in a checkpoint; None where the signal did not wait for one.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int, step: int | None = None) -> None:
+        safe = f"step {step} is saved" if step is not None else "what came after the last checkpoint is lost"
+        super().__init__(f"stopped by {signal.Signals(number).name}; {safe}")
+        self.number = number
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """A handler of signals for what comes before a training and after it.
+
+    Args:
+        number: The signal.
+        frame: Where it came; not used.
+
+    Raises:
+        TrainingStopped: Always.
+    """
+    raise TrainingStopped(number)
+
+
+class StopAtSignal(TrainerCallback):
+    """Ends a training at the first step after a signal, with a checkpoint.
+
+    A second signal, and one that comes before the first step or after the last one, ends it at once.
+    """
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._training = self._agreed = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM, where this is the main thread, which alone may."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None or not self._training:
+            raise TrainingStopped(number)
+        self._received = number
+        # Not through logging: whatever was running may be in the middle of a line of it.
+        os.write(2, b"\nstopping after this step; once more stops at once, without saving\n")
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Signals wait for a step from here on."""
+        self._training = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask for a checkpoint if any process got a signal."""
+        received = self._received or 0
+        if args.world_size > 1:
+            # Saving is done together, so all must stop at the same step.
+            highest = torch.tensor(received, device=args.device)
+            torch.distributed.all_reduce(highest, op=torch.distributed.ReduceOp.MAX)
+            received = int(highest)
+        if not received:
+            return
+        self._received, self._agreed = received, True
+        # After the last step of an epoch its evaluation comes, and the checkpoint after that: one from before would
+        # continue with the next epoch, never evaluating this one.
+        over = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
+        if args.eval_strategy != IntervalStrategy.EPOCH or not over:
+            # The loss since the last entry of the log would else be missing from the history.
+            control.should_save = control.should_log = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """End the training once the checkpoint is there."""
+        if self._agreed and self._received:
+            raise TrainingStopped(self._received, state.global_step)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End here if the signal came after the last step."""
+        self._training = False
+        if self._received:
+            raise TrainingStopped(self._received, state.global_step)
+
+
+class _LengthGroupedSampler(LengthGroupedSampler):
+    """Batches of similar length, drawn anew in each epoch from a seed of its own.
+
+    The one of transformers draws from the global generator. Processes whose generators have gone apart, through
+    dropout over batches of different shapes, would then not share one order, and reviews would be missed; and a
+    training that continues in the middle of an epoch would draw another order than it began with.
+    """
+
+    def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
+        super().__init__(sampler.batch_size, lengths=sampler.lengths)
+        self._seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator = torch.Generator().manual_seed(self._seed + epoch)
+
+
+class SafeTrainer(Trainer):
+    """A Trainer that tells a full disk from a defect, pickles no arguments, and resumes in the middle of an epoch."""
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate; the loss is that of the reviews, and not of batches that processes were filled up with."""
+        output = super().evaluation_loop(*args, **kwargs)
+        metrics = output.metrics or {}
+        for name in [name for name in metrics if name.endswith("_exact_loss")]:
+            metrics[name.replace("_exact_loss", "_loss")] = metrics.pop(name)
+        return output
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # torch's writer of files raises a RuntimeError, and so does a lost process.
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+                raise
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            raise _not_written(checkpoint, error, "the checkpoint before it is whole") from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # As the base class, but for the arguments, a pickle that nothing of ours reads.
+        if self.args.should_save:
+            model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            target = str(output_dir or self.args.output_dir)
+            model.save_pretrained(target, state_dict=state_dict)
+            if self.processing_class is not None:
+                self.processing_class.save_pretrained(target)
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[Any] | None:
+        sampler = super()._get_train_sampler(*args, **kwargs)
+        if isinstance(sampler, LengthGroupedSampler):
+            seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+            return _LengthGroupedSampler(sampler, seed)
+        return sampler
+
+
+@contextmanager
+def telling_of_a_full_disk(run: Path) -> Iterator[None]:
+    """Turn failures to write the results of a run into one kind of error.
+
+    Args:
+        run: The run directory.
+
+    Raises:
+        OSError: Something could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise _not_written(run, error, "the training itself is done") from error
+
+
+def _not_written(path: Path, error: Exception, state: str) -> OSError:
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free there"
+    except OSError:
+        free = "how much is free there is not known"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return OSError(
+        f"{path} could not be written ({reason}); {free}; {state}. Make room, then run the same command with --resume"
+    )

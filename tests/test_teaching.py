@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from hf_lstm_sentiment import PRESETS, load_reviews, teach, teaching, train
+from hf_lstm_sentiment.teachers import document_vectors, naive_bayes_ngrams, weigh
+
+from .reviews import make_reviews
+
+QUIET = {"disable_tqdm": True}
+STUDENT = replace(
+    PRESETS["imdb"],
+    name="student",
+    description="A student of a test.",
+    glove=None,
+    vocab_words=80,
+    embedding_size=8,
+    hidden_size=16,
+    max_length=64,
+    train_max_length=10,
+    validation_fraction=0.2,
+    learning_rate=2e-2,
+    warmup_steps=0,
+    batch_size=16,
+    embedding_dropout=0.1,
+    classifier_dropout=0.1,
+    epochs=8,
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    labelled, test, unlabeled = make_reviews(200), make_reviews(60, seed=1), make_reviews(150, seed=2)
+    parts = {
+        "train": {"text": [t for t, _ in labelled], "label": [y for _, y in labelled]},
+        "test": {"text": [t for t, _ in test], "label": [y for _, y in test]},
+        "unsupervised": {"text": [t for t, _ in unlabeled], "label": [-1] * len(unlabeled)},
+    }
+    folder = tmp_path_factory.mktemp("data") / "reviews"
+    datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taught(source, tmp_path_factory):
+    return teach(dataset=source, output_dir=tmp_path_factory.mktemp("taught") / "teachers", validation_fraction=0.2)
+
+
+@pytest.fixture(scope="module")
+def reviews(source):
+    return load_reviews(source, unlabeled=True)
+
+
+@pytest.mark.parametrize("teacher", [naive_bayes_ngrams, lambda reviews: document_vectors(reviews, min_count=3)])
+def test_a_teacher_answers_for_validation_and_unlabeled_reviews(teacher, reviews):
+    validation, unlabeled = teacher(reviews)
+    assert validation.shape == (40,)
+    assert unlabeled.shape == (150,)
+    assert np.isfinite(validation).all()
+    assert np.isfinite(unlabeled).all()
+
+
+def test_the_n_grams_know_what_the_words_say(reviews):
+    validation, unlabeled = naive_bayes_ngrams(reviews)
+    assert np.mean((validation > 0) == np.asarray(reviews.validation["label"][:])) > 0.9
+    # The labels of the unlabeled reviews alternate, as they were made.
+    assert np.mean((unlabeled > 0) == np.arange(150) % 2) > 0.9
+
+
+def test_soft_labels_are_the_weighted_teachers(taught):
+    stored = load_file(taught.directory / "soft_labels.safetensors")
+    logits = [load_file(taught.directory / f"{name}.safetensors")["unlabeled"] for name in taught.metrics["teachers"]]
+    weights = [teacher["weight"] for teacher in taught.metrics["teachers"].values()]
+    total = sum(weight * z for weight, z in zip(weights, logits, strict=True))
+    odds = np.log(stored["probability"] / (1 - stored["probability"]))
+    assert np.ptp(odds - total) < 1e-3
+    assert stored["row"].tolist() == list(range(150))
+
+
+def test_weights_prefer_the_teacher_who_knows():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 500)
+    knows, guesses = 2.0 * labels - 1 + rng.normal(0, 0.5, 500), rng.normal(0, 1, 500)
+    weights, bias = weigh(np.stack([knows, guesses], axis=1).astype(np.float32), labels)
+    assert weights[0] > 10 * abs(weights[1])
+    assert abs(bias) < 0.5
+
+
+def test_the_summary_names_each_teacher(taught):
+    text = taught.summary()
+    assert "naive_bayes_ngrams" in text
+    assert "document_vectors" in text
+    assert "150 reviews" in text
+
+
+def test_what_is_finished_is_kept(taught, source, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(teaching, "naive_bayes_ngrams", fail)
+    with pytest.raises(FileExistsError, match="--resume"):
+        teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2)
+    again = teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, resume=True)
+    assert again.metrics["teachers"] == taught.metrics["teachers"]
+
+
+def test_a_stopped_teaching_goes_on_with_the_next_teacher(taught, source, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    lesson = {"dataset": source, "output_dir": tmp_path / "teachers", "validation_fraction": 0.2}
+    with monkeypatch.context() as patch:
+        patch.setattr(teaching, "document_vectors", stop)
+        with pytest.raises(KeyboardInterrupt):
+            teach(**lesson)
+    monkeypatch.setattr(teaching, "naive_bayes_ngrams", stop)
+    teach(**lesson, resume=True)
+    whole = load_file(taught.directory / "soft_labels.safetensors")["probability"]
+    assert np.array_equal(load_file(tmp_path / "teachers" / "soft_labels.safetensors")["probability"], whole)
+
+
+def test_teachers_of_another_lesson_are_not_mixed_in(taught, source):
+    with pytest.raises(ValueError, match="split_seed was 42 and is 7"):
+        teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, split_seed=7, resume=True)
+
+
+def test_data_without_unlabeled_reviews_are_refused(tmp_path):
+    part = datasets.Dataset.from_dict({"text": ["a", "b"] * 10, "label": [0, 1] * 10})
+    datasets.DatasetDict({"train": part}).save_to_disk(tmp_path / "data")
+    with pytest.raises(ValueError, match="no unlabeled reviews"):
+        teach(dataset=tmp_path / "data", output_dir=tmp_path / "teachers")
+
+
+@pytest.fixture(scope="module")
+def student(taught, source, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "student"
+    return train(STUDENT, dataset=source, soft_labels=taught.directory, output_dir=run, **QUIET)
+
+
+def test_a_student_learns_from_its_teachers(student):
+    assert student.metrics["test"]["accuracy"] > 0.9
+    assert student.metrics["dataset"]["unlabeled"] == 150
+    assert set(student.metrics["teachers"]["teachers"]) == {"naive_bayes_ngrams", "document_vectors"}
+
+
+def test_unlabeled_reviews_are_trained_on(student):
+    # 160 labelled and 150 unlabeled reviews are 20 batches of 16.
+    state = json.loads((student.run_directory / "checkpoints" / "checkpoint-160" / "trainer_state.json").read_text())
+    assert state["max_steps"] == 160
+
+
+def test_the_head_is_calibrated(student):
+    assert student.metrics["temperature"] > 0
+    loss = student.metrics["validation"]["loss"]
+    assert loss <= student.metrics["history"][-1]["validation_loss"] + 1e-6
+
+
+def test_a_student_can_teach(student, source, taught, tmp_path):
+    again = teach(
+        dataset=source,
+        output_dir=tmp_path / "second",
+        validation_fraction=0.2,
+        students=[student.run_directory],
+    )
+    assert set(again.metrics["teachers"]) == {"naive_bayes_ngrams", "document_vectors", "student"}
+
+
+def test_soft_labels_of_another_split_are_refused(taught, source, tmp_path):
+    with pytest.raises(ValueError, match="split_seed 42 there and 7 here"):
+        train(STUDENT, dataset=source, soft_labels=taught.directory, split_seed=7, output_dir=tmp_path / "run", **QUIET)
+
+
+def test_soft_labels_of_other_reviews_are_refused(taught, reviews, tmp_path):
+    stored = load_file(taught.directory / "soft_labels.safetensors")
+    save_file({**stored, "row": stored["row"][::-1].copy()}, tmp_path / "soft_labels.safetensors")
+    (tmp_path / "teachers.json").write_text((taught.directory / "teachers.json").read_text())
+    with pytest.raises(ValueError, match="other unlabeled reviews"):
+        teaching.read_soft_labels(tmp_path, reviews)
+
+
+def test_missing_soft_labels_name_the_command(source, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"scripts/teach\.py"):
+        train(STUDENT, dataset=source, soft_labels=tmp_path / "none", output_dir=tmp_path / "run", **QUIET)
