@@ -23,6 +23,7 @@ from .extras import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _DPI = 150
@@ -270,6 +271,8 @@ def plot_cost_growth(
     for axes, (title, x_label, y_label, series, label) in zip(figure.subplots(2, 2).flat, panels, strict=True):
         _style(axes, title, x_label, y_label)
         axes.loglog(list(series), list(series.values()), color=_BLUE, marker="o", linewidth=2, label=label)
+        _plain_numbers(axes.xaxis, at=list(series)[:: 1 + len(series) // 6])
+        _plain_numbers(axes.yaxis)
         if label is not None:
             axes.legend(fontsize=_TICK_SIZE, frameon=False)
     return _write(figure, path)
@@ -292,6 +295,7 @@ def plot_speed_against_accuracy(
     axes = figure.subplots()
     _style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
     axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
     # A marker each, explained beside the picture: names at the points would lie over one another.
     for (name, (rate, accuracy)), marker, colour in zip(
         points.items(), cycle("osD^vP*X"), cycle((_BLUE, _ORANGE, _GREY, _SKY))
@@ -325,6 +329,15 @@ def _style(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(color="#E3E3E3", linewidth=0.8)
+
+
+def _plain_numbers(axis: Axis, *, at: Sequence[float] | None = None) -> None:
+    """Label a logarithmic axis at some points, or at 1, 2 and 5 times powers of ten: the usual labels overlap."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)) if at is None else FixedLocator(at))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _series(history: Sequence[Mapping[str, float]], key: str) -> dict[float, float]:

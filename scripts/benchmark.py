@@ -411,7 +411,7 @@ def main() -> None:
             plot_speed_against_accuracy(
                 points,
                 pictures["speed_accuracy"],
-                title=f"{bench.reviews.source}, {len(bench.texts):,} test reviews, {about['threads']} CPU threads",
+                title=f"{bench.reviews.source}, {len(bench.texts):,} test reviews, CPU threads: {about['threads']}",
             )
         rows += cost_growth(bench, pictures["cost_growth"])
         about["seconds"] = round(time.perf_counter() - start)
