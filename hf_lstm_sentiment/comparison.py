@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from . import runs
 from .comparison_plots import plot_comparison, plot_padding_lesson
+from .comparison_tables import markdown, page
 from .data import Reviews, load_reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
-from .presets import PRESETS, Preset
+from .presets import PRESETS, V1, Preset
 from .scored import ScoredReviews, score_reviews
 from .significance import bootstrap_difference, mcnemar
 from .training import train
@@ -30,7 +31,8 @@ from .training import train
 logger = logging.getLogger(__name__)
 
 # Of a recipe, what names it; everything else is one of its settings.
-_LABELS = ("name", "description", "seed")
+_LABELS = ("name", "description", "seed", "disable_tqdm")
+TEST_LOGITS = "test_logits.safetensors"
 _SAMPLING = ("text_column", "label_column", "split_seed", "max_train_samples", "max_validation_samples")
 
 
@@ -39,7 +41,8 @@ class Comparison:
     """What a comparison found.
 
     Attributes:
-        directory: Where it was written: `comparison.json`, `comparison.md` and pictures.
+        directory: Where it was written: `comparison.json`, the tables as `comparison.md`, all of it as
+            `comparison.html`, and pictures.
         results: The content of `comparison.json`.
     """
 
@@ -57,6 +60,7 @@ def compare(
     seeds: Sequence[int] = (42, 43, 44),
     one_seed: Sequence[str] = (),
     runs_dir: str | os.PathLike[str] = "runs",
+    recorded: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     **training: Any,
 ) -> Comparison:
@@ -69,11 +73,14 @@ def compare(
         seeds: Seeds of each preset.
         one_seed: Presets that get the first seed only.
         runs_dir: Holds a run directory `PRESET-seedSEED` for each run.
+        recorded: A folder of results without weights, `PRESET/seed-SEED/metrics.json` as in `model_cards`. Runs that
+            it holds and `runs_dir` does not are taken from there and not trained. Tests of neighbours use those of
+            them whose `test_logits.safetensors` is there.
         output_dir: Where to write the comparison; `comparison` in `runs_dir` where None.
         training: Whatever else :func:`train` takes, the same for all.
 
     Raises:
-        ValueError: An unknown preset, no seeds, or the same one twice.
+        ValueError: An unknown preset, no seeds, or the same one twice; recorded results of other data.
         FileExistsError, ModuleNotFoundError, OSError: As :func:`train`.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
@@ -87,13 +94,20 @@ def compare(
     folder = Path(runs_dir).expanduser().resolve()
     directory = Path(output_dir).expanduser().resolve() if output_dir is not None else folder / "comparison"
     plan = [(recipe, seed) for recipe in recipes for seed in (seeds[:1] if recipe.name in one_seed else seeds)]
+    results = []
     for number, (recipe, seed) in enumerate(plan, start=1):
-        logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}")
-        train(recipe, seed=seed, output_dir=_run(folder, recipe.name, seed), resume=True, **training)
-    comparison = Comparison(directory, {})
-    if int(os.environ.get("RANK", "0")) == 0:
-        comparison = _analyse(folder, directory, plan)
-    return comparison
+        run = folder / f"{recipe.name}-seed{seed}"
+        record = None if recorded is None else Path(recorded).expanduser() / recipe.name / f"seed-{seed}"
+        if record is not None and (record / runs.METRICS).is_file() and not run.exists():
+            logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}, from {record}")
+            known = replace(recipe, dataset=os.fspath(training.get("dataset") or recipe.dataset))
+            results.append(_Result(known, seed, record, has_weights=False))
+        else:
+            logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}")
+            train(recipe, seed=seed, output_dir=run, resume=True, **training)
+            results.append(_Result(recipe, seed, run, has_weights=True))
+    # The other processes of a launch have trained with this one, and have nothing more to do.
+    return _analyse(results, directory) if int(os.environ.get("RANK", "0")) == 0 else Comparison(directory, {})
 
 
 def _recipe(preset: str | Preset) -> Preset:
@@ -104,68 +118,120 @@ def _recipe(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
-def _run(folder: Path, name: str, seed: int) -> Path:
-    return folder / f"{name}-seed{seed}"
+class _Result:
+    """A finished run, or what is recorded of one."""
+
+    def __init__(self, preset: Preset, seed: int, path: Path, *, has_weights: bool) -> None:
+        self.name, self.seed, self.path, self.has_weights = preset.name, seed, path, has_weights
+        self.metrics = runs.read_json(path / runs.METRICS)
+        self.recipe: Mapping[str, Any] = (
+            runs.read_recipe(path) if has_weights else {**asdict(preset), "seed": seed, **self.metrics["options"]}
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe, with data and vectors by their names and not by the places where they lay."""
+        glove = self.metrics.get("glove", {}).get("source")
+        return {**self.recipe, "dataset": self.metrics["dataset"]["source"], "glove": glove}
+
+    def check_data(self, first: _Result) -> None:
+        """Refuse results on other reviews than those of the first result."""
+        mine, its = self.metrics["dataset"], first.metrics["dataset"]
+        for key in ("train", "validation", "test", "split_seed", "held_out"):
+            if mine[key] != its[key]:
+                raise ValueError(
+                    f"{self.path} has {key} {mine[key]!r} and {first.path} {its[key]!r}; only runs on the same "
+                    "reviews can be compared"
+                )
+
+    def correct(self, reviews: Reviews, scored: ScoredReviews | None) -> NDArray[np.bool_] | None:
+        """Whether each test review is decided right; None where that is not recorded. *Shape:* (n,)."""
+        if scored is not None:
+            correct = scored.correct
+        else:
+            path = self.path / TEST_LOGITS
+            if not path.is_file():
+                return None
+            correct = (load_file(path)["logits"] > 0) == (np.asarray(reviews.test["label"][:]) == 1)
+        self._check_accuracy(float(correct.mean()), len(correct))
+        return correct
+
+    def _check_accuracy(self, accuracy: float, reviews: int) -> None:
+        stated = self.metrics["test"]["accuracy"]
+        # Sums in another order may turn a logit that is zero but for rounding.
+        if abs(accuracy - stated) > 2.5 / reviews:
+            raise ValueError(
+                f"{self.path} gets {accuracy:.4%} of the test reviews right, its metrics.json says {stated:.4%}; the "
+                "reviews or the weights were changed since it was trained"
+            )
 
 
-def _analyse(folder: Path, directory: Path, plan: Sequence[tuple[Preset, int]]) -> Comparison:
+def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:
     """Everything that finished runs tell, written down."""
     directory.mkdir(parents=True, exist_ok=True)
-    recorded = {(p.name, s): runs.read_json(_run(folder, p.name, s) / runs.METRICS) for p, s in plan}
-    settings = {key: runs.read_recipe(_run(folder, *key)) for key in recorded}
-    first = next(iter(settings.values()))
-    reviews = _reviews(first)
-    scored = {key: _score(_run(folder, *key), reviews, directory, recorded[key]) for key in recorded}
-    names = list(dict.fromkeys(name for name, _ in recorded))
-    results: dict[str, Any] = {
-        "dataset": dict(next(iter(recorded.values()))["dataset"].items()),
-        "versions_of_packages": next(iter(recorded.values()))["versions"],
-        "settings": _settings(settings),
-        "presets": {
-            name: _summarise({seed: metrics for (other, seed), metrics in recorded.items() if other == name})
-            for name in names
-        },
-        "neighbours": [_neighbours(a, b, scored) for a, b in pairwise(names)],
+    for result in results:
+        result.check_data(results[0])
+    trained = [result for result in results if result.has_weights]
+    reviews = load_run_reviews((trained or results)[0].recipe)
+    scored = {(r.name, r.seed): score_run(r.path, reviews, directory / "predictions") for r in trained}
+    correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
+    for r in results:
+        right = r.correct(reviews, scored.get((r.name, r.seed)))
+        if right is not None:
+            correct.setdefault(r.name, {})[r.seed] = right
+    names = list(dict.fromkeys(r.name for r in results))
+    found: dict[str, Any] = {
+        "dataset": results[0].metrics["dataset"],
+        "versions_of_packages": results[0].metrics["versions"],
+        "settings": _settings({r.name: r.settings() for r in results}),
+        "presets": {name: _summarise([r for r in results if r.name == name]) for name in names},
+        "neighbours": [_neighbours(a, b, correct) for a, b in pairwise(names) if correct.get(a) and correct.get(b)],
     }
-    plot_comparison(results["presets"], directory / "accuracy.png")
-    naive = [key for key in recorded if settings[key]["naive_padding"]]
-    packed = [key for key in recorded if not settings[key]["naive_padding"] and settings[key]["pooling"] == "last"]
+    plot_comparison(found["presets"], directory / "accuracy.png")
+    naive = [r for r in trained if r.recipe["naive_padding"]]
+    packed = [r for r in trained if not r.recipe["naive_padding"] and r.recipe["pooling"] == "last"]
     if naive and packed:
-        lesson = padding_lesson(_run(folder, *naive[0]), _run(folder, *packed[0]), scored[naive[0]], scored[packed[0]])
-        results["padding"] = lesson
-        plot_padding_lesson(lesson, directory / "padding.png", names=(naive[0][0], packed[0][0]))
-    runs.write_json(results, directory / "comparison.json")
-    (directory / "comparison.md").write_text(markdown(results) + "\n", encoding="utf-8")
-    return Comparison(directory, json.loads(json.dumps(results)))
+        a, b = naive[0], packed[0]
+        lesson = padding_lesson(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
+        found["padding"] = lesson
+        plot_padding_lesson(lesson, directory / "padding.png", names=(a.name, b.name))
+    runs.write_json(found, directory / "comparison.json")
+    (directory / "comparison.md").write_text(markdown(found) + "\n", encoding="utf-8")
+    (directory / "comparison.html").write_text(page(found, directory), encoding="utf-8")
+    return Comparison(directory, json.loads(json.dumps(found)))
 
 
-def _reviews(recipe: Mapping[str, Any]) -> Reviews:
+def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
+    """The reviews that a run was trained and tested on.
+
+    Args:
+        recipe: From `runs.read_recipe`.
+    """
     known = {name: recipe[name] for name in (*_SAMPLING, "max_test_samples") if name in recipe}
-    return load_reviews(recipe["dataset"], **known)
+    return load_reviews(
+        recipe["dataset"], validation_fraction=recipe.get("validation_fraction", V1.validation_fraction), **known
+    )
 
 
-def _score(run: Path, reviews: Reviews, directory: Path, metrics: Mapping[str, Any]) -> ScoredReviews:
-    """The test reviews with a run's logits, computed once and then read."""
+def score_run(run: Path, reviews: Reviews, predictions: Path) -> ScoredReviews:
+    """The test reviews with a run's logits, computed once and then read.
+
+    Args:
+        run: A finished run directory.
+        reviews: From :func:`load_run_reviews`.
+        predictions: Folder in which the logits are kept.
+    """
     classifier = Classifier.from_pretrained(run)
     texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
-    path = directory / "predictions" / f"{run.name}.safetensors"
+    path = predictions / f"{run.name}.safetensors"
     logits = _stored(path, classifier.fingerprint(), len(texts))
     if logits is None:
         logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
         logits = classifier.logits(texts)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         save_file({"logits": logits}, temporary, metadata={"fingerprint": classifier.fingerprint()})
         temporary.replace(path)
-    scored = score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
-    accuracy = float(scored.correct.mean())
-    # Sums in another order may turn a logit that is zero but for rounding.
-    if abs(accuracy - metrics["test"]["accuracy"]) > 2.5 / len(texts):
-        raise ValueError(
-            f"{run.name} gets {accuracy:.4%} of the test reviews right, its metrics.json says "
-            f"{metrics['test']['accuracy']:.4%}; the reviews or the weights were changed since it was trained"
-        )
-    return scored
+    return score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
 
 
 def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
@@ -178,14 +244,13 @@ def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | N
     return logits if len(logits) == count else None
 
 
-def _settings(recipes: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[str, Any]:
+def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What all runs share, and what differs between them, by preset."""
     keys = sorted({key for recipe in recipes.values() for key in recipe} - set(_LABELS))
-    by_name = {name: recipe for (name, _), recipe in recipes.items()}
-    differs = [key for key in keys if len({json.dumps(r.get(key)) for r in by_name.values()}) > 1]
+    differs = [key for key in keys if len({json.dumps(recipe.get(key)) for recipe in recipes.values()}) > 1]
     return {
-        "same": {key: next(iter(by_name.values())).get(key) for key in keys if key not in differs},
-        "differs": {key: {name: recipe.get(key) for name, recipe in by_name.items()} for key in differs},
+        "same": {key: next(iter(recipes.values())).get(key) for key in keys if key not in differs},
+        "differs": {key: {name: recipe.get(key) for name, recipe in recipes.items()} for key in differs},
     }
 
 
@@ -197,11 +262,11 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return spread
 
 
-def _summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    metrics = list(by_seed.values())
+def _summarise(results: Sequence[_Result]) -> dict[str, Any]:
+    metrics = [result.metrics for result in results]
     confusions = [m["test"]["confusion_matrix"] for m in metrics]
     summary: dict[str, Any] = {
-        "seeds": list(by_seed),
+        "seeds": [result.seed for result in results],
         "validation_accuracy": _spread([m["validation"]["accuracy"] for m in metrics]),
         "test_accuracy": _spread([m["test"]["accuracy"] for m in metrics]),
         "false_positives": _spread([c["fp"] for c in confusions]),
@@ -221,64 +286,15 @@ def _summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def _neighbours(a: str, b: str, scored: Mapping[tuple[str, int], ScoredReviews]) -> dict[str, Any]:
+def _neighbours(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> dict[str, Any]:
     """Two presets on the same test reviews: McNemar's test per seed, one interval over all seeds of both."""
-    correct = {name: {seed: s.correct for (other, seed), s in scored.items() if other == name} for name in (a, b)}
-    both = [seed for seed in correct[a] if seed in correct[b]]
     return {
         "a": a,
         "b": b,
         "seeds": {"a": list(correct[a]), "b": list(correct[b])},
-        "mcnemar": {str(seed): asdict(mcnemar(correct[a][seed], correct[b][seed])) for seed in both},
+        "mcnemar": {
+            str(seed): asdict(mcnemar(correct[a][seed], correct[b][seed])) for seed in correct[a] if seed in correct[b]
+        },
         # b - a
         "difference": asdict(bootstrap_difference(*(list(correct[name].values()) for name in (a, b)))),
     }
-
-
-def markdown(results: Mapping[str, Any]) -> str:
-    """The tables of a comparison.
-
-    Args:
-        results: The content of `comparison.json`.
-    """
-    lines = [
-        "| version | seeds | best validation | test | false positives | false negatives | epochs (best) | GloVe | "
-        "training, processor time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, found in results["presets"].items():
-        glove = found.get("glove")
-        epochs = ", ".join(f"{n} ({best})" for n, best in zip(found["epochs"], found["best_epoch"], strict=True))
-        lines.append(
-            f"| {name} | {', '.join(map(str, found['seeds']))} | {percent(found['validation_accuracy'])} | "
-            f"**{percent(found['test_accuracy'])}** | {count(found['false_positives'])} | "
-            f"{count(found['false_negatives'])} | {epochs} | "
-            f"{'{:,} of {:,}'.format(glove['matched'], glove['vocabulary']) if glove else 'none'} | "
-            f"{found['train_cpu_seconds']['mean'] / 60:.0f} min |"
-        )
-    lines += ["", "| neighbours | difference on test, 95 % | McNemar, p per seed |", "| --- | --- | --- |"]
-    for pair in results["neighbours"]:
-        d = pair["difference"]
-        tests = ", ".join(f"{seed}: {test['p_value']:.2g}" for seed, test in pair["mcnemar"].items())
-        lines.append(
-            f"| {pair['b']} - {pair['a']} | {100 * d['difference']:+.2f} points "
-            f"({100 * d['low']:+.2f} to {100 * d['high']:+.2f}) | {tests} |"
-        )
-    names = list(results["presets"])
-    lines += ["", f"| what differs | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
-    for key, values in results["settings"]["differs"].items():
-        lines.append(f"| {key} | {' | '.join(str(values[name]) for name in names)} |")
-    same = ", ".join(f"{key} {value}" for key, value in results["settings"]["same"].items())
-    return "\n".join([*lines, "", f"The same for all: {same}."])
-
-
-def percent(spread: Mapping[str, Any]) -> str:
-    """A share as per cent, with its standard deviation where there is one."""
-    deviation = spread.get("standard_deviation")
-    return f"{100 * spread['mean']:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "") + " %"
-
-
-def count(spread: Mapping[str, Any]) -> str:
-    """A count, likewise."""
-    deviation = spread.get("standard_deviation")
-    return f"{spread['mean']:,.0f}" + (f" ± {deviation:,.0f}" if deviation is not None else "")

@@ -108,6 +108,12 @@ def check_processes(arguments: TrainingArguments) -> None:
         ValueError: There is one, and more were asked for.
     """
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted > 1 and arguments.world_size != wanted:
+        raise ValueError(
+            f"this is one of {wanted} processes and does not hear of the others ({arguments.world_size} of them joined "
+            "it); leave use_cpu out, or pass it where the machine has an accelerator that is not to be used"
+        )
     if arguments.world_size == 1 and launched and "WORLD_SIZE" not in os.environ:
         raise ValueError(
             "accelerate launch was asked for several processes and started one, as it does on CPUs; launch with "
@@ -155,6 +161,8 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
         "save_total_limit": 2,
         "metric_for_best_model": "accuracy",
         "report_to": "none",
+        # accelerate joins processes on CPUs only if told that it is CPUs, and else trains in each of them alone.
+        "use_cpu": not torch.accelerator.is_available(),
         # Without an accelerator there is nothing to pin for, and torch warns.
         "dataloader_pin_memory": torch.accelerator.is_available(),
     }
@@ -198,8 +206,10 @@ def _logits(predictions: np.ndarray) -> np.ndarray:
 
 def _compute_metrics(prediction: Any) -> dict[str, float]:
     measured = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
-    # The Trainer has its own loss and counts; trackers take numbers only.
-    return {name: value for name, value in measured.items() if isinstance(value, float) and name != "loss"}
+    # The Trainer has its own counts; trackers take numbers only.
+    return {
+        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
+    }
 
 
 def make_trainer(

@@ -7,9 +7,11 @@ https://nlp.stanford.edu/projects/glove/
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import importlib.util
 import io
+import lzma
 import os
 import re
 import zipfile
@@ -262,10 +264,15 @@ def _open_text(source: str, dimension: int | None, block: int) -> Iterator[_Text
             if dimension is not None and dimension != found:
                 raise _dimension_error(name, found, dimension)
             yield _Text(name, found, lines, size, tell)
-        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        except (ConnectionError, FileNotFoundError):
+            raise
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
             if isinstance(error.__context__, ConnectionError):
                 # zipfile takes every OSError at the end of an archive for the archive's fault.
                 raise error.__context__ from error.__context__.__cause__
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
+                raise
             label = source if source == HUB_GLOVE else Path(source).name
             raise ValueError(f"{label} cannot be unpacked ({error}); {_DAMAGED}") from error
 

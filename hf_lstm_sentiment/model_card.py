@@ -45,10 +45,12 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
     Returns:
         The card, with the measured numbers in its `model-index` metadata.
     """
+    # Before names of files and labels become text of the page; in the metadata they are values, which YAML quotes.
+    card_data, metrics = _card_data(preset, metrics), _harmless(metrics)
     dataset, test = metrics["dataset"], metrics["test"]
     validation = metrics["validation"]
     card: ModelCard = ModelCard.from_template(
-        _card_data(preset, metrics),
+        card_data,
         template_str=files("hf_lstm_sentiment").joinpath("model_card.md").read_text(encoding="utf-8"),
         title=f"Sentiment LSTM: {preset.name}",
         description=preset.description,
@@ -63,6 +65,24 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
         command=_command(preset, metrics),
     )
     return card
+
+
+def _harmless(value: Any) -> Any:
+    """A value whose texts neither form HTML nor leave their place in a sentence or a table of Markdown."""
+    if isinstance(value, str):
+        for character, written in {
+            "&": "&amp;",
+            "<": "&lt;",
+            ">": "&gt;",
+            "`": "'",
+            "|": "&#124;",
+            "[": "&#91;",
+        }.items():
+            value = value.replace(character, written)
+        return " ".join(value.split())
+    if isinstance(value, Mapping):
+        return {key: _harmless(entry) for key, entry in value.items()}
+    return [_harmless(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def write_model_card(run: Path, preset: Preset, metrics: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .scored import ScoredReviews, proportion_interval
+from .scored import ScoredReviews
+from .significance import proportion_interval
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192)
 # Upper limits of the groups of reviews by the padding behind them.

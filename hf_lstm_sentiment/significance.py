@@ -131,4 +131,5 @@ def _share_of_seeds(correct: ArrayLike, name: str) -> NDArray[np.float64]:
         raise ValueError(
             f"{name} have shape {array.shape} and type {array.dtype}; allowed: (seeds, n) or (n,) and bool"
         )
-    return np.atleast_2d(array).mean(axis=0)
+    share: NDArray[np.float64] = np.atleast_2d(array).mean(axis=0)
+    return share

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from . import runs
 
@@ -138,6 +138,14 @@ class _LengthGroupedSampler(LengthGroupedSampler):
 
 class SafeTrainer(Trainer):
     """A Trainer that tells a full disk from a defect, pickles no arguments, and resumes in the middle of an epoch."""
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate; the loss is that of the reviews, and not of batches that processes were filled up with."""
+        output = super().evaluation_loop(*args, **kwargs)
+        metrics = output.metrics or {}
+        for name in [name for name in metrics if name.endswith("_exact_loss")]:
+            metrics[name.replace("_exact_loss", "_loss")] = metrics.pop(name)
+        return output
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)

@@ -54,3 +54,13 @@ def publisher(hub, tmp_path_factory):
     yield publisher
     publisher.process.stdin.close()
     publisher.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Runs jobs in children that can be killed."""
+    from .fork_server import ForkServer
+
+    server = ForkServer(tmp_path_factory.mktemp("server"))
+    yield server
+    server.close()

@@ -14,6 +14,7 @@ import resource
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ class ForkServer:
         )
 
     def __call__(self, **job):
-        """Run a job. What it returns: "code" (negative for a signal), "output" (standard output and error)."""
+        """Run a job. What it returns: "code" (negative for a signal), "codes", "output" (standard output and error)."""
         self._process.stdin.write(json.dumps(job, default=str) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -124,6 +125,8 @@ def _arm(job):
 
         for call in sent["calls"]:
             _at_call(sent["target"], call, send)
+    if folder := job.get("watch"):
+        sys.addaudithook(functools.partial(_watch, folder))
     if full := job.get("full"):
 
         def fill(function, args, kwargs):
@@ -131,6 +134,14 @@ def _arm(job):
             return function(*args, **kwargs)
 
         _at_call(full["target"], full["call"], fill)
+
+
+def _watch(folder, event, arguments):
+    """Tell which files of a folder this process opens to write."""
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(folder):
+        flags = arguments[2] if isinstance(arguments[2], int) else 0
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            os.write(2, f"\nrank {os.environ.get('RANK', '-')} wrote {Path(arguments[0]).name}\n".encode())
 
 
 def _work(job):
@@ -142,8 +153,11 @@ def _work(job):
         sys.argv = [job["script"], *job["arguments"]]
         runpy.run_path(job["script"], run_name="__main__")
         return
-    from hf_lstm_sentiment import PRESETS, train
+    from hf_lstm_sentiment import PRESETS, predict_file, train
 
+    if "predict" in job:
+        predict_file(**job["predict"], progress=False)
+        return
     preset = replace(PRESETS["v1"], **{**TINY, **job.get("preset", {})})
     train(preset, **job["train"], disable_tqdm=True)
 
@@ -185,21 +199,39 @@ def _serve():
     torch.set_num_threads(1)
     for line in sys.stdin:
         job = json.loads(line)
-        # Not into a file, which a job that limits the size of files would fill.
-        reading, writing = os.pipe()
+        sys.stdout.write(json.dumps(_run(job)) + "\n")
+        sys.stdout.flush()
+
+
+def _run(job):
+    """Fork one child, or the processes of one distributed training; their exit codes and what they printed."""
+    # Not into a file, which a job that limits the size of files would fill.
+    reading, writing = os.pipe()
+    children = []
+    port = _free_port()
+    for rank in range(job.get("processes", 1)):
         child = os.fork()
         if not child:
             os.close(reading)
-            _child(job, writing)
-        os.close(writing)
-        if "seconds" in job:
-            _kill_later(child, job["seconds"])
-        with os.fdopen(reading, "rb") as pipe:
-            output = pipe.read().decode(errors="replace")
-        _, status = os.waitpid(child, 0)
-        answer = {"code": os.waitstatus_to_exitcode(status), "output": output}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+            if "processes" in job:
+                places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["processes"], "MASTER_PORT": port}
+                os.environ.update({name: str(value) for name, value in places.items()}, MASTER_ADDR="127.0.0.1")
+            # What is to happen to one process of several does not happen to the others.
+            _child({**job, **job.get(f"rank {rank}", {})}, writing)
+        children.append(child)
+    os.close(writing)
+    if "seconds" in job:
+        _kill_later(children[0], job["seconds"])
+    with os.fdopen(reading, "rb") as pipe:
+        output = pipe.read().decode(errors="replace")
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return {"code": codes[0], "codes": codes, "output": output}
+
+
+def _free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def _kill_later(child, seconds):

@@ -1,0 +1,98 @@
+"""Coverage-guided fuzzing: `python -m tests.fuzz TARGET [-max_total_time=300]` (pip install atheris).
+
+Only errors that are meant for a reader may come out; anything else is a finding. `tests/test_fuzzed.py` keeps those.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
+    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, scoring, tokenization
+
+FOLDER = Path(tempfile.mkdtemp())
+MEANT = (ValueError, TypeError, OSError)
+
+
+def file(name, data):
+    path = FOLDER / name
+    path.write_bytes(data)
+    return path
+
+
+def fuzz_glove(data):
+    kinds = (".txt", ".txt.gz", ".zip")
+    path = file(f"a{kinds[data[0] % 3] if data else '.txt'}", data[1:])
+    try:
+        vectors = glove.load_glove(path, ["good", "bad", "1", ""], progress=False)
+    except MEANT:
+        return
+    assert len(vectors.words) == len(vectors.vectors)
+    assert all(map(all, abs(vectors.vectors) < float("inf")))
+
+
+def fuzz_rows(data):
+    """The reader of predict's files."""
+    kinds = (".csv", ".tsv", ".jsonl", ".txt")
+    path = file(f"a{kinds[data[0] % 4] if data else '.csv'}", data[1:])
+    try:
+        scoring.predict_file(path, FOLDER / "out.jsonl", model=CLASSIFIER, text_column="text", progress=False)
+    except MEANT:
+        pass
+    else:
+        assert all(
+            "label" in json.loads(line) for line in (FOLDER / "out.jsonl").read_text("utf-8").split("\n") if line
+        )
+    for left in (*FOLDER.glob("out.jsonl.parts/*"), *FOLDER.glob("out.jsonl")):
+        left.unlink()
+    for left in FOLDER.glob("out.jsonl.parts"):
+        left.rmdir()
+
+
+def fuzz_tokenizer(data):
+    text = atheris.FuzzedDataProvider(data).ConsumeUnicode(2_000)
+    scheme = "words" if len(data) % 2 else "whitespace"
+    try:
+        tokenizer = tokenization.train_tokenizer([text, "word"], scheme=scheme)
+    except MEANT:
+        return
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.unk_token_id not in ids, ascii(text)
+    assert tokenizer.pad_token_id not in ids, ascii(text)
+
+
+def fuzz_config(data):
+    (FOLDER / "config").mkdir(exist_ok=True)
+    file("config/config.json", b'{"model_type": "sentiment_lstm", ' + data)
+    try:
+        config = inference._read_config(str(FOLDER / "config"), None)
+        config.validate_ranges()
+        config.check_problem()
+    except MEANT:
+        return
+    assert isinstance(config, SentimentLSTMConfig)
+    assert config.num_labels == 2
+    assert set(config.id2label) == {0, 1}
+
+
+def _classifier():
+    import torch
+
+    from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification
+
+    torch.set_num_threads(1)
+    tokenizer = tokenization.train_tokenizer(["a good film", "a bad film"])
+    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=2, hidden_size=2)
+    return Classifier(SentimentLSTMForSequenceClassification(config), tokenizer)
+
+
+if __name__ == "__main__":
+    target = sys.argv.pop(1)
+    CLASSIFIER = _classifier() if target == "rows" else None
+    atheris.Setup(sys.argv, globals()[f"fuzz_{target}"])
+    atheris.Fuzz()

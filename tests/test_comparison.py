@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hf_lstm_sentiment import PRESETS, Classifier, load_reviews
+from hf_lstm_sentiment.comparison import compare
+from hf_lstm_sentiment.comparison_tables import count, markdown, percent
+
+from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
+
+ROOT = Path(__file__).parents[1]
+ARGUMENTS = ["--presets", "v0_naive", "v1", "v2_glove", "--seeds", "1", "--num_train_epochs", "1", "--num_threads", "1"]
+TINY = replace(
+    PRESETS["v1"],
+    name="tiny",
+    vocab_words=60,
+    embedding_size=8,
+    hidden_size=16,
+    pooling="max",
+    learning_rate=2e-2,
+    batch_size=16,
+    epochs=2,
+)
+OTHER = replace(TINY, name="other", embedding_dropout=0.2)
+
+
+def start(folder):
+    command = [sys.executable, ROOT / "scripts" / "compare.py", *ARGUMENTS, "--runs_dir", folder / "runs"]
+    command += ["--dataset", folder / "reviews.csv", "--glove", folder / "glove.txt"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    """A comparison of 400 reviews, killed in its second run and started again."""
+    folder = tmp_path_factory.mktemp("comparison")
+    write_csv(folder / "reviews.csv", make_reviews(400))
+    write_glove(folder / "glove.txt", [*GOOD, *BAD, *NOISE], 100)
+    process = start(folder)
+    deadline = time.monotonic() + 300
+    while not (folder / "runs" / "v1-seed1" / "checkpoints" / "recipe.json").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = folder / "runs" / "v0_naive-seed1" / "model.safetensors"
+    before = first.stat().st_mtime_ns
+    again = start(folder)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert first.stat().st_mtime_ns == before
+    return folder, output
+
+
+def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):
+    folder, output = killed_and_resumed
+    assert "run 3 of 3: v2_glove, seed 1" in output
+    assert "is finished; nothing is left to train" in output
+    written = {path.name for path in (folder / "runs" / "comparison").iterdir()}
+    assert written >= {"comparison.json", "comparison.md", "comparison.html", "accuracy.png", "padding.png"}
+
+
+def test_the_table_lists_what_differs_and_nothing_else(killed_and_resumed):
+    folder, output = killed_and_resumed
+    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    assert results["settings"]["differs"] == {
+        "glove": {"v0_naive": None, "v1": None, "v2_glove": "glove.txt"},
+        "naive_padding": {"v0_naive": True, "v1": False, "v2_glove": False},
+    }
+    assert results["settings"]["same"]["max_length"] == 256
+    assert results["settings"]["same"]["split_seed"] == 42
+    assert markdown(results) in output
+
+
+def test_every_number_is_that_of_the_runs(killed_and_resumed):
+    folder, _ = killed_and_resumed
+    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    for name, found in results["presets"].items():
+        metrics = json.loads((folder / "runs" / f"{name}-seed1" / "metrics.json").read_text())
+        assert found["test_accuracy"] == {"mean": metrics["test"]["accuracy"], "values": [metrics["test"]["accuracy"]]}
+        assert found["false_positives"]["mean"] == metrics["test"]["confusion_matrix"]["fp"]
+    accuracy = {name: found["test_accuracy"]["mean"] for name, found in results["presets"].items()}
+    for pair in results["neighbours"]:
+        difference = accuracy[pair["b"]] - accuracy[pair["a"]]
+        assert pair["difference"]["difference"] == pytest.approx(difference)
+        assert pair["difference"]["low"] <= difference <= pair["difference"]["high"]
+        test = pair["mcnemar"]["1"]
+        assert (test["only_b"] - test["only_a"]) / results["dataset"]["test"] == pytest.approx(difference)
+
+
+def test_the_page_needs_no_other_file(killed_and_resumed):
+    folder, _ = killed_and_resumed
+    page = (folder / "runs" / "comparison" / "comparison.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "src=" in page
+    assert page.count("<table>") == 3
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_reviews(200))
+
+
+@pytest.fixture(scope="module")
+def two_seeds(reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, compare([TINY, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
+
+
+def test_means_and_deviations_are_those_of_the_seeds(two_seeds):
+    folder, comparison = two_seeds
+    values = [json.loads((folder / f"tiny-seed{s}" / "metrics.json").read_text())["test"]["accuracy"] for s in (1, 2)]
+    found = comparison.results["presets"]["tiny"]["test_accuracy"]
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["standard_deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert comparison.results["neighbours"][0]["seeds"] == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_recorded_results_stand_in_for_runs(two_seeds, reviews, tmp_path):
+    folder, comparison = two_seeds
+    test = load_reviews(reviews).test
+    for name in ("tiny", "other"):
+        for seed in (1, 2):
+            record = tmp_path / "cards" / name / f"seed-{seed}"
+            record.mkdir(parents=True)
+            shutil.copy(folder / f"{name}-seed{seed}" / "metrics.json", record)
+            if seed == 1:
+                logits = Classifier.from_pretrained(folder / f"{name}-seed{seed}").logits(test["text"][:])
+                save_file({"logits": logits}, record / "test_logits.safetensors")
+    again = compare(
+        [TINY, OTHER], seeds=[1, 2], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews
+    )
+    assert not list((tmp_path / "none").glob("*-seed*"))
+    assert again.results["presets"] == comparison.results["presets"]
+    # Tests of neighbours say that they rest on the one seed whose logits are recorded.
+    assert again.results["neighbours"][0]["seeds"] == {"a": [1], "b": [1]}
+    assert again.results["neighbours"][0]["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
+
+
+def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, tmp_path):
+    folder, _ = two_seeds
+    record = tmp_path / "cards" / "tiny" / "seed-1"
+    record.mkdir(parents=True)
+    shutil.copy(folder / "tiny-seed1" / "metrics.json", record)
+    wrong = 1 - 2 * np.asarray(load_reviews(reviews).test["label"][:], dtype=np.float32)
+    save_file({"logits": wrong}, record / "test_logits.safetensors")
+    with pytest.raises(ValueError, match="were changed since it was trained"):
+        compare([TINY], seeds=[1], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"presets": ["v9"]}, "preset 'v9' is not known"),
+        ({"presets": []}, "presets are"),
+        ({"seeds": [1, 1]}, "seeds are"),
+        ({"one_seed": ["v9"]}, "one_seed names v9"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        compare(**{"presets": ["v1"], "runs_dir": tmp_path, **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_spreads_are_written_for_readers():
+    assert percent({"mean": 0.81912}) == "81.91 %"
+    assert percent({"mean": 0.81912, "standard_deviation": 0.0012}) == "81.91 ± 0.12 %"
+    assert count({"mean": 2512.4, "standard_deviation": 9.6}) == "2,512 ± 10"
