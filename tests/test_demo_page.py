@@ -328,7 +328,9 @@ def test_a_request_above_the_limit_is_refused(address):
     def ask(length, *, declared):
         body = b'{"data": ["' + b"x" * length + b'", "tiny-run"]}'
         content = body if declared else iter([body[i : i + 65_536] for i in range(0, len(body), 65_536)])
-        return httpx.post(f"{address}/gradio_api/call/read", content=content, timeout=PATIENCE).status_code
+        kind = {"content-type": "application/json"}
+        url = f"{address}/gradio_api/call/read"
+        return httpx.post(url, content=content, headers=kind, timeout=PATIENCE).status_code
 
     assert [ask(100, declared=declared) for declared in (True, False)] == [200, 200]
     assert [ask(MAX_REQUEST, declared=declared) for declared in (True, False)] == [413, 400]
