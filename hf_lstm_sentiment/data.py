@@ -103,9 +103,7 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
-    name = os.fspath(source)
+    name = _name(source)
     if _is_of_the_hub(name):
         from datasets import load_dataset_builder
         from datasets.exceptions import DatasetNotFoundError
@@ -114,6 +112,12 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
             load_dataset_builder(name)
         except (DatasetNotFoundError, ConnectionError) as error:
             raise _hub_error(name, error) from error
+
+
+def _name(source: str | os.PathLike[str]) -> str:
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
+    return os.fspath(source)
 
 
 def _is_of_the_hub(name: str) -> bool:
@@ -184,8 +188,9 @@ def load_reviews(
     if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
         raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
-    _is_of_the_hub(os.fspath(source))
-    name, splits = _read(os.fspath(source))
+    name = _name(source)
+    _is_of_the_hub(name)
+    name, splits = _read(name)
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
         raise ValueError(
