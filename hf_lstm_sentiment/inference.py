@@ -203,6 +203,11 @@ class Classifier:
         )
         return classifier
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has learnt."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
     def fingerprint(self) -> str:
         """A digest of all that decides the scores: weights, configuration, tokenizer, labels and length."""
         own = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")

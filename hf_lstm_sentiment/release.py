@@ -21,8 +21,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _CARD_SECTION = """
 ## These weights
 
-This copy holds the weights as float16; `dtype` in its `config.json` has them computed in float32. The figures above were
-measured before they were rounded. With the package installed, `hf_lstm_sentiment.pretrained("{name}")` is its folder:
+This copy holds the weights as float16; `dtype` in its `config.json` has them computed in float32. The figures above
+were measured before they were rounded. In the installed package, `hf_lstm_sentiment.pretrained("{name}")` is its folder:
 
 ```python
 from transformers import pipeline

@@ -1,4 +1,4 @@
-"""Open the demo page: `python scripts/demo.py --model runs/v2_glove-seed42`, then http://127.0.0.1:7860.
+"""Open the demo page: `python scripts/demo.py`, then http://127.0.0.1:7860.
 
 `--export_space DIR` writes the page as a folder that can be pushed to a Gradio Space of the Hub.
 """
@@ -24,8 +24,8 @@ def main() -> None:
         metavar="RUN_OR_REPO",
         default=shipped,
         required=not shipped,
-        help="Run directories or repositories of the Hub to choose from; the page starts with the first. By default what "
-        "comes with the package.",
+        help="Run directories or repositories of the Hub to choose from; the page starts with the first. By default "
+        "what comes with the package.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. 0.0.0.0 lets other machines in.")
     parser.add_argument("--port", type=int, help="Port to listen on; the first free one from 7860.")
