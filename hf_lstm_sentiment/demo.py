@@ -113,8 +113,8 @@ class Models:
         ways = "both directions" if config.bidirectional else "left to right"
         summary = {"last": "its last state", "max": "the maximum", "mean": "the mean"}[config.pooling]
         return (
-            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} words {ways}, '
-            f"and decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
+            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} words '
+            f"{ways}, and decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
         )
 
 

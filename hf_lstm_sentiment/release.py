@@ -22,7 +22,8 @@ _CARD_SECTION = """
 ## These weights
 
 This copy holds the weights as float16; `dtype` in its `config.json` has them computed in float32. The figures above
-were measured before they were rounded. In the installed package, `hf_lstm_sentiment.pretrained("{name}")` is its folder:
+were measured before they were rounded. With the package installed, this is the folder
+`hf_lstm_sentiment.pretrained("{name}")`:
 
 ```python
 from transformers import pipeline
