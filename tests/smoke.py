@@ -49,6 +49,7 @@ def needs_its_extra(call: Callable[[], object]) -> bool:
 
 assert needs_its_extra(lambda: package.train("v1"))
 assert needs_its_extra(lambda: package.load_reviews("stanfordnlp/imdb"))
+
 # What comes with the package comes whole, and answers.
 for shipped in held():
     folder = Path(package.pretrained(shipped))
