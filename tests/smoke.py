@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment as package
+from hf_lstm_sentiment.shipped import held
 
 for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pandas"):
     assert importlib.util.find_spec(extra) is None, f"{extra} is installed; the core must do without"
@@ -48,4 +49,14 @@ def needs_its_extra(call: Callable[[], object]) -> bool:
 
 assert needs_its_extra(lambda: package.train("v1"))
 assert needs_its_extra(lambda: package.load_reviews("stanfordnlp/imdb"))
+
+# What comes with the package comes whole, and answers.
+for shipped in held():
+    folder = Path(package.pretrained(shipped))
+    assert (folder / "README.md").is_file(), folder
+    assert any((folder / "plots").iterdir()), folder
+    (prediction,) = package.predict(["A wonderful film, funny and moving."], model=folder)
+    (answer,) = pipeline("text-classification", model=str(folder))(["A wonderful film, funny and moving."])
+    assert prediction.label == answer["label"] == "POSITIVE", shipped
+
 sys.stdout.write(f"smoke test passed: hf_lstm_sentiment {package.__version__}\n")

@@ -178,17 +178,21 @@ def test_unknown_names_are_told_what_is_there(ships):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import hf_lstm_sentiment",
         "import hf_lstm_sentiment.shipped",
         "from hf_lstm_sentiment import pretrained; import hf_lstm_sentiment.shipped",
-        "import contextlib, hf_lstm_sentiment\nwith contextlib.suppress(ImportError): import hf_lstm_sentiment.pretrained",
+        "with contextlib.suppress(ImportError): import hf_lstm_sentiment.pretrained",
     ],
 )
 def test_the_function_is_found_after_every_import(tmp_path, imports):
     # Where the folder is there, Python would take it for a package.
-    (Path(shipped.FOLDER)).mkdir(exist_ok=True)
-    check = "import hf_lstm_sentiment\nassert callable(hf_lstm_sentiment.pretrained)"
-    subprocess.run([sys.executable, "-c", f"{imports}\n{check}"], check=True, cwd=ROOT)
+    (tmp_path / "pretrained").mkdir()
+    lines = (
+        "import contextlib, hf_lstm_sentiment",
+        f"hf_lstm_sentiment.__path__.append({str(tmp_path)!r})",
+        imports,
+        "assert callable(hf_lstm_sentiment.pretrained)",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, cwd=ROOT)
 
 
 def test_everything_in_the_folder_belongs_to_the_wheel():
