@@ -83,7 +83,7 @@ def write_report(
     validation = explainer.classifier.logits(reviews.validation["text"][:])
     found = _analyse(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
     fp, fn = scored.false_positives, scored.false_negatives
-    shown = {
+    shown: dict[str, Sequence[int] | Indices] = {
         "False positives, the surest first": fp[:excerpts],
         "False negatives, the surest first": fn[:excerpts],
         "False positives and negatives, the least sure": [*fp[::-1][: excerpts // 2], *fn[::-1][: excerpts // 2]],
@@ -156,7 +156,7 @@ def _error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
     found = {}
     for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
         wrong, right = (
-            [_read(scored, place) for place in np.flatnonzero((scored.labels == label) & chosen)]
+            [_read(scored, int(place)) for place in np.flatnonzero((scored.labels == label) & chosen)]
             for chosen in (~scored.correct, scored.correct)
         )
         if wrong and right:
