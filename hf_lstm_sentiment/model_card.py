@@ -144,10 +144,14 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
         ("Seed", f"{metrics['seed']} (split of the reviews: {metrics['dataset']['split_seed']})"),
         ("Tokenizer", f"{preset.scheme}, the {preset.vocab_words:,} most frequent words, lower case"),
         ("Word vectors", _vectors(preset, metrics)),
-        ("Words read of a review", f"the first {preset.max_length}"),
-        ("Dropout", f"word vectors {preset.embedding_dropout:g}, summary {preset.classifier_dropout:g}"),
+        ("Words read of a review", _words_read(preset)),
+        ("Dropout", _dropout(preset)),
         ("Loss", "binary cross-entropy on one logit"),
     ]
+    if "teachers" in metrics:
+        rows.append(("Teachers", _teachers(metrics)))
+    if "temperature" in metrics:
+        rows.append(("Temperature", f"{metrics['temperature']:.3f}, fitted on validation and folded into the head"))
     rows += [(name.replace("_", " ").capitalize(), str(value)) for name, value in metrics["training"].items()]
     return [
         *rows,
@@ -159,6 +163,26 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
             f"{metrics['device']}; processes: {metrics['processes']}, threads: {metrics['threads']})",
         ),
     ]
+
+
+def _words_read(preset: Preset) -> str:
+    trained = preset.train_max_length or preset.max_length
+    return f"the first {preset.max_length}" + (f"; {trained} in training" if trained != preset.max_length else "")
+
+
+def _dropout(preset: Preset) -> str:
+    words = f", whole words {preset.word_dropout:g}" if preset.word_dropout else ""
+    return f"word vectors {preset.embedding_dropout:g}{words}, summary {preset.classifier_dropout:g}"
+
+
+def _teachers(metrics: Mapping[str, Any]) -> str:
+    """Who labelled the unlabeled reviews, and how good they are on the validation reviews."""
+    taught = metrics["teachers"]
+    each = ", ".join(f"{name} {found['validation_accuracy']:.2%}" for name, found in taught["teachers"].items())
+    return (
+        f"{each} of the validation reviews right, together {taught['validation_accuracy']:.2%}; their probabilities are "
+        f"the labels of {metrics['dataset']['unlabeled']:,} unlabeled reviews"
+    )
 
 
 def _command(preset: Preset, metrics: Mapping[str, Any]) -> str:

@@ -153,8 +153,8 @@ IMDB = replace(
     lr_scheduler_type="cosine",
     warmup_steps=200,
     max_grad_norm=1.0,
-    epochs=8,
-    patience=8,
+    epochs=4,
+    patience=4,
     group_by_length=True,
     calibrate=True,
 )

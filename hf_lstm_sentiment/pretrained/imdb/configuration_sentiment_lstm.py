@@ -1,0 +1,131 @@
+"""Configuration of the sentiment LSTM.
+
+This file travels to the Hub with every checkpoint and runs on the machines of people who load it, so it imports
+nothing but torch and transformers. It does without `from __future__ import annotations`, which would hide the types
+of the fields from `strict`.
+"""
+
+import os
+from typing import Any, ClassVar, Literal
+
+# `strict` is the decorator of transformers' own configurations; importing it from there keeps the promise above.
+from transformers.configuration_utils import PreTrainedConfig, strict  # type: ignore[attr-defined]
+
+NEGATIVE, POSITIVE = "NEGATIVE", "POSITIVE"
+
+
+@strict
+class SentimentLSTMConfig(PreTrainedConfig):
+    """Shape and behaviour of a sentiment LSTM; the defaults are those of the reference experiment.
+
+    All arguments are keywords. Types are checked on construction and on assignment, ranges on construction, on saving
+    and when a model is built.
+
+    Args:
+        vocab_size: Rows of the embedding table, `<pad>` and `<unk>` included.
+        embedding_size: Width of a word vector.
+        hidden_size: Width of the LSTM's hidden state, per direction.
+        num_hidden_layers: Stacked LSTM layers.
+        bidirectional: Read each review from both ends; the summary is then twice as wide.
+        pooling: How a review is summed up: "last" is the hidden state after the last word (of a backward direction:
+            after the first word), "max" and "mean" run over the states after every word.
+        embedding_dropout: Probability of zeroing an element of a word vector in training.
+        word_dropout: Probability of zeroing a whole word vector in training.
+        classifier_dropout: Probability of zeroing an element of the summary in training.
+        freeze_embeddings: Keep the embedding table out of training.
+        naive_padding: Treat padding as words, as the study's v0 does. For that study only: the result for a review
+            then depends on how much padding stands behind it.
+        initializer_range: Standard deviation of the initial word vectors; the LSTM and the head start uniform in
+            +-1/sqrt(width), PyTorch's default, where width is `hidden_size` and, for the head, that of the summary.
+        pad_token_id: Id of padding. Its row of the table is zero and stays zero. Where no attention mask is given,
+            tokens with this id are taken for padding; None means that there is no padding.
+        kwargs: Everything that `PreTrainedConfig` takes.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: A value has the wrong type or lies outside of its range; the
+            message names the field, the value and what is allowed.
+    """
+
+    model_type: ClassVar[str] = "sentiment_lstm"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["hidden_states"]
+
+    vocab_size: int = 25_002
+    embedding_size: int = 100
+    hidden_size: int = 256
+    num_hidden_layers: int = 1
+    bidirectional: bool = False
+    pooling: Literal["last", "max", "mean"] = "last"
+    embedding_dropout: float | int = 0.0
+    word_dropout: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    freeze_embeddings: bool = False
+    naive_padding: bool = False
+    initializer_range: float | int = 1.0
+    pad_token_id: int | None = 0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Name the two labels unless the caller did."""
+        if self.id2label is None and self.label2id is not None:
+            self.id2label = {int(index): name for name, index in self.label2id.items()}
+        if self.id2label is None and kwargs.get("num_labels") in (None, 2):
+            self.id2label = {0: NEGATIVE, 1: POSITIVE}
+        if self.id2label is not None and self.label2id is None:
+            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        super().__post_init__(**kwargs)
+
+    def validate_ranges(self) -> None:
+        """Refuse values with which no model can be built."""
+        for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
+        for name in ("embedding_dropout", "word_dropout", "classifier_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value}; allowed: 0 <= {name} < 1")
+        if not 0 < self.initializer_range < float("inf"):
+            raise ValueError(f"initializer_range is {self.initializer_range}; allowed: a finite number above 0")
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id is {self.pad_token_id}; allowed: 0 to {self.vocab_size - 1} (vocab_size - 1), or None"
+            )
+        if self.naive_padding and (self.pooling != "last" or self.bidirectional):
+            raise ValueError(
+                f"naive_padding with pooling {self.pooling!r} and bidirectional {self.bidirectional}; it is the "
+                "study's v0 and goes only with pooling 'last' and one direction; leave naive_padding at False"
+            )
+
+    def check_problem(self) -> None:
+        """Refuse problems that a model with one logit does not solve.
+
+        Raises:
+            ValueError: Other than two labels, or another kind of problem than classification.
+        """
+        if self.num_labels != 2:
+            raise ValueError(
+                f"the configuration has {self.num_labels} labels; this model has one logit and tells exactly 2 apart; "
+                "leave num_labels and id2label out or give two"
+            )
+        if self.problem_type not in (None, "single_label_classification"):
+            raise ValueError(
+                f"problem_type is {self.problem_type!r}; this model does 'single_label_classification' only"
+            )
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save as `PreTrainedConfig` does, with an entry for every Auto class whose code is saved beside it.
+
+        transformers registers only the class that is being saved, and leaves entries of a pulled checkpoint pointing
+        at the repository that it came from.
+        """
+        module = "modeling_sentiment_lstm"
+        self.auto_map = {
+            "AutoConfig": "configuration_sentiment_lstm.SentimentLSTMConfig",
+            "AutoModel": f"{module}.SentimentLSTMModel",
+            "AutoModelForSequenceClassification": f"{module}.SentimentLSTMForSequenceClassification",
+        }
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
+SentimentLSTMConfig.register_for_auto_class()
+
+__all__ = ["SentimentLSTMConfig"]

@@ -1,0 +1,290 @@
+"""The sentiment LSTM: word vectors, an LSTM that never computes a padded step, a summary and one logit.
+
+This file travels to the Hub with every checkpoint and runs on the machines of people who load it, so it imports
+nothing but torch and transformers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.utils import logging
+
+from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .packed_lstm import PackedLSTM, Packing, summarise
+
+logger = logging.get_logger(__name__)
+
+
+class SentimentLSTMPreTrainedModel(PreTrainedModel):
+    """What both models share: initialisation, the embedding table and its freeze flag."""
+
+    config: SentimentLSTMConfig
+    config_class = SentimentLSTMConfig
+    base_model_prefix = "sentiment_lstm"
+    main_input_name = "input_ids"
+    _input_embed_layer = "word_embeddings"
+    _no_split_modules = ["PackedLSTM"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, nn.LSTM | nn.Linear):
+            width = module.hidden_size if isinstance(module, nn.LSTM) else module.in_features
+            for parameter in module.parameters():
+                init.uniform_(parameter, -(width**-0.5), width**-0.5)
+
+    def _freeze_embeddings_if_configured(self) -> None:
+        if self.config.freeze_embeddings:
+            self.get_input_embeddings().weight.requires_grad_(False)
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding table; a configured freeze holds for the new one too."""
+        super().set_input_embeddings(value)
+        self._freeze_embeddings_if_configured()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load as `PreTrainedModel.from_pretrained` does, then freeze again what the configuration freezes."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        # With `output_loading_info` it is a pair of model and report.
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model._freeze_embeddings_if_configured()
+        return loaded
+
+
+class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
+    """Word vectors and LSTM: the hidden state after every word, and one summary per review.
+
+    Padding is never computed and never reaches the summary: the result for a review is the same alone, in any batch
+    and with padding on any side. A review without a word has the zero vector for its summary.
+
+    Args:
+        config: Shape and behaviour.
+    """
+
+    def __init__(self, config: SentimentLSTMConfig) -> None:
+        super().__init__(config)
+        # The keyword arguments of `from_pretrained` and assignments have only had their types checked.
+        config.validate_ranges()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.lstm = PackedLSTM(
+            config.embedding_size,
+            config.hidden_size,
+            num_layers=config.num_hidden_layers,
+            bidirectional=config.bidirectional,
+        )
+        if config.naive_padding:
+            logger.warning_once(
+                "naive_padding is on: padding is read as if it were words, as the study's v0 does to show the harm; "
+                "do not use this model for real work"
+            )
+        self.post_init()
+        self._freeze_embeddings_if_configured()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_last_hidden_state: bool = True,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encode a batch of reviews.
+
+        Args:
+            input_ids: Token ids. *Shape:* (batch_size, seq_len)
+            attention_mask: 1 at real tokens, 0 at padding. Without it, tokens other than `pad_token_id` are real.
+                *Shape:* (batch_size, seq_len)
+            inputs_embeds: Word vectors in the place of `input_ids`. *Shape:* (batch_size, seq_len, embedding_size)
+            output_hidden_states: Return the word vectors and every layer's states too.
+            output_last_hidden_state: False leaves `last_hidden_state` out (None), which saves its memory.
+            return_dict: False for a plain tuple; the configuration's value by default.
+
+        Returns:
+            `last_hidden_state`, zero at padding. *Shape:* (batch_size, seq_len, directions * hidden_size)
+            `pooler_output`, the summary. *Shape:* (batch_size, directions * hidden_size)
+            `hidden_states`, where asked for: the word vectors, then the states of each layer.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds`, a mask of another shape, or a token id
+                beyond the table.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("pass either input_ids or inputs_embeds, and not both")
+        packing = Packing.from_mask(self._real_tokens(input_ids, attention_mask, inputs_embeds))
+        if input_ids is not None:
+            # What a tokenizer returns for "" is torch.tensor([[]]), and float.
+            tokens = packing.gather(input_ids if input_ids.numel() else input_ids.long())
+            self._check_token_ids(tokens)
+            vectors = self.word_embeddings(tokens)
+        else:
+            vectors = packing.gather(cast(Tensor, inputs_embeds))
+        vectors = self.embedding_dropout(self._drop_words(vectors))  # (tokens, embedding_size)
+
+        output_hidden_states = (
+            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        )
+        layers = self.lstm(vectors, packing, all_layers=bool(output_hidden_states))
+        summary = summarise(layers[-1], packing, pooling=self.config.pooling, bidirectional=self.config.bidirectional)
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=packing.scatter(layers[-1]) if output_last_hidden_state else None,
+            pooler_output=summary,
+            hidden_states=tuple(packing.scatter(x) for x in (vectors, *layers)) if output_hidden_states else None,
+        )
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    def _drop_words(self, vectors: Tensor) -> Tensor:
+        """Zero whole word vectors at random in training (Iyyer et al. 2015). *Shape:* (tokens, embedding_size)."""
+        if not self.training or self.config.word_dropout == 0:
+            return vectors
+        # Not scaled up as in dropout: a word that is left out says nothing about how loud the others are.
+        return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.config.word_dropout)
+
+    def _real_tokens(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
+    ) -> Tensor:
+        """Mask of the tokens to read. *Shape:* (batch_size, seq_len)."""
+        source = cast(Tensor, input_ids if input_ids is not None else inputs_embeds)
+        expected = 2 if input_ids is not None else 3
+        if source.dim() != expected:
+            name = "input_ids" if input_ids is not None else "inputs_embeds"
+            raise ValueError(f"{name} has shape {tuple(source.shape)}; it takes {expected} dimensions, batch first")
+        shape = source.shape[:2]
+        if attention_mask is not None and attention_mask.shape != shape:
+            raise ValueError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}, the input has {tuple(shape)}; they must agree"
+            )
+        if self.config.naive_padding:
+            return torch.ones(shape, dtype=torch.bool, device=source.device)
+        if attention_mask is not None:
+            return attention_mask.to(source.device) != 0
+        if input_ids is not None and self.config.pad_token_id is not None:
+            return input_ids != self.config.pad_token_id
+        return torch.ones(shape, dtype=torch.bool, device=source.device)
+
+    def _check_token_ids(self, tokens: Tensor) -> None:
+        if not len(tokens):
+            return
+        low, high = (int(x) for x in tokens.aminmax())
+        rows = self.word_embeddings.num_embeddings
+        if low < 0 or high >= rows:
+            raise ValueError(
+                f"token id {low if low < 0 else high} is outside of the embedding table, which has {rows} rows; "
+                "use the tokenizer that was trained with this model, or call resize_token_embeddings"
+            )
+
+
+class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
+    """The sentiment classifier: one logit z, with P(POSITIVE) = sigmoid(z).
+
+    The logits returned are `[0, z]` for (NEGATIVE, POSITIVE): their softmax is sigmoid(z) and their cross-entropy is
+    the binary cross-entropy on z, so that pipelines, evaluators and argmax metrics work unchanged.
+
+    Args:
+        config: Shape and behaviour.
+
+    Raises:
+        ValueError: The configuration asks for other than two labels or for another kind of problem.
+    """
+
+    # The loss is a mean over the batch; without this Trainer would skip its division for gradient accumulation.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: SentimentLSTMConfig) -> None:
+        super().__init__(config)
+        self.config.check_problem()
+        self.sentiment_lstm = SentimentLSTMModel(config)
+        self.classifier_dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1)
+        self.post_init()
+        self._freeze_embeddings_if_configured()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
+        """Classify a batch of reviews.
+
+        Args:
+            input_ids: Token ids. *Shape:* (batch_size, seq_len)
+            attention_mask: 1 at real tokens, 0 at padding. Without it, tokens other than `pad_token_id` are real.
+                *Shape:* (batch_size, seq_len)
+            inputs_embeds: Word vectors in the place of `input_ids`. *Shape:* (batch_size, seq_len, embedding_size)
+            labels: 0 for NEGATIVE, 1 for POSITIVE, or the probability of POSITIVE. *Shape:* (batch_size,)
+            output_hidden_states: Return the word vectors and every layer's states too.
+            return_dict: False for a plain tuple; the configuration's value by default.
+
+        Returns:
+            `loss`, where labels are given: mean binary cross-entropy (natural logarithm), zero for an empty batch.
+            `logits`, `[0, z]`. *Shape:* (batch_size, 2)
+            `hidden_states`, where asked for, as in :class:`SentimentLSTMModel`.
+
+        Raises:
+            ValueError: As :class:`SentimentLSTMModel`; labels of another shape or outside of 0 to 1; a problem type
+                that this model does not do.
+        """
+        self.config.check_problem()
+        if labels is not None:
+            self._check_labels(labels, input_ids if input_ids is not None else inputs_embeds)
+        encoded = self.sentiment_lstm(
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            output_last_hidden_state=False,
+            return_dict=True,
+        )
+        z = self.classifier(self.classifier_dropout(encoded.pooler_output)).squeeze(-1)  # (batch_size,)
+        loss = None
+        if labels is not None:
+            # Half precision would lose the small losses of confident answers.
+            wide = z.to(torch.promote_types(z.dtype, torch.float32))
+            losses = F.binary_cross_entropy_with_logits(wide, labels.to(wide), reduction="sum")
+            loss = losses / max(len(z), 1)
+        output = SequenceClassifierOutput(
+            loss=loss,
+            logits=torch.stack([torch.zeros_like(z), z], dim=-1),
+            hidden_states=encoded.hidden_states,
+        )
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    @staticmethod
+    def _check_labels(labels: Tensor, source: Tensor | None) -> None:
+        if source is not None and labels.shape != source.shape[:1]:
+            raise ValueError(
+                f"labels has shape {tuple(labels.shape)}; the batch has {len(source)} reviews, so it must be "
+                f"({len(source)},)"
+            )
+        wrong = labels[~((labels >= 0) & (labels <= 1))]
+        if len(wrong):
+            raise ValueError(
+                f"a label is {wrong[0].item()}; allowed: 0 (NEGATIVE), 1 (POSITIVE) or a probability between them"
+            )
+
+
+SentimentLSTMModel.register_for_auto_class("AutoModel")
+SentimentLSTMForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+
+__all__ = ["SentimentLSTMForSequenceClassification", "SentimentLSTMModel", "SentimentLSTMPreTrainedModel"]

@@ -1,0 +1,189 @@
+"""An LSTM that never computes a padded step, and what sums its states up.
+
+This file travels to the Hub with every checkpoint and runs on the machines of people who load it. It imports torch
+alone: a program that only classifies needs no model class of transformers, whose import takes as long as torch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the real tokens of a padded batch lie once the padding is taken out.
+
+    Packed order is that of `torch.nn.utils.rnn.PackedSequence`: reviews sorted by falling length, time-major, so that
+    the reviews still running at a step are always the first ones and a run of steps with the same reviews is one
+    contiguous block. Reviews without a token do not appear.
+
+    Attributes:
+        positions: Index of each packed token in the flattened batch. *Shape:* (tokens,)
+        rows: The reviews that hold a token, in packed order, as rows of the batch. *Shape:* (reviews,)
+        lengths: Tokens of each of those reviews. *Shape:* (reviews,)
+        batch_sizes: Reviews running at each time step, on the CPU. *Shape:* (longest,)
+        shape: (batch_size, seq_len) of the padded batch.
+    """
+
+    positions: Tensor
+    rows: Tensor
+    lengths: Tensor
+    batch_sizes: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_mask(cls, mask: Tensor) -> Packing:
+        """Pack the true positions of a mask, wherever they stand: padding may be on either side or in between.
+
+        Args:
+            mask: True at real tokens. *Shape:* (batch_size, seq_len)
+        """
+        batch_size, seq_len = mask.shape
+        lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+        reviews = int(torch.count_nonzero(lengths))
+        # Row r of `table` holds the flat positions of the r-th longest review's tokens, moved to the front.
+        columns = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
+        table = (columns + torch.arange(batch_size, device=mask.device)[:, None] * seq_len)[order]
+        running = torch.arange(seq_len, device=mask.device)[:, None] < lengths  # (seq_len, batch_size)
+        batch_sizes = running.sum(dim=1)
+        return cls(
+            positions=table.t()[running],
+            rows=order[:reviews],
+            lengths=lengths[:reviews],
+            batch_sizes=batch_sizes[batch_sizes > 0].cpu(),
+            shape=(batch_size, seq_len),
+        )
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """Runs of consecutive time steps with the same reviews, as (steps, reviews).
+
+        A batch without a token is one step of no reviews: through it every parameter still gets its gradient, zero,
+        for which `DistributedDataParallel` would wait in vain.
+        """
+        return [(len(list(run)), size) for size, run in groupby(self.batch_sizes.tolist())] or [(1, 0)]
+
+    def gather(self, padded: Tensor) -> Tensor:
+        """Take the real tokens out of a padded batch. *Shape:* (batch_size, seq_len, ...) to (tokens, ...)."""
+        return padded.flatten(0, 1)[self.positions]
+
+    def scatter(self, packed: Tensor) -> Tensor:
+        """Put packed rows back where they were, zeros elsewhere. *Shape:* (tokens, w) to (batch_size, seq_len, w)."""
+        batch_size, seq_len = self.shape
+        flat = packed.new_zeros(batch_size * seq_len, packed.size(-1)).index_copy(0, self.positions, packed)
+        return flat.view(batch_size, seq_len, packed.size(-1))
+
+
+class PackedLSTM(nn.LSTM):
+    """`nn.LSTM` over packed tokens: the same parameters and results, no padded step, no slow CPU gradient.
+
+    On CUDA this is cuDNN's packed LSTM. Elsewhere, the gradient of torch's packed LSTM writes a tensor as large as
+    the whole batch at every time step, so each block of a :class:`Packing` runs as a dense LSTM and hands its state
+    to the next, which has fewer reviews (in the backward direction: more). Equations: Hochreiter and Schmidhuber
+    1997 with the forget gate of Gers et al. 2000, as in the documentation of `torch.nn.LSTM`.
+    """
+
+    def forward(  # type: ignore[override]
+        self, data: Tensor, packing: Packing, *, all_layers: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Run every layer and direction.
+
+        Args:
+            data: Packed inputs. *Shape:* (tokens, input_size)
+            packing: Layout of `data`.
+            all_layers: Return the outputs of every layer and not of the last one only.
+
+        Returns:
+            Packed hidden states per layer. *Shape:* each (tokens, directions * hidden_size)
+        """
+        if data.is_cuda and len(data) and not all_layers:
+            output, _ = super().forward(PackedSequence(data, packing.batch_sizes))
+            return (output.data,)
+        blocks = packing.blocks
+        outputs = []
+        for layer in range(self.num_layers):
+            data = torch.cat(
+                [
+                    self._run_direction(data, blocks, layer, backward=direction == 1)
+                    for direction in range(2 if self.bidirectional else 1)
+                ],
+                dim=-1,
+            )
+            outputs.append(data)
+        return tuple(outputs) if all_layers else (data,)
+
+    def _run_direction(self, data: Tensor, blocks: list[tuple[int, int]], layer: int, *, backward: bool) -> Tensor:
+        suffix = f"l{layer}_reverse" if backward else f"l{layer}"
+        weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        inputs = data.split([steps * reviews for steps, reviews in blocks])
+        h = c = data.new_zeros(1, blocks[-1][1] if backward else blocks[0][1], self.hidden_size)
+        outputs: list[Tensor] = []
+        for (steps, reviews), block in zip(
+            reversed(blocks) if backward else blocks, reversed(inputs) if backward else inputs, strict=True
+        ):
+            x = block.view(steps, reviews, block.size(-1))
+            if backward:
+                x = x.flip(0)
+                # Reviews that end here start from the zero state.
+                h, c = (F.pad(state, (0, 0, 0, reviews - state.size(1))) for state in (h, c))
+            else:
+                h, c = h[:, :reviews], c[:, :reviews]
+            y, h, c = torch.lstm(
+                x, (h.contiguous(), c.contiguous()), weights, True, 1, 0.0, self.training, False, False
+            )
+            outputs.append((y.flip(0) if backward else y).flatten(0, 1))
+        return torch.cat(outputs[::-1] if backward else outputs)
+
+
+def summarise(states: Tensor, packing: Packing, *, pooling: str, bidirectional: bool) -> Tensor:
+    """One vector per review; zeros for a review without a token.
+
+    Args:
+        states: Packed hidden states. *Shape:* (tokens, directions * hidden_size)
+        packing: Layout of `states`.
+        pooling: "last" takes the forward direction's state after the last token and the backward direction's after
+            the first; "max" and "mean" run over all states of a review.
+        bidirectional: Whether the second half of the states is that of a backward direction.
+
+    Returns:
+        *Shape:* (batch_size, directions * hidden_size)
+    """
+    summary = _last_states(states, packing, bidirectional) if pooling == "last" else _pool(states, packing, pooling)
+    return summary.new_zeros(packing.shape[0], summary.size(-1)).index_copy(0, packing.rows, summary)
+
+
+def _last_states(states: Tensor, packing: Packing, bidirectional: bool) -> Tensor:
+    ranks = torch.arange(len(packing.rows), device=states.device)
+    starts = (packing.batch_sizes.cumsum(0) - packing.batch_sizes).to(states.device)
+    ends = states[starts[packing.lengths - 1] + ranks]
+    if not bidirectional:
+        return ends
+    width = states.size(-1) // 2
+    return torch.cat([ends[:, :width], states[ranks, width:]], dim=-1)
+
+
+def _pool(states: Tensor, packing: Packing, pooling: str) -> Tensor:
+    """Maximum or mean over the tokens of each review. *Shape:* (tokens, width) to (reviews, width)."""
+    pooled: Tensor | None = None
+    blocks = packing.blocks
+    for (steps, reviews), block in zip(
+        reversed(blocks), reversed(states.split([steps * reviews for steps, reviews in blocks])), strict=True
+    ):
+        block = block.view(steps, reviews, block.size(-1))
+        part = block.max(dim=0).values if pooling == "max" else block.sum(dim=0)
+        if pooled is not None:
+            # The reviews seen so far are the longest ones, so they are the first here.
+            merge = torch.maximum if pooling == "max" else torch.add
+            part = torch.cat([merge(part[: len(pooled)], pooled), part[len(pooled) :]])
+        pooled = part
+    assert pooled is not None
+    return pooled if pooling == "max" else pooled / packing.lengths[:, None]
+
+
+__all__ = ["PackedLSTM", "Packing", "summarise"]
