@@ -230,7 +230,6 @@ ARGUMENTS = {
     "scheme unknown": (lambda p: train(replace(TINY, scheme="bpe"), dataset=p), "scheme is 'bpe'"),
     "sample of 1": (lambda p: train(TINY, dataset=p, max_train_samples=1), "max_train_samples is 1"),
     "texts None": (lambda p: predict(None, model=p), "texts"),
-    "model None": (lambda p: predict(["a"], model=None), "model"),
     "model a number": (lambda p: predict(["a"], model=3), "model"),
     "model an empty name": (lambda p: predict(["a"], model=""), "model"),
     "model with spaces": (lambda p: predict(["a"], model="no such model"), "model"),
