@@ -34,7 +34,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SENTENCE = "A wonderful film and a terrible, boring end"
 # Gradio's client asks the Hub who it talks to, unless told not to.
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-PATIENCE = 120
+# Seconds after which a server or a browser counts as stuck, on however busy a machine.
+PATIENCE = 600
 
 
 def free_port():
