@@ -6,6 +6,7 @@ without `trust_remote_code`. Everything else, the models too, is imported when i
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
+    from .shipped import pretrained
     from .teaching import teach
     from .tokenization import train_tokenizer
     from .training import train
@@ -38,6 +40,7 @@ _LAZY = {
     "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
+    "pretrained": "shipped",
     "teach": "teaching",
     "train": "training",
     "train_tokenizer": "tokenization",
@@ -57,12 +60,17 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "pretrained",
     "teach",
     "train",
     "train_tokenizer",
 ]
 
 register()
+
+# The folder of the shipped weights has the name of the function that finds them. Python would import it as a package
+# without code, and put that in the function's place.
+sys.modules[f"{__name__}.pretrained"] = None  # type: ignore[assignment]
 
 
 def __getattr__(name: str) -> Any:

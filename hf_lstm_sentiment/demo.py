@@ -112,12 +112,11 @@ class Models:
         except (OSError, ValueError) as error:
             return problem(error)
         config = classifier.config
-        parameters = sum(parameter.numel() for parameter in classifier._network.parameters())
         ways = "both directions" if config.bidirectional else "left to right"
         summary = {"last": "its last state", "max": "the maximum", "mean": "the mean"}[config.pooling]
         return (
-            f'<p class="hint">{parameters:,} parameters, reads up to {classifier.max_length:,} words {ways}, and '
-            f"decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
+            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} words '
+            f"{ways}, and decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
         )
 
 

@@ -68,11 +68,11 @@ class Explainer:
         self._device = self._network.head.weight.device
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], *, revision: str | None = None) -> Explainer:
+    def from_pretrained(cls, source: str | os.PathLike[str] | None = None, *, revision: str | None = None) -> Explainer:
         """Load a checkpoint with the classes of this package, in float32; no code of the checkpoint is run.
 
         Args:
-            source: A run directory, or a repository of the Hub.
+            source: A run directory, or a repository of the Hub; the model that comes with the package where None.
             revision: Branch, tag or commit of a repository.
 
         Raises:
@@ -207,12 +207,13 @@ class Explainer:
         return Packing.from_mask(torch.ones(reviews, words, dtype=torch.bool, device=self._device))
 
 
-def explain(text: str, *, model: str | os.PathLike[str] | Explainer, steps: int = STEPS) -> Explanation:
+def explain(text: str, *, model: str | os.PathLike[str] | Explainer | None = None, steps: int = STEPS) -> Explanation:
     """Explain the decision on one review.
 
     Args:
         text: The review.
-        model: A run directory, a repository of the Hub, or an `Explainer`, which is loaded already.
+        model: A run directory, a repository of the Hub, or an `Explainer`, which is loaded already; the model that
+            comes with the package where None.
         steps: Points of the quadrature to begin with; doubled until the contributions sum to the logit within
             :data:`TOLERANCE`, or past :data:`MAX_STEPS`.
 

@@ -23,6 +23,7 @@ from transformers.utils.hub import cached_file
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, summarise
+from .shipped import pretrained
 from .sources import HUB_ID
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Classifier:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | os.PathLike[str],
+        source: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
         device: str | torch.device = "cpu",
@@ -160,7 +161,7 @@ class Classifier:
         """Load a checkpoint with the classes of this package; no code of the checkpoint is run.
 
         Args:
-            source: A run directory, or a repository of the Hub.
+            source: A run directory, or a repository of the Hub; the model that comes with the package where None.
             revision: Branch, tag or commit of a repository.
             device: Where to compute.
             dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast where the processor has
@@ -170,10 +171,13 @@ class Classifier:
         Raises:
             FileNotFoundError: A path that is not there.
             OSError: The Hub has no such repository or file, or cannot be reached.
-            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another dtype.
+            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another dtype;
+                there is no source, and no model came with the package.
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.bfloat16")
+        if source is None:
+            source = pretrained()
         if not isinstance(source, str | os.PathLike):
             raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
         name = os.fspath(source)
@@ -198,6 +202,11 @@ class Classifier:
             unknown=settings.get("unk_token"),
         )
         return classifier
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it has learnt."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
 
     def fingerprint(self) -> str:
         """A digest of all that decides the scores: weights, configuration, tokenizer, labels and length."""
@@ -409,13 +418,14 @@ def _check_text(row: int, text: object) -> None:
 
 
 def predict(
-    texts: Sequence[str], *, model: str | os.PathLike[str] | Classifier, batch_size: int = 64
+    texts: Sequence[str], *, model: str | os.PathLike[str] | Classifier | None = None, batch_size: int = 64
 ) -> list[Prediction]:
     """Classify reviews.
 
     Args:
         texts: The reviews.
-        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already.
+        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
+            comes with the package where None.
         batch_size: Reviews that are computed together.
 
     Returns:

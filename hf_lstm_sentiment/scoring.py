@@ -40,7 +40,7 @@ def predict_file(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    model: str | os.PathLike[str] | Classifier,
+    model: str | os.PathLike[str] | Classifier | None = None,
     text_column: str | None = None,
     batch_size: int = 64,
     split: str = "train",
@@ -61,7 +61,8 @@ def predict_file(
             (one review per line, an empty line is an empty review), a directory, or a data set of the Hub. Text is
             UTF-8, with or without a byte order mark; an empty csv field is an empty review.
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
-        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already.
+        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
+            comes with the package where None.
         text_column: Column of the texts; found by its name where None.
         batch_size: Reviews that are computed together.
         split: Split of a directory or a data set of the Hub; of no meaning for a file.

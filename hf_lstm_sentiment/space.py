@@ -43,7 +43,8 @@ in the decision, and classifies whole files. Nothing is kept: uploads and result
 
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+# The models that the page offers are copied once, to a folder of their own.
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained")
 
 
 def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.PathLike[str]]) -> Path:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import pipeline
 
-from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment import Classifier, peers
 
 
 class Peer(NamedTuple):
@@ -66,10 +66,8 @@ def unsorted(
 def linear(train: list[str], labels: list[int], test: list[str], truth: list[int]) -> list[Peer]:
     """TF-IDF with logistic regression, and NBSVM (Wang and Manning 2012), both on words and pairs of words."""
     import numpy as np
-    from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import LinearSVC
 
     made = []
     tfidf = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
@@ -78,13 +76,9 @@ def linear(train: list[str], labels: list[int], test: list[str], truth: list[int
     right = float(np.mean(regression.predict(tfidf.transform(test)) == truth))
     made.append(Peer("TF-IDF 1-2-grams, logistic regression", right, len(test) / (time.perf_counter() - start)))
 
-    counts = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True)
-    features, y = counts.fit_transform(train), np.asarray(labels)
-    positive, negative = (1 + np.asarray(features[y == label].sum(0)).ravel() for label in (1, 0))
-    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
-    svm = LinearSVC(C=0.1).fit(csr_matrix(features.multiply(ratio)), labels)
+    score = peers.naive_bayes_svm(train, labels)
     start = time.perf_counter()
-    right = float(np.mean(svm.predict(csr_matrix(counts.transform(test).multiply(ratio))) == truth))
+    right = float(np.mean((score(test) > 0) == np.asarray(truth)))
     made.append(Peer("NBSVM 1-2-grams", right, len(test) / (time.perf_counter() - start)))
     return made
 
@@ -92,15 +86,12 @@ def linear(train: list[str], labels: list[int], test: list[str], truth: list[int
 def vader(test: list[str], truth: list[int]) -> list[Peer]:
     """VADER (Hutto and Gilbert 2014), a lexicon without training."""
     try:
-        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
-    except ModuleNotFoundError:
-        print('VADER is left out, it is not installed: pip install "hf_lstm_sentiment[benchmark]"')
+        score = peers.vader()
+    except ModuleNotFoundError as error:
+        print(f"VADER is left out: {error}")
         return []
-    analyzer = SentimentIntensityAnalyzer()
     start = time.perf_counter()
-    right = sum(
-        (analyzer.polarity_scores(text)["compound"] > 0) == bool(y) for text, y in zip(test, truth, strict=True)
-    )
+    right = sum((z > 0) == bool(label) for z, label in zip(score(test), truth, strict=True))
     return [Peer("VADER", right / len(test), len(test) / (time.perf_counter() - start))]
 
 

@@ -1,4 +1,4 @@
-"""Open the demo page: `python scripts/demo.py --model runs/v2_glove-seed42`, then http://127.0.0.1:7860.
+"""Open the demo page: `python scripts/demo.py`, then http://127.0.0.1:7860.
 
 `--export_space DIR` writes the page as a folder that can be pushed to a Gradio Space of the Hub.
 """
@@ -8,22 +8,24 @@ from __future__ import annotations
 import argparse
 import sys
 
-import hf_lstm_sentiment
+from hf_lstm_sentiment import pretrained
 from hf_lstm_sentiment.demo import Models, build, launch
+from hf_lstm_sentiment.shipped import held
 from hf_lstm_sentiment.space import export_space
 
 
 def main() -> None:
     """Parse the command line, then serve the page or write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shipped = _shipped()
+    shipped = [pretrained(name) for name in held()]
     parser.add_argument(
         "--model",
         nargs="+",
         metavar="RUN_OR_REPO",
         default=shipped,
         required=not shipped,
-        help="Run directories or repositories of the Hub to choose from; the page starts with the first.",
+        help="Run directories or repositories of the Hub to choose from; the page starts with the first. By default "
+        "what comes with the package.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. 0.0.0.0 lets other machines in.")
     parser.add_argument("--port", type=int, help="Port to listen on; the first free one from 7860.")
@@ -44,12 +46,6 @@ def main() -> None:
         launch(build(models), host=arguments.host, port=arguments.port)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
-
-
-def _shipped() -> list[str] | None:
-    """The weights inside the package, where there are any."""
-    pretrained = getattr(hf_lstm_sentiment, "pretrained", None)
-    return None if pretrained is None else [str(pretrained("imdb"))]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""See what a model thinks of a review, word by word: `python scripts/explain.py "Slow at first." --model RUN`.
+"""See what a model thinks of a review, word by word: `python scripts/explain.py "Slow at first."`.
 
 `--picture FILE.png` and `--html FILE.html` draw it. `--faithfulness DATASET` measures whether the words that it points
 at are those that the decision rests on: it deletes the top tenth of the words of some test reviews, and as many random
@@ -24,7 +24,9 @@ def main() -> None:
     """Parse the command line, explain, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?", default="Slow at first, but worth it in the end.", help="The review.")
-    parser.add_argument("--model", required=True, help="A run directory or a repository of the Hub.")
+    parser.add_argument(
+        "--model", help="A run directory or a repository of the Hub; the one in the package by default."
+    )
     parser.add_argument("--picture", metavar="FILE", help="Draw the curve and the contributions, a PNG file.")
     parser.add_argument("--html", metavar="FILE", help="Write a page of its own.")
     parser.add_argument("--json", metavar="FILE", help="Write the explanation, and what was measured.")

@@ -1,4 +1,4 @@
-"""Classify a file or data set: `python scripts/predict.py reviews.csv scored.csv --model runs/v2_glove-seed42`.
+"""Classify a file or data set: `python scripts/predict.py reviews.csv scored.csv`.
 
 Killed? The same command continues where it stopped.
 """
@@ -25,7 +25,9 @@ def main() -> None:
         "source", metavar="INPUT", help="A .csv, .tsv, .jsonl, .parquet or .txt file, a directory, or a Hub data set."
     )
     parser.add_argument("output", metavar="OUTPUT", help="A .csv, .tsv, .jsonl or .parquet file to write.")
-    parser.add_argument("--model", required=True, help="A run directory or a repository of the Hub.")
+    parser.add_argument(
+        "--model", help="A run directory or a repository of the Hub; the one in the package by default."
+    )
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
     parser.add_argument("--split", default="train", help="Split of a directory or a Hub data set.")

@@ -221,7 +221,7 @@ ARGUMENTS = {
     "no evaluation": (lambda p: train(TINY, dataset=p, eval_strategy="no"), "strategy"),
     "a metric unknown": (lambda p: train(TINY, dataset=p, metric_for_best_model="x"), "metric_for_best_model"),
     "label smoothing": (lambda p: train(TINY, dataset=p, label_smoothing_factor=0.1), "cannot be used here"),
-    "push": (lambda p: train(TINY, dataset=p, push_to_hub=True), "cannot be used here"),
+    "push": (lambda p: train(TINY, dataset=p, push_to_hub=True), "an access token is needed"),
     "resume from": (lambda p: train(TINY, dataset=p, resume_from_checkpoint="x"), "cannot be used here"),
     "embedding of 0": (lambda p: train(replace(TINY, embedding_size=0), dataset=p), "embedding_size is 0"),
     "dropout of 2": (lambda p: train(replace(TINY, classifier_dropout=2), dataset=p), "classifier_dropout is 2"),

@@ -1,0 +1,171 @@
+"""How good a finished checkpoint is: on a test split, against another one, and on what it was not trained for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers.utils.hub import cached_file
+
+from . import peers
+from .data import Reviews, load_reviews, load_sentences
+from .inference import WINDOW, Classifier
+from .metrics import evaluate_logits
+from .minimal_pairs import score_pairs
+from .runs import WEIGHTS
+from .shipped import pretrained
+
+Logits = NDArray[np.float32]
+
+
+def measure(
+    models: Sequence[str | os.PathLike[str]] = (),
+    *,
+    dataset: str | os.PathLike[str] = "stanfordnlp/imdb",
+    against: str | os.PathLike[str] | None = None,
+    generalise: bool = False,
+    max_test_samples: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate checkpoints on the test split of a data set, from raw strings, as a user classifies.
+
+    Args:
+        models: Run directories or repositories of the Hub; the model that comes with the package where there are none.
+        dataset: As for `load_reviews`.
+        against: A checkpoint whose decisions are compared with those of each model.
+        generalise: Measure models, VADER and an NBSVM fitted on the training reviews of `dataset`, on the Rotten
+            Tomatoes sentences and on the minimal pairs.
+        max_test_samples: Test on a stratified sample of so many reviews.
+
+    Returns:
+        "dataset", what was read; "models", a mapping for each one, of :func:`measure_model`, with "against" where that
+        was asked for; and "generalisation" where that was, of :func:`measure_generalisation`.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained` and `load_reviews`.
+    """
+    named = [os.fspath(model) for model in models] or [pretrained()]
+    twins = sorted({name for name in named if named.count(name) > 1})
+    if twins:
+        raise ValueError(f"model {twins[0]} is named twice; name each one once")
+    # Before the reviews are read, so that a misspelt name is found at once.
+    classifiers = {name: Classifier.from_pretrained(name) for name in named}
+    other = None if against is None else Classifier.from_pretrained(against)
+    reviews = load_reviews(dataset, max_test_samples=max_test_samples)
+    texts, labels = reviews.test["text"][:], reviews.test["label"][:]
+    others = None if other is None else _logits(other, texts)[0]
+    measured = []
+    for name, classifier in classifiers.items():
+        result, logits = measure_model(name, classifier, texts, labels)
+        if others is not None and against is not None:
+            result["against"] = {"model": os.fspath(against), **agreement(logits, others)}
+        measured.append(result)
+    found: dict[str, Any] = {"dataset": reviews.summary(), "models": measured}
+    if generalise:
+        found["generalisation"] = measure_generalisation(classifiers, reviews)
+    return found
+
+
+def measure_model(
+    name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int]
+) -> tuple[dict[str, Any], Logits]:
+    """Evaluate one model.
+
+    Args:
+        name: Where it was loaded from.
+        classifier: The model.
+        texts: Reviews.
+        labels: 0 or 1 per review.
+
+    Returns:
+        What `evaluate_logits` returns, with "model", "parameters", "weights_bytes" (of the file) and
+        "reviews_per_second"; and the logits. *Shape:* (len(texts),)
+    """
+    # Allocators and processor warm up.
+    classifier.logits(texts[:64])
+    logits, seconds = _logits(classifier, texts)
+    result = {
+        "model": name,
+        "parameters": classifier.parameters,
+        "weights_bytes": _weights_bytes(name),
+        "reviews_per_second": len(texts) / seconds,
+        **evaluate_logits(logits, labels),
+    }
+    return result, logits
+
+
+def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
+    """Compare the decisions of two models on the same reviews.
+
+    Args:
+        logits: Of one model. *Shape:* (n,)
+        others: Of the other one. *Shape:* (n,)
+
+    Returns:
+        "equal_decisions", a share; "different", how many are not; "largest_difference" of two logits.
+    """
+    a, b = np.asarray(logits, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or not a.size:
+        raise ValueError(f"logits have shapes {a.shape} and {b.shape}; allowed: the same, one per review, at least one")
+    different = int(np.count_nonzero((a > 0) != (b > 0)))
+    return {
+        "equal_decisions": 1 - different / len(a),
+        "different": different,
+        "largest_difference": float(np.abs(a - b).max()),
+    }
+
+
+def measure_generalisation(classifiers: Mapping[str, Classifier], reviews: Reviews) -> dict[str, Any]:
+    """Measure on what no model saw in training: sentences of another source, and minimal pairs.
+
+    Args:
+        classifiers: Our models, by name.
+        reviews: The NBSVM is fitted on their training part.
+
+    Returns:
+        "sentences", their number, and "models", for each one "model", "accuracy" on the sentences, and "pairs" as
+        `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: As `load_sentences` and `peers.vader`.
+    """
+    lexicon = peers.vader()
+    texts, labels = load_sentences()
+    scores: dict[str, Callable[[Sequence[str]], ArrayLike]] = {
+        **{name: classifier.logits for name, classifier in classifiers.items()},
+        "VADER": lexicon,
+        "NBSVM 1-2-grams": peers.naive_bayes_svm(reviews.train["text"][:], reviews.train["label"][:]),
+    }
+    return {
+        "sentences": len(texts),
+        "models": [
+            {
+                "model": name,
+                "accuracy": float(np.mean((np.asarray(score(texts)) > 0) == np.asarray(labels))),
+                "pairs": score_pairs(score),
+            }
+            for name, score in scores.items()
+        ],
+    }
+
+
+def _logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
+    """Logits of any number of reviews, and the seconds that they took."""
+    made = []
+    start = time.perf_counter()
+    with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
+        for first in range(0, len(texts), WINDOW):
+            window = texts[first : first + WINDOW]
+            made.append(classifier.logits(window))
+            bar.update(len(window))
+    return np.concatenate(made), time.perf_counter() - start
+
+
+def _weights_bytes(name: str) -> int | None:
+    found = cached_file(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name, WEIGHTS)
+    return None if found is None else Path(found).stat().st_size

@@ -1,0 +1,37 @@
+"""The checkpoints that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "pretrained"
+DEFAULT = "imdb"
+
+
+def held() -> list[str]:
+    """Names of the checkpoints that came with the package."""
+    # A name with a dot in front is one that is being written.
+    return sorted(
+        path.parent.name for path in FOLDER.glob("*/model.safetensors") if not path.parent.name.startswith(".")
+    )
+
+
+def pretrained(name: str = DEFAULT) -> str:
+    """Where a checkpoint lies that came with the package; `pipeline`, `from_pretrained` and `predict` take it.
+
+    Args:
+        name: Its name: "imdb", for movie reviews.
+
+    Returns:
+        A directory with weights, configuration, tokenizer and card.
+
+    Raises:
+        ValueError: The package holds no checkpoint of this name.
+    """
+    names = held()
+    if name not in names:
+        raise ValueError(
+            f"pretrained model {name!r} is not in the package; it holds {', '.join(names) or 'none'}; name another "
+            "model: a run directory or a repository of the Hub"
+        )
+    return str(FOLDER / name)
