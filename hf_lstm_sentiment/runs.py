@@ -106,13 +106,14 @@ def is_finished(run: Path) -> bool:
     return (run / METRICS).is_file()
 
 
-def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool) -> None:
+def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Mapping[str, Any] | None = None) -> None:
     """Make a run directory ready for a training, or find that it must not be touched.
 
     Args:
         run: The run directory; made if it is not there.
         recipe: Everything that decides the result, JSON-ready.
         resume: Whether to continue what lies there.
+        defaults: Settings that a recipe of an earlier release, which did not know them, is read with.
 
     Raises:
         FileExistsError: The directory holds something and `resume` is false, or it is not a run directory.
@@ -126,7 +127,7 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool) -> None:
             raise FileExistsError(
                 f"{run} holds {state}; pass --resume to continue it, or another --output_dir to keep it"
             )
-        before = read_json(path)
+        before = {**(defaults or {}), **read_json(path)}
         changed = [key for key in sorted({*before, *recipe}) if before.get(key) != recipe.get(key)]
         if changed:
             listed = "; ".join(f"{key} was {before.get(key)!r} and is {recipe.get(key)!r}" for key in changed)

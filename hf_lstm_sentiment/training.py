@@ -40,7 +40,7 @@ from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
-from .presets import PRESETS, Preset
+from .presets import DEFAULTS, PRESETS, Preset
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
@@ -212,7 +212,7 @@ def train(
             hub = hub.checked()
         # Another number of processes makes batches of another size.
         processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume)
+        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume, defaults=DEFAULTS)
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
         pushed = hub.push(run) if hub is not None and arguments.should_save else None

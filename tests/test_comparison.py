@@ -154,6 +154,24 @@ def test_recorded_results_stand_in_for_runs(two_seeds, reviews, tmp_path):
     assert again.results["neighbours"][0]["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
 
 
+def test_runs_of_an_earlier_release_are_taken_up(two_seeds, reviews, tmp_path):
+    folder, comparison = two_seeds
+    shutil.copytree(folder / "tiny-seed1", tmp_path / "tiny-seed1")
+    path = tmp_path / "tiny-seed1" / "checkpoints" / "recipe.json"
+    recipe = json.loads(path.read_text())
+    # A setting that the reference experiment does not use, and that did not exist then.
+    assert recipe.pop("word_dropout") == 0
+    path.write_text(json.dumps(recipe))
+    again = compare([TINY], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+    assert (
+        again.results["presets"]["tiny"]["test_accuracy"]["mean"]
+        == (comparison.results["presets"]["tiny"]["test_accuracy"]["values"][0])
+    )
+    assert again.results["settings"]["same"]["word_dropout"] == 0
+    with pytest.raises(ValueError, match=r"word_dropout was 0\.0 and is 0\.1"):
+        compare([replace(TINY, word_dropout=0.1)], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+
+
 def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, tmp_path):
     folder, _ = two_seeds
     record = tmp_path / "cards" / "tiny" / "seed-1"

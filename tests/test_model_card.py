@@ -9,7 +9,8 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from hf_lstm_sentiment import predict
+from hf_lstm_sentiment import PRESETS, predict
+from hf_lstm_sentiment.model_card import make_model_card
 from hf_lstm_sentiment.publishable import publishable_files
 
 from .hub_store import check_card
@@ -66,12 +67,19 @@ def test_no_section_is_empty_and_nothing_is_left_open(card):
     sections = re.split(r"^#+ (.+)$", card.text, flags=re.MULTILINE)[1:]
     titles, bodies = sections[::2], sections[1::2]
     assert titles[0] == "Sentiment LSTM: tiny"
-    assert {"Use it", "Results", "Training", "Data", "Limits", "Versions"} < set(titles)
+    assert {"Use it", "Intended use", "Results", "Training", "Data", "Limits", "Versions"} < set(titles)
     assert all(len(body.split()) > 10 for body in bodies), dict(zip(titles, bodies, strict=True))
     prose = re.sub(r"```.*?```", "", card.text, flags=re.DOTALL)
     assert not re.search(r"\{\{|\}\}|\{%|\b(None|nan|undefined|Undefined|TODO|inf)\b", prose)
     # The reader's task is to put the name in; it is the only one.
     assert card.text.count("PATH_OR_USER/NAME") == 1
+
+
+def test_known_flaws_of_imdb_are_told_of_imdb_only(text, metrics):
+    imdb = {**metrics, "dataset": {**metrics["dataset"], "source": "stanfordnlp/imdb"}}
+    flaw = "\n- IMDB's labels are star ratings"
+    assert flaw in make_model_card(PRESETS["v1"], imdb).text
+    assert flaw not in text
 
 
 def test_the_table_tells_the_measured_numbers(card, metrics):
