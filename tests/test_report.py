@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from hf_lstm_sentiment import PRESETS, train
 from hf_lstm_sentiment.report import write_report
@@ -102,6 +103,25 @@ def test_what_is_fixed_and_broken_adds_up(report, trained):
     assert (against["fixed"] - against["broken"]) / found["test"]["reviews"] == pytest.approx(accuracy[1] - accuracy[0])
     assert against["run"] == "first"
     assert "Right here, wrong in first" in page
+    n = against["fixed"] + against["broken"]
+    assert against["p_value"] == pytest.approx(binomtest(against["fixed"], n).pvalue if n else 1)
+    difference = against["accuracy"]
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert f"{100 * difference['difference']:+.2f} points" in page
+
+
+def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
+    _, found, page = report
+    assert found["shares"][0]["accuracy"] == pytest.approx(found["test"]["accuracy"])
+    assert found["shares"][1]["accuracy"] == pytest.approx(found["test"]["recall"])
+    for share in found["shares"]:
+        assert share["low"] <= share["accuracy"] <= share["high"]
+        assert f"{100 * share['low']:.2f} % to {100 * share['high']:.2f} %" in page
+    for rows in found["excerpts"].values():
+        for row in rows:
+            assert f"Review {row['place']:,}: {row['actual']}, taken for {row['predicted']}" in page
+    cut = [row for rows in found["excerpts"].values() for row in rows if row["truncated"]]
+    assert page.count("of which 8 are read") == len(cut) > 0
 
 
 def test_every_picture_is_a_picture(report):
