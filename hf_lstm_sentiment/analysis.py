@@ -249,6 +249,15 @@ def word_log_odds(
     return [WordOdds(words[i], a[words[i]], b[words[i]], float(delta[i]), float(z[i])) for i in chosen]
 
 
+def has_words(text: str) -> bool:
+    """Whether there is anything in a text that :func:`word_log_odds` would count.
+
+    Args:
+        text: A review.
+    """
+    return _WORD.search(_TAG.sub(" ", text.lower())) is not None
+
+
 def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
     """What a second classifier fixes that a first one misses, and what it breaks.
 

@@ -21,6 +21,7 @@ from .analysis import (
     calibration,
     changed_decisions,
     fit_temperature,
+    has_words,
     word_log_odds,
 )
 from .comparison import check_accuracy, load_run_reviews, score_run
@@ -30,6 +31,7 @@ from .extras import require
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .scored import ScoredReviews
+from .significance import bootstrap_difference, mcnemar, proportion_interval
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -43,6 +45,7 @@ def write_report(
     run: str | os.PathLike[str],
     *,
     against: str | os.PathLike[str] | None = None,
+    dataset: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     excerpts: int = 5,
 ) -> Path:
@@ -53,6 +56,7 @@ def write_report(
     Args:
         run: The run directory.
         against: Another finished run on the same reviews; the report then tells what this one fixes and breaks.
+        dataset: Where the reviews that it was trained and tested on lie now, if not where its recipe says.
         output_dir: Where to write `report.html`, which needs no other file, the same numbers as `report.json`, and the
             pictures; `report` in the run directory where None.
         excerpts: Reviews shown of each kind of error.
@@ -76,7 +80,8 @@ def write_report(
     metrics = runs.read_json(run / runs.METRICS)
     directory = Path(output_dir).expanduser().resolve() if output_dir is not None else run / "report"
     directory.mkdir(parents=True, exist_ok=True)
-    reviews = load_run_reviews(runs.read_recipe(run))
+    recipe = runs.read_recipe(run)
+    reviews = load_run_reviews(recipe if dataset is None else {**recipe, "dataset": os.fspath(dataset)})
     scored = score_run(run, reviews, directory / "predictions")
     check_accuracy(run, metrics, scored.correct)
     explainer = Explainer.from_pretrained(run)
@@ -89,10 +94,24 @@ def write_report(
         "False positives and negatives, the least sure": fp[::-1][: excerpts // 2] + fn[::-1][: excerpts // 2],
     }
     if other is not None:
-        changes = changed_decisions(score_run(other, reviews, directory / "predictions"), scored)
-        found["against"] = {"run": other.name, "fixed": len(changes.fixed), "broken": len(changes.broken)}
+        theirs = score_run(other, reviews, directory / "predictions")
+        check_accuracy(other, runs.read_json(other / runs.METRICS), theirs.correct)
+        changes = changed_decisions(theirs, scored)
+        found["against"] = {
+            "run": other.name,
+            "fixed": len(changes.fixed),
+            "broken": len(changes.broken),
+            "p_value": mcnemar(theirs.correct, scored.correct).p_value,
+            # This run less the other one.
+            "accuracy": asdict(bootstrap_difference(theirs.correct, scored.correct)),
+        }
         shown[f"Right here, wrong in {other.name}: the largest changes"] = changes.fixed[:excerpts].tolist()
         shown[f"Wrong here, right in {other.name}: the largest changes"] = changes.broken[:excerpts].tolist()
+    rows = {name: _excerpts(explainer, scored, places) for name, places in shown.items()}
+    found["excerpts"] = {
+        name: [{key: value for key, value in row.items() if key != "html"} for row in of_kind]
+        for name, of_kind in rows.items()
+    }
     pictures = _draw(scored, metrics, found, directory)
     page = render(
         "report.html",
@@ -100,7 +119,7 @@ def write_report(
         metrics=metrics,
         found=found,
         pictures={name: data_uri(path) for name, path in pictures.items()},
-        excerpts={name: _excerpts(explainer, scored, places) for name, places in shown.items()},
+        excerpts=rows,
         max_length=scored.max_length,
     )
     runs.write_json(found, directory / "report.json")
@@ -115,12 +134,30 @@ def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: flo
         "preset": metrics["preset"],
         "seed": metrics["seed"],
         "test": metrics["test"],
+        "shares": _shares(metrics["test"]["confusion_matrix"]),
         "temperature": temperature,
         "calibration": {"as it is": asdict(before), "with the temperature": asdict(after)},
         "confidence": _by_confidence(scored),
         "groups": {name: [asdict(group) for group in found] for name, found in _groups(scored).items()},
         "words": {name: [asdict(word) for word in words] for name, words in _error_words(scored).items()},
     }
+
+
+def _shares(cells: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What can be said in "so many of so many reviews", with 95 % intervals."""
+    tn, fp, fn, tp = (cells[key] for key in ("tn", "fp", "fn", "tp"))
+    counts = {
+        "labelled correctly (accuracy)": (tn + tp, tn + fp + fn + tp),
+        "of the POSITIVE ones (recall)": (tp, tp + fn),
+        "of the NEGATIVE ones (specificity)": (tn, tn + fp),
+        "of those called POSITIVE (precision)": (tp, tp + fp),
+        "of those called NEGATIVE": (tn, tn + fn),
+    }
+    return [
+        asdict(Group(name, reviews, correct, correct / reviews, *proportion_interval(correct, reviews)))
+        for name, (correct, reviews) in counts.items()
+        if reviews
+    ]
 
 
 def _groups(scored: ScoredReviews) -> dict[str, list[Group]]:
@@ -159,7 +196,7 @@ def _error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
             [_read(scored, int(place)) for place in np.flatnonzero((scored.labels == label) & chosen)]
             for chosen in (~scored.correct, scored.correct)
         )
-        if wrong and right:
+        if any(map(has_words, wrong)) and any(map(has_words, right)):
             words = word_log_odds(wrong, right, top=_WORDS, min_count=_MIN_COUNT)
             found[name] = [word for word in words if word.z > 0]
     return {name: words for name, words in found.items() if words}

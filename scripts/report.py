@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="a finished run directory, such as runs/v2_glove-seed42")
     parser.add_argument("--against", metavar="RUN", help="another one on the same reviews: what is fixed, what broken")
+    parser.add_argument("--dataset", help="where the reviews that it was trained and tested on lie now, if moved")
     parser.add_argument("--output_dir", help="where to write; report in the run directory by default")
     parser.add_argument("--excerpts", type=int, default=5, help="reviews shown of each kind of error; %(default)s")
     try:

@@ -6,11 +6,15 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
-from hf_lstm_sentiment import PRESETS, train
-from hf_lstm_sentiment.report import write_report
+from hf_lstm_sentiment import PRESETS, Classifier, train
+from hf_lstm_sentiment.metrics import evaluate_logits
+from hf_lstm_sentiment.report import _error_words, write_report
+from hf_lstm_sentiment.scored import ScoredReviews
 
 from .reviews import make_reviews, write_csv
 
@@ -102,6 +106,66 @@ def test_what_is_fixed_and_broken_adds_up(report, trained):
     assert (against["fixed"] - against["broken"]) / found["test"]["reviews"] == pytest.approx(accuracy[1] - accuracy[0])
     assert against["run"] == "first"
     assert "Right here, wrong in first" in page
+    n = against["fixed"] + against["broken"]
+    assert against["p_value"] == pytest.approx(binomtest(against["fixed"], n).pvalue if n else 1)
+    difference = against["accuracy"]
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert f"{100 * difference['difference']:+.2f} points" in page
+
+
+def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
+    _, found, page = report
+    assert found["shares"][0]["accuracy"] == pytest.approx(found["test"]["accuracy"])
+    assert found["shares"][1]["accuracy"] == pytest.approx(found["test"]["recall"])
+    for share in found["shares"]:
+        assert share["low"] <= share["accuracy"] <= share["high"]
+        assert f"{100 * share['low']:.2f} % to {100 * share['high']:.2f} %" in page
+    for rows in found["excerpts"].values():
+        for row in rows:
+            assert f"Review {row['place']:,}: {row['actual']}, taken for {row['predicted']}" in page
+    cut = [row for rows in found["excerpts"].values() for row in rows if row["truncated"]]
+    assert page.count("of which 8 are read") == len(cut) > 0
+
+
+def test_a_run_without_errors_and_without_truncated_reviews(trained, tmp_path):
+    """Its test reviews get the labels that it decides for, and lie elsewhere than its recipe says."""
+    for name, seed, count in (("train", 0, 80), ("test", 1, 40)):
+        write_csv(tmp_path / "old" / f"{name}.csv", make_reviews(count, seed=seed))
+    run = tmp_path / "<b>run"
+    preset = replace(TINY, max_length=32, pooling="max", learning_rate=2e-2, epochs=4)
+    train(preset, dataset=tmp_path / "old", output_dir=run, disable_tqdm=True)
+    texts = [text for text, _ in make_reviews(40, seed=1)]
+    logits = Classifier.from_pretrained(run).logits(texts)
+    labels = [int(logit > 0) for logit in logits]
+    write_csv(tmp_path / "moved" / "test.csv", list(zip(texts, labels, strict=True)))
+    (tmp_path / "old" / "train.csv").rename(tmp_path / "moved" / "train.csv")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"] = evaluate_logits(logits, labels)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    path = write_report(run, dataset=tmp_path / "moved", against=run)
+    found, page = json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+    assert found["words"] == {}
+    assert [group["name"] for group in found["groups"]["truncated or not"]] == ["read to the end"]
+    assert all(rows == [] for rows in found["excerpts"].values())
+    assert found["against"]["p_value"] == 1
+    assert found["against"]["accuracy"] == {"difference": 0, "low": 0, "high": 0}
+    assert "100.00 %" in page
+    assert "&lt;b&gt;run" in page
+    assert "<b>" not in page
+
+
+def test_errors_without_a_word_have_no_words_that_mark_them():
+    logits = np.array([1.0, -1.0, -1.0, 1.0])
+    scored = ScoredReviews(
+        texts=["...", "dull", "<br />", "great"],
+        labels=np.array([0, 0, 1, 1]),
+        logits=logits,
+        tokens=np.ones(4, dtype=np.int64),
+        unknown=np.zeros(4),
+        max_length=8,
+        duplicates=np.zeros(4, dtype=bool),
+    )
+    assert _error_words(scored) == {}
 
 
 def test_every_picture_is_a_picture(report):
