@@ -45,7 +45,7 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: str | os.Pat
 
 
 def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str], *, names: Sequence[str]) -> Path:
-    """Draw why reading padding ruins a recurrent classifier.
+    """Draw what reading padding does to the final state, to the gradient and to the decisions.
 
     Args:
         lesson: From `padding_lesson`.
@@ -55,7 +55,7 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(10, 7.6, "Padding that is read as if it were words washes the review out of the final state")
+    figure = _new_figure(10, 7.6, "What padding does to a network that reads it as if it were words")
     (fade, gradient), (accuracy, curve) = figure.subplots(2, 2)
     steps, styles = lesson["steps"], (("naive", _ORANGE, "o"), ("packed", _BLUE, "s"))
     _style(
@@ -69,7 +69,10 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
     fade.axhline(0.5, color=_GREY, linewidth=1, linestyle=":")
     fade.legend(fontsize=_TICK_SIZE, frameon=False)
     _style(gradient, "what reaches the last word, untrained weights", "steps of padding read", "gradient, relative")
-    gradient.plot(steps, lesson["gradient"], color=_GREY, marker="o", linewidth=2)
+    # Where nothing of it is left, there is no logarithm to draw.
+    left = [(step, value) for step, value in zip(steps, lesson["gradient"], strict=True) if value > 0]
+    gradient.plot(*zip(*left, strict=True), color=_GREY, marker="o", linewidth=2)
+    gradient.set_xlim(fade.get_xlim())
     gradient.set_yscale("log")
     _style(
         accuracy,
@@ -94,7 +97,7 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
     labels = [f"{row['padding']}\n{row['reviews']:,}" for row in lesson["accuracy"]["naive"]]
     accuracy.set_xticks(range(len(labels)), labels, fontsize=_TICK_SIZE - 1)
     accuracy.axhline(50, color=_GREY, linewidth=1, linestyle=":")
-    accuracy.legend(fontsize=_TICK_SIZE, frameon=False)
+    accuracy.legend(fontsize=_TICK_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02), ncols=2)
     curve.axis("off")
     curve.text(
         0.0,
@@ -102,7 +105,7 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
         "How to read it\n\n"
         "Top left: after the review, so many steps of padding are\nread; the logit is judged by how well it still ranks\n"  # noqa: E501
         "positive above negative reviews (0.5: not at all).\n\n"
-        "Top right: before any training, how strongly the loss can\npull on the last word through the padding behind it.\n\n"  # noqa: E501
+        "Top right: before any training, how strongly the loss can\npull on the last word through the padding behind it\n(no point: not at all).\n\n"  # noqa: E501
         f"Bottom left: {names[0]} and {names[1]} on real test reviews,\nwith 95 % intervals; below each group its reviews.",  # noqa: E501
         va="top",
         fontsize=_LABEL_SIZE,
