@@ -104,7 +104,8 @@ IMPORT_PACKAGE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import hf_lstm_sentiment
-print(json.dumps(sorted(sys.modules)))
+# An entry of None stands for a name that must not be imported.
+print(json.dumps(sorted(name for name, module in sys.modules.items() if module is not None)))
 """
 
 
