@@ -23,7 +23,7 @@ from .data import Reviews, load_reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
-from .presets import DEFAULTS, PRESETS, V1, Preset
+from .presets import DEFAULTS, V1, Preset, find_preset
 from .scored import ScoredReviews, score_reviews
 from .significance import bootstrap_difference, mcnemar
 from .training import train
@@ -33,7 +33,14 @@ logger = logging.getLogger(__name__)
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")
 TEST_LOGITS = "test_logits.safetensors"
-_SAMPLING = ("text_column", "label_column", "split_seed", "max_train_samples", "max_validation_samples")
+_SAMPLING = (
+    "text_column",
+    "label_column",
+    "split_seed",
+    "max_train_samples",
+    "max_validation_samples",
+    "max_test_samples",
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def compare(
         FileExistsError, ModuleNotFoundError, OSError: As :func:`train`.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
-    recipes = [_recipe(preset) for preset in presets]
+    recipes = [find_preset(preset) for preset in presets]
     names = [recipe.name for recipe in recipes]
     for what, values in (("presets", names), ("seeds", list(seeds))):
         if not values or len({*values}) < len(values):
@@ -108,14 +115,6 @@ def compare(
             results.append(_Result(recipe, seed, run, has_weights=True))
     # The other processes of a launch have trained with this one, and have nothing more to do.
     return _analyse(results, directory) if int(os.environ.get("RANK", "0")) == 0 else Comparison(directory, {})
-
-
-def _recipe(preset: str | Preset) -> Preset:
-    if isinstance(preset, Preset):
-        return preset
-    if preset not in PRESETS:
-        raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
-    return PRESETS[preset]
 
 
 class _Result:
@@ -219,7 +218,7 @@ def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
     Args:
         recipe: From `runs.read_recipe`.
     """
-    known = {name: recipe[name] for name in (*_SAMPLING, "max_test_samples") if name in recipe}
+    known = {name: recipe[name] for name in _SAMPLING if name in recipe}
     return load_reviews(
         recipe["dataset"], validation_fraction=recipe.get("validation_fraction", V1.validation_fraction), **known
     )
@@ -236,13 +235,15 @@ def score_run(run: Path, reviews: Reviews, predictions: Path) -> ScoredReviews:
     classifier = Classifier.from_pretrained(run)
     texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
     path = predictions / f"{run.name}.safetensors"
-    logits = _stored(path, classifier.fingerprint(), len(texts))
+    # A digest of all weights, so made once.
+    fingerprint = classifier.fingerprint()
+    logits = _stored(path, fingerprint, len(texts))
     if logits is None:
         logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
         logits = classifier.logits(texts)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        save_file({"logits": logits}, temporary, metadata={"fingerprint": classifier.fingerprint()})
+        save_file({"logits": logits}, temporary, metadata={"fingerprint": fingerprint})
         temporary.replace(path)
     return score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
 

@@ -169,3 +169,19 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {field.name: field.default for field in fields(Preset) if field.default is not MISSING}
 )
 """Settings of the reference experiment; also those that a run from before a setting existed was trained with."""
+
+
+def find_preset(preset: str | Preset) -> Preset:
+    """The recipe of a name; a recipe is returned as it is.
+
+    Args:
+        preset: A name out of `PRESETS`, or a recipe.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if isinstance(preset, Preset):
+        return preset
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
+    return PRESETS[preset]

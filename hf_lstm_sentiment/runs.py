@@ -128,11 +128,9 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
                 f"{run} holds {state}; pass --resume to continue it, or another --output_dir to keep it"
             )
         before = {**(defaults or {}), **read_json(path)}
-        changed = [key for key in sorted({*before, *recipe}) if before.get(key) != recipe.get(key)]
-        if changed:
-            listed = "; ".join(f"{key} was {before.get(key)!r} and is {recipe.get(key)!r}" for key in changed)
+        if changed := differences(before, recipe):
             raise ValueError(
-                f"{run} cannot be resumed, it was trained by another recipe: {listed}. Pass the values it was started "
+                f"{run} cannot be resumed, it was trained by another recipe: {changed}. Pass the values it was started "
                 "with, or another --output_dir"
             )
     elif not path.is_file() and run.exists() and not _is_untouched(run):
@@ -142,6 +140,17 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
         logger.info(f"{left.name} was left by a run that was killed and is removed")
         left.unlink()
     write_json(recipe, path)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two mappings, for an error message; empty where nothing does.
+
+    Args:
+        before: As it was.
+        now: As it is.
+    """
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)
 
 
 def _is_untouched(run: Path) -> bool:

@@ -160,12 +160,9 @@ def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> Non
     if path.is_file():
         if not resume:
             raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
-        before = runs.read_json(path)
-        changed = [key for key in lesson if before.get(key) != lesson[key]]
-        if changed:
-            listed = "; ".join(f"{key} was {before.get(key)!r} and is {lesson[key]!r}" for key in changed)
+        if changed := runs.differences(runs.read_json(path), lesson):
             raise ValueError(
-                f"the teachers in {directory} were fitted otherwise: {listed}. Pass the values they were fitted with, "
+                f"the teachers in {directory} were fitted otherwise: {changed}. Pass the values they were fitted with, "
                 "or another --output_dir"
             )
     elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):

@@ -40,7 +40,7 @@ from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
-from .presets import DEFAULTS, PRESETS, Preset
+from .presets import DEFAULTS, Preset, find_preset
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
@@ -175,7 +175,7 @@ def train(
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    recipe = _choose(preset)
+    recipe = find_preset(preset)
     if dataset is not None:
         recipe = replace(recipe, dataset=os.fspath(dataset))
     if glove is not None and recipe.glove is not None:
@@ -288,14 +288,6 @@ def train(
     trainer.accelerator.wait_for_everyone()
     pushed = hub.push(run) if hub is not None and trainer.is_world_process_zero() else None
     return TrainingResult(run, metrics, _classify_examples(run), pushed)
-
-
-def _choose(preset: str | Preset) -> Preset:
-    if isinstance(preset, Preset):
-        return preset
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise ValueError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}")
-    return PRESETS[preset]
 
 
 def _check_sources(recipe: Preset) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from hf_lstm_sentiment import PRESETS, __version__, train
+from hf_lstm_sentiment import __version__, train
 from hf_lstm_sentiment.publishable import publishable_files
 
-from .reviews import make_reviews, write_csv
+from .reviews import TINY, make_reviews, write_csv
 from .test_remote_code import TRAVELLING
 
 ROOT = Path(__file__).parents[1]
@@ -35,18 +35,7 @@ PUBLISHED = [
     "tokenizer_config.json",
     *TRAVELLING,
 ]
-TINY = replace(
-    PRESETS["v1"],
-    name="tiny",
-    description="A model of a test.",
-    vocab_words=60,
-    embedding_size=8,
-    hidden_size=16,
-    pooling="max",
-    learning_rate=2e-2,
-    batch_size=16,
-    epochs=2,
-)
+SHORT = replace(TINY, epochs=2)
 
 
 def write_reviews(folder):
@@ -55,7 +44,7 @@ def write_reviews(folder):
 
 def train_tiny(folder):
     before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
-    result = train(TINY, dataset=write_reviews(folder), output_dir=folder / "run", num_threads=1, disable_tqdm=True)
+    result = train(SHORT, dataset=write_reviews(folder), output_dir=folder / "run", num_threads=1, disable_tqdm=True)
     datasets.config.HF_DATASETS_CACHE = before
     return result.run_directory
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification
 
 from hf_lstm_sentiment import SentimentLSTMForSequenceClassification, hub, training
 
-from .hub_clients import TINY
+from .hub_clients import SHORT
 
 
 def push(**arguments):
@@ -27,7 +27,7 @@ def push(**arguments):
 
 
 def train(**arguments):
-    result = training.train(TINY, num_threads=1, disable_tqdm=True, **arguments)
+    result = training.train(SHORT, num_threads=1, disable_tqdm=True, **arguments)
     return {"pushed": result.pushed and dataclasses.asdict(result.pushed), "summary": result.summary()}
 
 

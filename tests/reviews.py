@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
+
+from hf_lstm_sentiment.presets import PRESETS
 
 GOOD = ["wonderful", "great", "funny", "moving", "superb"]
 BAD = ["terrible", "boring", "awful", "dull", "stupid"]
 NOISE = [f"word{i}" for i in range(40)]
+TINY = replace(
+    PRESETS["v1"],
+    name="tiny",
+    description="A model of a test.",
+    vocab_words=60,
+    embedding_size=8,
+    hidden_size=16,
+    pooling="max",
+    learning_rate=2e-2,
+    batch_size=16,
+    epochs=6,
+)
 
 
 def make_reviews(count: int, *, seed: int = 0) -> list[tuple[str, int]]:

@@ -10,7 +10,7 @@ import pytest
 from hf_lstm_sentiment import train
 from hf_lstm_sentiment.hub_arguments import HubArguments, take_hub_arguments
 
-from .hub_clients import PUBLISHED, READ, TAG, TINY, WRITE, WRONG, contents, received, refusal, write_reviews
+from .hub_clients import PUBLISHED, READ, SHORT, TAG, WRITE, WRONG, contents, received, refusal, write_reviews
 from .hub_store import File, Repository
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,7 +95,7 @@ def test_what_cannot_be_pushed_is_not_trained(hub, publisher, reviews, run, tmp_
 )
 def test_arguments_that_do_not_go_together(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message) as refused:
-        train(TINY, output_dir=tmp_path / "run", **arguments)
+        train(SHORT, output_dir=tmp_path / "run", **arguments)
     assert WRITE not in str(refused.value)
     assert not (tmp_path / "run").exists()
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .hub_clients import PUBLISHED, TAG, TINY, run_stranger
+from .hub_clients import PUBLISHED, SHORT, TAG, run_stranger
 from .hub_store import check_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,7 +116,7 @@ def test_the_stock_pipeline_answers(report):
 def test_the_tokenizer_needs_no_remote_code(report):
     module, max_length, mask = report["tokenizer"]
     assert module.startswith("transformers.")
-    assert max_length == TINY.max_length
+    assert max_length == SHORT.max_length
     assert mask == [[1], [0]]
 
 

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import (
-    PRESETS,
     Classifier,
     SentimentLSTMForSequenceClassification,
     fitting,
@@ -30,21 +29,9 @@ from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
 from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.stopping import SafeTrainer
 
-from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
+from .reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
 ROOT = Path(__file__).parents[1]
-TINY = replace(
-    PRESETS["v1"],
-    name="tiny",
-    description="A model of a test.",
-    vocab_words=60,
-    embedding_size=8,
-    hidden_size=16,
-    pooling="max",
-    learning_rate=2e-2,
-    batch_size=16,
-    epochs=6,
-)
 QUIET = {"disable_tqdm": True}
 
 
