@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .inference import Classifier, Prediction, predict
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
+    from .pretraining import pretrain
     from .scoring import predict_file
     from .shipped import pretrained
     from .teaching import teach
@@ -40,6 +41,7 @@ _LAZY = {
     "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
+    "pretrain": "pretraining",
     "pretrained": "shipped",
     "teach": "teaching",
     "train": "training",
@@ -60,6 +62,7 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "pretrain",
     "pretrained",
     "teach",
     "train",

@@ -171,7 +171,7 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
     )
 
 
-class _Clock(TrainerCallback, ExportableState):
+class Clock(TrainerCallback, ExportableState):
     """Time spent in training steps and their data loading, without evaluation and saving; survives a resume.
 
     Args:
@@ -185,6 +185,7 @@ class _Clock(TrainerCallback, ExportableState):
         self._restart()
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return {"args": {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}, "attributes": {}}
 
     def _restart(self, *args: Any, **kwargs: Any) -> None:
@@ -193,6 +194,7 @@ class _Clock(TrainerCallback, ExportableState):
     on_epoch_begin = on_evaluate = on_save = _restart
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Count the step."""
         seconds, cpu_seconds = self._mark, self._cpu_mark
         self._restart()
         self.seconds += self._mark - seconds
@@ -240,7 +242,7 @@ def make_trainer(
         ),
         processing_class=tokenizer,
         compute_metrics=_compute_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), _Clock(), stop],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Clock(), stop],
     )
 
 
@@ -376,8 +378,8 @@ def training_facts(trainer: Trainer) -> dict[str, Any]:
     """
     state = trainer.state
     # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
-    clocks = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, _Clock)]
-    clock = max([*clocks, _Clock(**_stored(state, "_Clock"))], key=lambda clock: clock.seconds)
+    clocks = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, Clock)]
+    clock = max([*clocks, Clock(**_stored(state, "Clock"))], key=lambda clock: clock.seconds)
     best = [e["epoch"] for e in state.log_history if e.get("step") == state.best_global_step and "eval_loss" in e]
     return {
         "best_epoch": _plain(best[0]),

@@ -139,7 +139,7 @@ def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
         license="mit",
         library_name="transformers",
         pipeline_tag="text-classification",
-        tags=["sentiment-analysis", "lstm", "custom_code", *(["glove"] if "glove" in metrics else [])],
+        tags=["sentiment-analysis", "lstm", "custom_code", *(["glove"] if _glove(metrics) else [])],
         datasets=["stanfordnlp/imdb"] if preset.dataset == PRESETS["v1"].dataset else None,
         metrics=["accuracy", "precision", "recall", "f1", "roc_auc"],
         model_name=f"Sentiment LSTM: {preset.name}",
@@ -158,6 +158,8 @@ def _hyperparameters(preset: Preset, metrics: Mapping[str, Any]) -> list[tuple[s
         ("Dropout", _dropout(preset)),
         ("Loss", "binary cross-entropy on one logit"),
     ]
+    if "pretraining" in metrics:
+        rows.append(("Pretraining", _pretraining(metrics)))
     if "teachers" in metrics:
         rows.append(("Teachers", _teachers(metrics)))
     if "temperature" in metrics:
@@ -195,6 +197,15 @@ def _teachers(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _pretraining(metrics: Mapping[str, Any]) -> str:
+    """What the LSTM knew before it saw a label."""
+    found = metrics["pretraining"]
+    return (
+        f"a language model, {found['epochs']} epochs over the training and {metrics['dataset']['unlabeled']:,} "
+        f"unlabeled reviews, perplexity {found['perplexity']:,.1f} on the validation reviews"
+    )
+
+
 def _command(preset: Preset, metrics: Mapping[str, Any]) -> str:
     """The command that repeats the training, but for where its data lie."""
     options = {"preset": preset.name, "seed": metrics["seed"], **metrics["options"]}
@@ -202,6 +213,13 @@ def _command(preset: Preset, metrics: Mapping[str, Any]) -> str:
 
 
 def _vectors(preset: Preset, metrics: Mapping[str, Any]) -> str:
-    if "glove" not in metrics:
+    glove = _glove(metrics)
+    if glove is None:
         return "learnt from scratch"
-    return f"{metrics['glove']['source']}, {'frozen' if preset.freeze_embeddings else 'trained further'}"
+    return f"{glove['source']}, {'frozen' if preset.freeze_embeddings else 'trained further'}"
+
+
+def _glove(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The vectors that the training started from, or those that its language model started from."""
+    found = metrics.get("glove", metrics.get("pretraining", {}).get("glove"))
+    return None if found is None else dict(found)

@@ -27,6 +27,8 @@ class Preset:
         soft_labels: A directory that :func:`teach` wrote: the unlabeled reviews of the data set are trained on too,
             with the probabilities found there for labels. None trains on the labelled reviews alone.
         glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
+        pretrained: A directory that :func:`pretrain` wrote: word vectors and LSTM start from its language model, and
+            the vocabulary is that of the labelled and the unlabeled reviews. None starts the LSTM at random.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
@@ -48,6 +50,7 @@ class Preset:
     validation_fraction: float = 0.2
     soft_labels: str | None = None
     glove: str | None = None
+    pretrained: str | None = None
     embedding_size: int = 100
     hidden_size: int = 256
     num_hidden_layers: int = 1
@@ -137,31 +140,50 @@ QUICKSTART = replace(
     group_by_length=True,
 )
 
-IMDB = replace(
+LANGUAGE_MODEL = replace(
     V2_GLOVE,
-    name="imdb",
-    description="The most accurate one: taught by n-gram models and document vectors on the unlabeled reviews too.",
+    name="language_model",
+    description="Foretells the next word of training and unlabeled reviews; what `imdb` and its teacher start from.",
     scheme="words",
+    max_length=512,
+    validation_fraction=0.1,
+    learning_rate=3e-3,
+    lr_scheduler_type="cosine",
+    warmup_steps=200,
+    max_grad_norm=1.0,
+    epochs=4,
+    group_by_length=True,
+)
+IMDB_TEACHER = replace(
+    LANGUAGE_MODEL,
+    name="imdb_teacher",
+    description="An LSTM that teaches `imdb`: the language model, fitted to the labelled reviews alone.",
+    glove=None,
+    pretrained="runs/language_model",
     max_length=1024,
     train_max_length=512,
-    validation_fraction=0.1,
-    soft_labels="runs/teachers",
     pooling="max",
     embedding_dropout=0.3,
     word_dropout=0.1,
     classifier_dropout=0.5,
     learning_rate=2e-3,
-    lr_scheduler_type="cosine",
+    warmup_steps=100,
+    epochs=6,
+    patience=6,
+    calibrate=True,
+)
+IMDB = replace(
+    IMDB_TEACHER,
+    name="imdb",
+    description="The most accurate one: a pretrained LSTM, taught by larger models on the unlabeled reviews too.",
+    soft_labels="runs/teachers",
     warmup_steps=200,
-    max_grad_norm=1.0,
     epochs=4,
     patience=4,
-    group_by_length=True,
-    calibrate=True,
 )
 
 PRESETS = MappingProxyType(
-    {preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB)}
+    {preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB)}
 )
 """Every recipe by its name."""
 

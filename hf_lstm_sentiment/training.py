@@ -41,6 +41,7 @@ from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import DEFAULTS, Preset, find_preset
+from .pretraining import check_pretrained, describe_pretrained, load_pretrained
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
@@ -59,6 +60,12 @@ _PACKAGES = (
     "accelerate",
     "huggingface_hub",
 )
+# What a preset does that has no use for a source.
+_UNUSED = {
+    "glove": "does not start from word vectors",
+    "soft_labels": "has no teachers",
+    "pretrained": "does not start from a language model",
+}
 _EXAMPLES = (
     "A warm, funny film with a wonderful cast. I loved every minute of it.",
     "The plot makes no sense and the acting is terrible. A waste of two hours.",
@@ -118,6 +125,7 @@ def train(
     dataset: str | os.PathLike[str] | None = None,
     glove: str | os.PathLike[str] | None = None,
     soft_labels: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
     text_column: str | None = None,
@@ -142,6 +150,8 @@ def train(
             learns its vectors from scratch does not use it, and says so.
         soft_labels: The directory of the teachers, as :func:`teach` wrote it; the preset's where None. For presets
             that learn from teachers only.
+        pretrained: The directory of the language model, as :func:`pretrain` wrote it; the preset's where None. For
+            presets that start from one only.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
@@ -176,16 +186,14 @@ def train(
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = find_preset(preset)
-    if dataset is not None:
-        recipe = replace(recipe, dataset=os.fspath(dataset))
-    if glove is not None and recipe.glove is not None:
-        recipe = replace(recipe, glove=os.fspath(glove))
-    elif glove is not None:
-        logger.warning(f"preset {recipe.name} learns its word vectors from scratch; glove={glove} is not used")
-    if soft_labels is not None and recipe.soft_labels is not None:
-        recipe = replace(recipe, soft_labels=os.fspath(soft_labels))
-    elif soft_labels is not None:
-        logger.warning(f"preset {recipe.name} has no teachers; soft_labels={soft_labels} is not used")
+    sources = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
+    for name, source in sources.items():
+        if source is None:
+            continue
+        if getattr(recipe, name) is None:
+            logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={source} is not used")
+        else:
+            recipe = replace(recipe, **{name: os.fspath(source)})
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
     hub = take_hub_arguments(training_arguments, run)
     _check_sources(recipe)
@@ -222,7 +230,7 @@ def train(
         reviews = load_reviews(
             recipe.dataset,
             validation_fraction=recipe.validation_fraction,
-            unlabeled=recipe.soft_labels is not None,
+            unlabeled=recipe.soft_labels is not None or recipe.pretrained is not None,
             **sampling,
         )
         # Read before the texts are tokenized: what is wrong with them should not wait.
@@ -268,6 +276,7 @@ def train(
         "parameters": model.num_parameters(),
         "trainable_parameters": model.num_parameters(only_trainable=True),
         **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
+        **({"pretraining": describe_pretrained(recipe.pretrained)} if recipe.pretrained is not None else {}),
         **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
         **({"temperature": temperature} if temperature is not None else {}),
         "validation": measure(trainer, encoded["validation"]),
@@ -302,6 +311,11 @@ def _check_sources(recipe: Preset) -> None:
             check_glove_source(recipe.glove, dimension=recipe.embedding_size)
     except (OSError, ValueError, ImportError) as error:
         problems.append(error)
+    try:
+        if recipe.pretrained is not None:
+            check_pretrained(recipe.pretrained)
+    except OSError as error:
+        problems.append(error)
     if not problems:
         return
     hint = (
@@ -330,6 +344,8 @@ def _build_model(
     """The untrained model, with its word vectors where the preset wants them, and what they covered."""
     config = recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
     model = SentimentLSTMForSequenceClassification(config)
+    if recipe.pretrained is not None:
+        load_pretrained(model, tokenizer, recipe.pretrained)
     if recipe.glove is None:
         return model, None, None
     vocabulary = tokenizer.get_vocab()

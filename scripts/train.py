@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import shlex
-import signal
 import sys
-from dataclasses import dataclass, field, fields
-from typing import Any
-
-from transformers import HfArgumentParser, TrainingArguments
+from dataclasses import dataclass, field
 
 from hf_lstm_sentiment import PRESETS, train
-from hf_lstm_sentiment.stopping import TrainingStopped, stop_at_once
+from hf_lstm_sentiment.command_line import run_training
 
 
 @dataclass
@@ -39,6 +31,9 @@ class RunArguments:
     soft_labels: str | None = field(
         default=None, metadata={"help": "What scripts/teach.py wrote, for presets that learn from teachers."}
     )
+    pretrained: str | None = field(
+        default=None, metadata={"help": "What scripts/pretrain.py wrote, for presets that start from it."}
+    )
     output_dir: str | None = field(
         default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}
     )
@@ -55,45 +50,5 @@ class RunArguments:
     resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
 
 
-def main() -> None:
-    """Parse the command line, train, print the summary."""
-    console = logging.StreamHandler()
-    console.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("hf_lstm_sentiment").addHandler(console)
-    # Of several processes one speaks.
-    first = os.environ.get("RANK", "0") == "0"
-    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO if first else logging.WARNING)
-
-    parts: list[Any] = [RunArguments, TrainingArguments]
-    parser = HfArgumentParser(parts, conflict_handler="resolve", description=__doc__)
-    own = {f.name for f in fields(RunArguments)}
-    for action in parser._actions:
-        # Only what is typed overrides the preset.
-        if action.dest not in own and action.dest != "help":
-            action.default = argparse.SUPPRESS
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop_at_once)
-    try:
-        result = train(**vars(parser.parse_args()))
-    except (OSError, ValueError, ImportError) as error:
-        sys.exit(f"error: {error}")
-    except TrainingStopped as stop:
-        if first:
-            print(f"{stop}. Continue with:\n  {_resuming_command()}", file=sys.stderr)
-        sys.exit(128 + stop.number)
-    if first:
-        print(result.summary())
-
-
-def _resuming_command() -> str:
-    launcher = ["python"]
-    if "WORLD_SIZE" in os.environ:
-        launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
-    elif "ACCELERATE_MIXED_PRECISION" in os.environ:
-        launcher = ["accelerate", "launch"]
-    arguments = [argument for argument in sys.argv if argument != "--resume"]
-    return shlex.join([*launcher, *arguments, "--resume"])
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(run_training(train, RunArguments, description=__doc__))

@@ -49,3 +49,17 @@ def write_glove(path: Path, words: list[str], dimension: int) -> Path:
     lines = [" ".join([word, *(f"{generator.uniform(-1, 1):.5f}" for _ in range(dimension))]) for word in words]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def save_with_unlabeled(folder: Path) -> Path:
+    """200 labelled training, 60 test and 150 unlabeled reviews as a data set on disk."""
+    import datasets
+
+    labelled, test, unlabeled = make_reviews(200), make_reviews(60, seed=1), make_reviews(150, seed=2)
+    parts = {
+        "train": {"text": [t for t, _ in labelled], "label": [y for _, y in labelled]},
+        "test": {"text": [t for t, _ in test], "label": [y for _, y in test]},
+        "unsupervised": {"text": [t for t, _ in unlabeled], "label": [-1] * len(unlabeled)},
+    }
+    datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
+    return folder

@@ -11,14 +11,14 @@ from safetensors.numpy import load_file, save_file
 from hf_lstm_sentiment import PRESETS, load_reviews, teach, teaching, train
 from hf_lstm_sentiment.teachers import document_vectors, naive_bayes_ngrams, weigh
 
-from .reviews import make_reviews
+from .reviews import save_with_unlabeled
 
 QUIET = {"disable_tqdm": True}
 STUDENT = replace(
     PRESETS["imdb"],
     name="student",
     description="A student of a test.",
-    glove=None,
+    pretrained=None,
     vocab_words=80,
     embedding_size=8,
     hidden_size=16,
@@ -36,15 +36,7 @@ STUDENT = replace(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    labelled, test, unlabeled = make_reviews(200), make_reviews(60, seed=1), make_reviews(150, seed=2)
-    parts = {
-        "train": {"text": [t for t, _ in labelled], "label": [y for _, y in labelled]},
-        "test": {"text": [t for t, _ in test], "label": [y for _, y in test]},
-        "unsupervised": {"text": [t for t, _ in unlabeled], "label": [-1] * len(unlabeled)},
-    }
-    folder = tmp_path_factory.mktemp("data") / "reviews"
-    datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
-    return folder
+    return save_with_unlabeled(tmp_path_factory.mktemp("data") / "reviews")
 
 
 @pytest.fixture(scope="module")

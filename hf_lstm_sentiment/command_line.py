@@ -1,0 +1,72 @@
+"""What the scripts that train share: their options, their console, how they are stopped."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Protocol
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from .stopping import TrainingStopped, stop_at_once
+
+
+class _Summarised(Protocol):
+    def summary(self) -> str: ...
+
+
+def run_training(function: Callable[..., _Summarised], options: type, *, description: str | None) -> int | str:
+    """Parse the command line, train, print the summary.
+
+    Args:
+        function: Takes the fields of `options` and of `TrainingArguments` as keyword arguments; of the latter, only
+            those that were typed.
+        options: A dataclass whose fields tell name, default and help of the script's own options.
+        description: Of the script, for `--help`.
+
+    Returns:
+        What to leave the process with: a status, or an error for the console.
+    """
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("hf_lstm_sentiment").addHandler(console)
+    # Of several processes one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO if first else logging.WARNING)
+
+    parts: list[Any] = [options, TrainingArguments]
+    parser = HfArgumentParser(parts, conflict_handler="resolve", description=description)
+    own = {f.name for f in fields(options)}
+    for action in parser._actions:
+        # Only what is typed overrides the preset.
+        if action.dest not in own and action.dest != "help":
+            action.default = argparse.SUPPRESS
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_at_once)
+    try:
+        result = function(**vars(parser.parse_args()))
+    except (OSError, ValueError, ImportError) as error:
+        return f"error: {error}"
+    except TrainingStopped as stop:
+        if first:
+            sys.stderr.write(f"{stop}. Continue with:\n  {_resuming_command()}\n")
+        return 128 + stop.number
+    if first:
+        sys.stdout.write(f"{result.summary()}\n")
+    return 0
+
+
+def _resuming_command() -> str:
+    launcher = ["python"]
+    if "WORLD_SIZE" in os.environ:
+        launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
+    elif "ACCELERATE_MIXED_PRECISION" in os.environ:
+        launcher = ["accelerate", "launch"]
+    arguments = [argument for argument in sys.argv if argument != "--resume"]
+    return shlex.join([*launcher, *arguments, "--resume"])

@@ -1,0 +1,37 @@
+"""Pretrain the language model that `imdb` starts from: `accelerate launch scripts/pretrain.py`. `--help` lists all."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from hf_lstm_sentiment.command_line import run_training
+from hf_lstm_sentiment.presets import LANGUAGE_MODEL
+from hf_lstm_sentiment.pretraining import pretrain
+
+
+@dataclass
+class PretrainingArguments:
+    """What to read, and where to put the language model."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": f"Reviews with an unlabeled split; {LANGUAGE_MODEL.dataset} by default."}
+    )
+    glove: str | None = field(default=None, metadata={"help": f"Word vectors; {LANGUAGE_MODEL.glove} by default."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": f"Where to write; runs/{LANGUAGE_MODEL.name} by default."}
+    )
+    seed: int = field(default=42, metadata={"help": "Seed of weights, dropout, samples and the order of the reviews."})
+    text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by its name."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; likewise."})
+    split_seed: int = field(default=42, metadata={"help": "Seed of the validation split; must be the classifier's."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
+    max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})
+    num_threads: int | None = field(
+        default=None, metadata={"help": "CPU threads per process; its share of all by default."}
+    )
+    resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
+
+
+if __name__ == "__main__":
+    sys.exit(run_training(pretrain, PretrainingArguments, description=__doc__))
