@@ -151,7 +151,7 @@ LANGUAGE_MODEL = replace(
     lr_scheduler_type="cosine",
     warmup_steps=200,
     max_grad_norm=1.0,
-    epochs=4,
+    epochs=2,
     group_by_length=True,
 )
 IMDB_TEACHER = replace(

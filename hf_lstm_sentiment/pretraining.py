@@ -93,7 +93,7 @@ class SentimentLSTMForCausalLM(SentimentLSTMPreTrainedModel):
     # The loss is a mean over the words of a batch; Trainer must not divide it again.
     accepts_loss_kwargs = False
 
-    def __init__(self, config: SentimentLSTMConfig, frequencies: Tensor, *, sampled_words: int = 1_024) -> None:
+    def __init__(self, config: SentimentLSTMConfig, frequencies: Tensor, *, sampled_words: int = 512) -> None:
         if config.bidirectional:
             raise ValueError("bidirectional is True; a language model reads in one direction, pass False")
         super().__init__(config)
