@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from . import runs
 from .data import Reviews
 from .tokenization import split_words
 
@@ -126,8 +127,19 @@ def student(reviews: Reviews, *, run: str | os.PathLike[str]) -> tuple[Logits, L
 
     Returns:
         Logits of the validation and of the unlabeled reviews.
+
+    Raises:
+        ValueError: It was trained on another split, and so on validation reviews.
     """
     from .inference import Classifier
+
+    trained, here = runs.read_json(Path(run).expanduser() / runs.METRICS)["dataset"], reviews.summary()
+    for key in ("split_seed", "train", "validation"):
+        if trained.get(key) != here[key]:
+            raise ValueError(
+                f"student {run} was trained with {key} {trained.get(key)}, these reviews have {here[key]}; it may have "
+                "seen the validation reviews. Train it on this split"
+            )
 
     classifier = Classifier.from_pretrained(run)
     _, validation, unlabeled = _texts(reviews)

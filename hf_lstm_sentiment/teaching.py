@@ -7,6 +7,7 @@ logits weighs the teachers and calibrates them at once. Test reviews are never l
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from . import runs
@@ -91,8 +93,10 @@ def teach(
 
     Raises:
         FileExistsError: The directory holds teachers, and `resume` is false.
+        FileNotFoundError: A student that is no finished run.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
-        ValueError: Data that cannot be used, or teachers that were fitted on other data.
+        ValueError: Data that cannot be used, teachers that were fitted on other data, a student that was trained on
+            another split, or two of one name.
     """
     require("gensim", "sklearn", "datasets", extra="teach")
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
@@ -104,7 +108,15 @@ def teach(
         "validation_fraction": validation_fraction,
         "max_train_samples": max_train_samples,
         "seed": seed,
+        "text_column": text_column,
+        "label_column": label_column,
     }
+    twins = sorted({Path(run).name for run in students if [Path(r).name for r in students].count(Path(run).name) > 1})
+    if twins:
+        raise ValueError(f"two students are called {twins[0]}; the names of their directories must differ")
+    for run in students:
+        if not runs.is_finished(Path(run).expanduser()):
+            raise FileNotFoundError(f"student {run} is no finished run; train it first, with scripts/train.py")
     _prepare(directory, lesson, resume=resume)
     reviews = load_reviews(
         source,
@@ -123,8 +135,10 @@ def teach(
     }
     logits: dict[str, tuple[Logits, Logits]] = {}
     seconds: dict[str, float] = {}
+    weights_of = {Path(run).name: Path(run).expanduser() / runs.WEIGHTS for run in students}
     for name, fit in teachers.items():
-        logits[name], seconds[name] = _fitted(directory / f"{name}.safetensors", name, fit, reviews)
+        digest = hashlib.sha256(weights_of[name].read_bytes()).hexdigest() if name in weights_of else ""
+        logits[name], seconds[name] = _fitted(directory / f"{name}.safetensors", name, fit, reviews, digest)
 
     labels = np.asarray(reviews.validation["label"][:])
     validation = np.stack([known for known, _ in logits.values()], axis=1)
@@ -172,14 +186,21 @@ def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> Non
 
 
 def _fitted(
-    path: Path, name: str, fit: Callable[[Reviews], tuple[Logits, Logits]], reviews: Reviews
+    path: Path, name: str, fit: Callable[[Reviews], tuple[Logits, Logits]], reviews: Reviews, digest: str
 ) -> tuple[tuple[Logits, Logits], float]:
-    """Logits of a teacher for validation and unlabeled reviews, and the seconds that it took; kept on disk."""
+    """Logits of a teacher for validation and unlabeled reviews, and the seconds that it took; kept on disk.
+
+    The digest is that of a student's weights: one that was trained anew under the same name is asked again.
+    """
     if path.is_file():
-        stored = load_file(path)
-        logger.info(f"{name}: fitted already")
-        return (stored["validation"], stored["unlabeled"]), float(stored["seconds"][0])
-    logger.info(f"{name}: fitting on {len(reviews.train):,} reviews")
+        with safe_open(path, framework="np") as file:
+            known = (file.metadata() or {}).get("weights", "")
+        if known == digest:
+            stored = load_file(path)
+            logger.info(f"{name}: fitted already")
+            return (stored["validation"], stored["unlabeled"]), float(stored["seconds"][0])
+        logger.info(f"{name}: its weights have changed since it was asked")
+    logger.info(f"{name}: fitting on {len(reviews.train):,} reviews" if not digest else f"{name}: asking it")
     start = time.perf_counter()
     validation, unlabeled = fit(reviews)
     seconds = time.perf_counter() - start
@@ -187,6 +208,7 @@ def _fitted(
     save_file(
         {"validation": validation, "unlabeled": unlabeled, "seconds": np.asarray([seconds])},
         temporary,
+        metadata={"weights": digest},
     )
     os.replace(temporary, path)
     logger.info(f"{name}: {seconds:,.0f} s")

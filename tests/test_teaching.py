@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import datasets
@@ -9,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hf_lstm_sentiment import PRESETS, load_reviews, teach, teaching, train
+from hf_lstm_sentiment.runs import WEIGHTS
 from hf_lstm_sentiment.teachers import document_vectors, naive_bayes_ngrams, weigh
 
 from .reviews import save_with_unlabeled
@@ -161,6 +163,35 @@ def test_a_student_can_teach(student, source, taught, tmp_path):
         students=[student.run_directory],
     )
     assert set(again.metrics["teachers"]) == {"naive_bayes_ngrams", "document_vectors", "student"}
+
+
+def test_a_student_that_was_trained_anew_is_asked_again(student, source, taught, tmp_path, caplog):
+    run = shutil.copytree(student.run_directory, tmp_path / "student")
+    lesson = {"dataset": source, "output_dir": tmp_path / "again", "validation_fraction": 0.2, "students": [run]}
+    first = load_file(teach(**lesson).directory / "student.safetensors")["unlabeled"]
+    weights = {name: -tensor if "classifier" in name else tensor for name, tensor in load_file(run / WEIGHTS).items()}
+    save_file(weights, run / WEIGHTS, metadata={"format": "pt"})
+    caplog.set_level("INFO")
+    teach(**lesson, resume=True)
+    np.testing.assert_allclose(load_file(tmp_path / "again" / "student.safetensors")["unlabeled"], -first, atol=1e-5)
+    assert "student: its weights have changed" in caplog.text
+    assert "naive_bayes_ngrams: fitted already" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"split_seed": 7}, ValueError, "was trained with split_seed 42, these reviews have 7"),
+        ({"students": 2}, ValueError, "two students are called student"),
+        ({"students": 0}, FileNotFoundError, "none is no finished run; train it first"),
+    ],
+)
+def test_a_student_that_cannot_teach_is_refused(change, error, message, student, source, tmp_path):
+    runs = {0: [tmp_path / "none"], 2: [student.run_directory] * 2}
+    lesson = {"validation_fraction": 0.2, **change}
+    lesson["students"] = runs.get(change.get("students"), [student.run_directory])
+    with pytest.raises(error, match=message):
+        teach(dataset=source, output_dir=tmp_path / "teachers", **lesson)
 
 
 def test_soft_labels_of_another_split_are_refused(taught, source, tmp_path):
