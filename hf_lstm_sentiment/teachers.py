@@ -21,60 +21,24 @@ logger = logging.getLogger(__name__)
 Logits = NDArray[np.float32]
 
 
-def naive_bayes_ngrams(
-    reviews: Reviews, *, smoothing: float = 1.0, inverse_penalty: float = 0.3
-) -> tuple[Logits, Logits]:
-    """Which 1-, 2- and 3-grams occur, weighted by their naive-Bayes log-count ratio, under a logistic regression.
-
-    The weighting is that of Wang and Manning 2012, "Baselines and Bigrams".
-
-    Args:
-        reviews: Fitted on `train`.
-        smoothing: Added to every count.
-        inverse_penalty: C of the logistic regression.
-
-    Returns:
-        Logits of the validation and of the unlabeled reviews.
-    """
-    from scipy.sparse import diags
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    train, validation, unlabeled = (_words(part) for part in _texts(reviews))
-    counter = CountVectorizer(analyzer=lambda words: set(_ngrams(words)), min_df=3, dtype=np.float32)
-    present = counter.fit_transform(train)
-    labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
-    positive, negative = present.T @ labels + smoothing, present.T @ (1 - labels) + smoothing
-    ratio = diags(np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32))
-    model = LogisticRegression(C=inverse_penalty, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
-    model.fit(present @ ratio, labels)
-    known, unknown = (
-        model.decision_function(counter.transform(part) @ ratio).astype(np.float32) for part in (validation, unlabeled)
-    )
-    return known, unknown
-
-
 def document_vectors(
     reviews: Reviews, *, size: int = 200, epochs: int = 8, min_count: int = 10, seed: int = 42
-) -> tuple[Logits, Logits]:
-    """A vector per review that foretells its 1-, 2- and 3-grams, under a logistic regression.
+) -> NDArray[np.float32]:
+    """A vector per review that foretells its 1-, 2- and 3-grams.
 
-    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. The vectors are learnt from
-    the texts of training, validation and unlabeled reviews; the regression from the training labels.
+    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. No label is read.
 
     Args:
-        reviews: Fitted on `train`; the texts of the other parts but `test` are read too.
+        reviews: All parts but `test` are read.
         size: Length of the vectors.
         epochs: Passes over the texts.
         min_count: n-grams that occur less often are left out.
         seed: Of the order of the reviews and of the vectors.
 
     Returns:
-        Logits of the validation and of the unlabeled reviews.
+        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, size)
     """
     from gensim.models.doc2vec import Doc2Vec
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     texts = [text for part in _texts(reviews) for text in part]
     counts: Counter[str] = Counter()
@@ -106,15 +70,54 @@ def document_vectors(
         )
     vectors = np.empty((len(texts), size), dtype=np.float32)
     vectors[order] = model.dv.vectors
-    first, second = len(reviews.train), len(reviews.train) + len(reviews.validation)
-    scaler = StandardScaler().fit(vectors[:first])
-    regression = LogisticRegression(C=0.01, max_iter=1_000).fit(
-        scaler.transform(vectors[:first]), reviews.train["label"][:]
-    )
-    known, unknown = (
-        regression.decision_function(scaler.transform(part)).astype(np.float32)
-        for part in (vectors[first:second], vectors[second:])
-    )
+    return vectors
+
+
+def ngrams_and_vectors(
+    reviews: Reviews,
+    vectors: NDArray[np.float32],
+    *,
+    smoothing: float = 1.0,
+    vector_weight: float = 0.3,
+    inverse_penalty: float = 0.3,
+) -> tuple[Logits, Logits]:
+    """One logistic regression on the n-grams of a review, weighted by naive Bayes, and on its document vector.
+
+    Which 1-, 2- and 3-grams occur is weighted by their naive-Bayes log-count ratio (Wang and Manning 2012). Reviews
+    are scaled to the same length of that vector, so that a long one is no more decided than a short one.
+
+    Args:
+        reviews: Fitted on `train`.
+        vectors: As :func:`document_vectors` returns them.
+        smoothing: Added to every count.
+        vector_weight: Standard deviation of each coordinate of the document vectors.
+        inverse_penalty: C of the logistic regression.
+
+    Returns:
+        Logits of the validation and of the unlabeled reviews.
+    """
+    from scipy.sparse import csr_matrix, diags, hstack
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler, normalize
+
+    words = [_words(part) for part in _texts(reviews)]
+    counter = CountVectorizer(analyzer=lambda text: set(_ngrams(text)), min_df=3, dtype=np.float32)
+    present = [counter.fit_transform(words[0]), *(counter.transform(part) for part in words[1:])]
+    labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
+    positive, negative = present[0].T @ labels + smoothing, present[0].T @ (1 - labels) + smoothing
+    ratio = diags(np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32))
+    weighted = [part @ ratio for part in present]
+    length = np.sqrt(weighted[0].multiply(weighted[0]).sum(axis=1)).mean()
+    scaler = StandardScaler().fit(vectors[: len(labels)])
+    borders = np.cumsum([part.shape[0] for part in present])[:-1]
+    features = [
+        hstack([normalize(ngrams) * length, csr_matrix(scaler.transform(part) * vector_weight)]).tocsr()
+        for ngrams, part in zip(weighted, np.split(vectors, borders), strict=True)
+    ]
+    model = LogisticRegression(C=inverse_penalty, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
+    model.fit(features[0], labels)
+    known, unknown = (model.decision_function(part).astype(np.float32) for part in features[1:])
     return known, unknown
 
 

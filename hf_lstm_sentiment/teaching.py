@@ -1,8 +1,8 @@
 """Teachers: models too large to ship, whose opinion of unlabeled reviews trains a small one (Hinton et al. 2015).
 
 Each teacher is fitted on the labelled training reviews. The logits that it gives the validation and the unlabeled
-reviews are kept, so that a stopped `teach` goes on with the next teacher. A logistic regression on the validation
-logits weighs the teachers and calibrates them at once. Test reviews are never looked at.
+reviews are kept, and so are the document vectors, so that a stopped `teach` goes on with what is missing. A logistic
+regression on the validation logits weighs the teachers and calibrates them at once. Test reviews are never looked at.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import runs
 from .data import Reviews, check_reviews_source, load_reviews
 from .extras import require
 from .presets import PRESETS
-from .teachers import Logits, document_vectors, naive_bayes_ngrams, sigmoid, student, weigh
+from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
 
 logger = logging.getLogger(__name__)
 
@@ -128,21 +128,21 @@ def teach(
         unlabeled=True,
     )
     assert reviews.unlabeled is not None
-    teachers: dict[str, Callable[[Reviews], tuple[Logits, Logits]]] = {
-        "naive_bayes_ngrams": naive_bayes_ngrams,
-        "document_vectors": partial(document_vectors, seed=seed),
-        **{Path(run).name: partial(student, run=run) for run in students},
+    kept = partial(_kept, directory)
+    vectors, fit_seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
+    found = {
+        "ngrams_and_vectors": kept(
+            "ngrams_and_vectors", lambda: _named(ngrams_and_vectors(reviews, vectors["vectors"])), before=fit_seconds
+        )
     }
-    logits: dict[str, tuple[Logits, Logits]] = {}
-    seconds: dict[str, float] = {}
-    weights_of = {Path(run).name: Path(run).expanduser() / runs.WEIGHTS for run in students}
-    for name, fit in teachers.items():
-        digest = hashlib.sha256(weights_of[name].read_bytes()).hexdigest() if name in weights_of else ""
-        logits[name], seconds[name] = _fitted(directory / f"{name}.safetensors", name, fit, reviews, digest)
+    for run in map(Path, students):
+        digest = hashlib.sha256((run.expanduser() / runs.WEIGHTS).read_bytes()).hexdigest()
+        found[run.name] = kept(run.name, lambda run=run: _named(student(reviews, run=run)), digest=digest)  # type: ignore[misc]
 
     labels = np.asarray(reviews.validation["label"][:])
-    validation = np.stack([known for known, _ in logits.values()], axis=1)
-    unlabeled = np.stack([unknown for _, unknown in logits.values()], axis=1)
+    validation, unlabeled = (
+        np.stack([logits[part] for logits, _ in found.values()], axis=1) for part in ("validation", "unlabeled")
+    )
     weights, bias = weigh(validation, labels)
     save_file(
         {
@@ -158,9 +158,9 @@ def teach(
             name: {
                 "validation_accuracy": float(np.mean((validation[:, i] > 0) == labels)),
                 "weight": float(weights[i]),
-                "seconds": seconds[name],
+                "seconds": seconds,
             }
-            for i, name in enumerate(teachers)
+            for i, (name, (_, seconds)) in enumerate(found.items())
         },
         "validation_accuracy": float(np.mean((validation @ weights + bias > 0) == labels)),
         "versions": runs.versions("scikit-learn", "gensim", "numpy"),
@@ -185,34 +185,35 @@ def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> Non
     runs.write_json(lesson, path)
 
 
-def _fitted(
-    path: Path, name: str, fit: Callable[[Reviews], tuple[Logits, Logits]], reviews: Reviews, digest: str
-) -> tuple[tuple[Logits, Logits], float]:
-    """Logits of a teacher for validation and unlabeled reviews, and the seconds that it took; kept on disk.
+def _named(logits: tuple[Logits, Logits]) -> dict[str, Logits]:
+    return dict(zip(("validation", "unlabeled"), logits, strict=True))
+
+
+def _kept(
+    directory: Path, name: str, make: Callable[[], dict[str, Logits]], *, digest: str = "", before: float = 0.0
+) -> tuple[dict[str, Logits], float]:
+    """What was made once and is kept on disk, and the seconds that it took, `before` included.
 
     The digest is that of a student's weights: one that was trained anew under the same name is asked again.
     """
+    path = directory / f"{name}.safetensors"
     if path.is_file():
         with safe_open(path, framework="np") as file:
             known = (file.metadata() or {}).get("weights", "")
         if known == digest:
+            logger.info(f"{name}: there already")
             stored = load_file(path)
-            logger.info(f"{name}: fitted already")
-            return (stored["validation"], stored["unlabeled"]), float(stored["seconds"][0])
+            return stored, float(stored.pop("seconds")[0])
         logger.info(f"{name}: its weights have changed since it was asked")
-    logger.info(f"{name}: fitting on {len(reviews.train):,} reviews" if not digest else f"{name}: asking it")
+    logger.info(f"{name}: being made")
     start = time.perf_counter()
-    validation, unlabeled = fit(reviews)
-    seconds = time.perf_counter() - start
+    made = make()
+    seconds = before + time.perf_counter() - start
     temporary = path.with_suffix(".part")
-    save_file(
-        {"validation": validation, "unlabeled": unlabeled, "seconds": np.asarray([seconds])},
-        temporary,
-        metadata={"weights": digest},
-    )
+    save_file({**made, "seconds": np.asarray([seconds])}, temporary, metadata={"weights": digest})
     os.replace(temporary, path)
     logger.info(f"{name}: {seconds:,.0f} s")
-    return (validation, unlabeled), seconds
+    return made, seconds
 
 
 def read_soft_labels(directory: str | os.PathLike[str], reviews: Reviews) -> NDArray[np.float64]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from hf_lstm_sentiment import PRESETS, load_reviews, teach, teaching, train
 from hf_lstm_sentiment.runs import WEIGHTS
-from hf_lstm_sentiment.teachers import document_vectors, naive_bayes_ngrams, weigh
+from hf_lstm_sentiment.teachers import document_vectors, ngrams_and_vectors, weigh
 
 from .reviews import save_with_unlabeled
 
+PARTS = ("train", "validation", "unlabeled")
 QUIET = {"disable_tqdm": True}
 STUDENT = replace(
     PRESETS["imdb"],
@@ -51,20 +53,46 @@ def reviews(source):
     return load_reviews(source, unlabeled=True)
 
 
-@pytest.mark.parametrize("teacher", [naive_bayes_ngrams, lambda reviews: document_vectors(reviews, min_count=3)])
-def test_a_teacher_answers_for_validation_and_unlabeled_reviews(teacher, reviews):
-    validation, unlabeled = teacher(reviews)
-    assert validation.shape == (40,)
-    assert unlabeled.shape == (150,)
-    assert np.isfinite(validation).all()
-    assert np.isfinite(unlabeled).all()
+def blank(row):
+    return {"text": "a review of three words"}
+
+
+def talk(row, index):
+    """A text of one of two kinds, which share no word."""
+    words = random.Random(index).choices(range(200), k=40)
+    return {"text": " ".join(f"{'ab'[index % 2]}{word}" for word in words)}
+
+
+def test_reviews_of_the_same_words_have_similar_vectors(reviews):
+    spoken = replace(
+        reviews, **{part: getattr(reviews, part).map(talk, with_indices=True) for part in PARTS if part != "validation"}
+    )
+    vectors = document_vectors(spoken, min_count=3, epochs=40)
+    assert vectors.shape == (160 + 40 + 150, 200)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    alike = unit @ unit.T
+    # Training and unlabeled reviews take turns; between them lie those of the validation.
+    for part in (slice(0, 160), slice(200, 350)):
+        for other in (slice(0, 160), slice(200, 350)):
+            block = alike[part, other]
+            assert block[::2, ::2].mean() > block[::2, 1::2].mean() + 0.1
 
 
 def test_the_n_grams_know_what_the_words_say(reviews):
-    validation, unlabeled = naive_bayes_ngrams(reviews)
+    validation, unlabeled = ngrams_and_vectors(reviews, np.zeros((350, 2), dtype=np.float32))
+    assert (validation.shape, unlabeled.shape) == ((40,), (150,))
     assert np.mean((validation > 0) == np.asarray(reviews.validation["label"][:])) > 0.9
     # The labels of the unlabeled reviews alternate, as they were made.
     assert np.mean((unlabeled > 0) == np.arange(150) % 2) > 0.9
+
+
+def test_the_vectors_are_read_too(reviews):
+    labels = [*reviews.train["label"][:], *reviews.validation["label"][:], *(i % 2 for i in range(150))]
+    nothing = replace(reviews, **{part: getattr(reviews, part).map(blank) for part in PARTS})
+    telling = np.stack([np.asarray(labels), np.ones(350)], axis=1).astype(np.float32)
+    validation, unlabeled = ngrams_and_vectors(nothing, telling)
+    assert ((validation > 0) == np.asarray(reviews.validation["label"][:])).all()
+    assert ((unlabeled > 0) == np.arange(150) % 2).all()
 
 
 def test_soft_labels_are_the_weighted_teachers(taught):
@@ -88,8 +116,7 @@ def test_weights_prefer_the_teacher_who_knows():
 
 def test_the_summary_names_each_teacher(taught):
     text = taught.summary()
-    assert "naive_bayes_ngrams" in text
-    assert "document_vectors" in text
+    assert "ngrams_and_vectors" in text
     assert "150 reviews" in text
 
 
@@ -97,7 +124,8 @@ def test_what_is_finished_is_kept(taught, source, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(teaching, "naive_bayes_ngrams", fail)
+    monkeypatch.setattr(teaching, "document_vectors", fail)
+    monkeypatch.setattr(teaching, "ngrams_and_vectors", fail)
     with pytest.raises(FileExistsError, match="--resume"):
         teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2)
     again = teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, resume=True)
@@ -110,10 +138,10 @@ def test_a_stopped_teaching_goes_on_with_the_next_teacher(taught, source, tmp_pa
 
     lesson = {"dataset": source, "output_dir": tmp_path / "teachers", "validation_fraction": 0.2}
     with monkeypatch.context() as patch:
-        patch.setattr(teaching, "document_vectors", stop)
+        patch.setattr(teaching, "ngrams_and_vectors", stop)
         with pytest.raises(KeyboardInterrupt):
             teach(**lesson)
-    monkeypatch.setattr(teaching, "naive_bayes_ngrams", stop)
+    monkeypatch.setattr(teaching, "document_vectors", stop)
     teach(**lesson, resume=True)
     whole = load_file(taught.directory / "soft_labels.safetensors")["probability"]
     assert np.array_equal(load_file(tmp_path / "teachers" / "soft_labels.safetensors")["probability"], whole)
@@ -140,7 +168,7 @@ def student(taught, source, tmp_path_factory):
 def test_a_student_learns_from_its_teachers(student):
     assert student.metrics["test"]["accuracy"] > 0.9
     assert student.metrics["dataset"]["unlabeled"] == 150
-    assert set(student.metrics["teachers"]["teachers"]) == {"naive_bayes_ngrams", "document_vectors"}
+    assert set(student.metrics["teachers"]["teachers"]) == {"ngrams_and_vectors"}
 
 
 def test_unlabeled_reviews_are_trained_on(student):
@@ -162,7 +190,7 @@ def test_a_student_can_teach(student, source, taught, tmp_path):
         validation_fraction=0.2,
         students=[student.run_directory],
     )
-    assert set(again.metrics["teachers"]) == {"naive_bayes_ngrams", "document_vectors", "student"}
+    assert set(again.metrics["teachers"]) == {"ngrams_and_vectors", "student"}
 
 
 def test_a_student_that_was_trained_anew_is_asked_again(student, source, taught, tmp_path, caplog):
@@ -175,7 +203,7 @@ def test_a_student_that_was_trained_anew_is_asked_again(student, source, taught,
     teach(**lesson, resume=True)
     np.testing.assert_allclose(load_file(tmp_path / "again" / "student.safetensors")["unlabeled"], -first, atol=1e-5)
     assert "student: its weights have changed" in caplog.text
-    assert "naive_bayes_ngrams: fitted already" in caplog.text
+    assert "ngrams_and_vectors: there already" in caplog.text
 
 
 @pytest.mark.parametrize(
