@@ -103,7 +103,7 @@ class SentimentLSTMForCausalLM(SentimentLSTMPreTrainedModel):
         self.projection = nn.Linear(config.hidden_size, config.embedding_size)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.register_buffer("frequencies", frequencies / frequencies.sum(), persistent=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
         self._freeze_embeddings_if_configured()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, return_loss: bool = True) -> CausalLMOutput:
@@ -372,7 +372,7 @@ def load_pretrained(
         for name, tensor in load_file(run / runs.WEIGHTS).items()
         if name.startswith("sentiment_lstm.")
     }
-    encoder = cast(nn.Module, model.base_model)
+    encoder = model.base_model
     own = encoder.state_dict()
     for name in sorted({*weights, *own}):
         there, here = (tuple(t[name].shape) if name in t else None for t in (weights, own))

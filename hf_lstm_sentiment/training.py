@@ -186,14 +186,11 @@ def train(
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = find_preset(preset)
-    sources = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
-    for name, source in sources.items():
-        if source is None:
-            continue
-        if getattr(recipe, name) is None:
-            logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={source} is not used")
-        else:
-            recipe = replace(recipe, **{name: os.fspath(source)})
+    given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
+    sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}
+    for name in [name for name in sources if getattr(recipe, name) is None]:
+        logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
+    recipe = replace(recipe, **sources)
     run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
     hub = take_hub_arguments(training_arguments, run)
     _check_sources(recipe)
