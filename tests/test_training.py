@@ -208,7 +208,7 @@ def test_a_frozen_table_keeps_its_vectors(reviews, glove, tmp_path):
 def test_a_preset_without_vectors_says_that_it_uses_none(reviews, glove, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
         result = train(replace(TINY, epochs=1), dataset=reviews, glove=glove, output_dir=tmp_path / "run", **QUIET)
-    assert "from scratch" in caplog.text
+    assert "preset tiny does not start from word vectors; glove=" in caplog.text
     assert "glove" not in result.metrics
     assert "learnt from scratch" in (result.run_directory / "README.md").read_text()
 
