@@ -26,7 +26,7 @@ from .padding import padding_lesson
 from .presets import DEFAULTS, Preset, find_preset
 from .run_reviews import SPLIT, load_run_reviews
 from .scored import ScoredReviews, score_reviews
-from .significance import bootstrap_difference, mcnemar
+from .significance import bootstrap_difference, mcnemar, spread
 from .training import train
 
 logger = logging.getLogger(__name__)
@@ -249,28 +249,20 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and, of more than one, the standard deviation of a sample (n - 1)."""
-    spread: dict[str, Any] = {"mean": float(np.mean(values)), "values": list(values)}
-    if len(values) > 1:
-        spread["standard_deviation"] = float(np.std(values, ddof=1))
-    return spread
-
-
 def _summarise(results: Sequence[_Result]) -> dict[str, Any]:
     metrics = [result.metrics for result in results]
     confusions = [m["test"]["confusion_matrix"] for m in metrics]
     summary: dict[str, Any] = {
         "seeds": [result.seed for result in results],
-        "validation_accuracy": _spread([m["validation"]["accuracy"] for m in metrics]),
-        "test_accuracy": _spread([m["test"]["accuracy"] for m in metrics]),
-        "false_positives": _spread([c["fp"] for c in confusions]),
-        "false_negatives": _spread([c["fn"] for c in confusions]),
-        "expected_calibration_error": _spread([m["test"]["expected_calibration_error"] for m in metrics]),
+        "validation_accuracy": spread([m["validation"]["accuracy"] for m in metrics]),
+        "test_accuracy": spread([m["test"]["accuracy"] for m in metrics]),
+        "false_positives": spread([c["fp"] for c in confusions]),
+        "false_negatives": spread([c["fn"] for c in confusions]),
+        "expected_calibration_error": spread([m["test"]["expected_calibration_error"] for m in metrics]),
         "best_epoch": [m["best_epoch"] for m in metrics],
         "epochs": [m["epochs"] for m in metrics],
-        "train_seconds": _spread([m["train_seconds"] for m in metrics]),
-        "train_cpu_seconds": _spread([m["train_cpu_seconds"] for m in metrics]),
+        "train_seconds": spread([m["train_seconds"] for m in metrics]),
+        "train_cpu_seconds": spread([m["train_cpu_seconds"] for m in metrics]),
         "threads": sorted({m["threads"] for m in metrics}),
         "device": sorted({m["device"] for m in metrics}),
         "parameters": metrics[0]["parameters"],

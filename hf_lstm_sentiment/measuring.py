@@ -75,7 +75,7 @@ def measure(
         reviews = _own_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
         part = reviews.validation
     texts, labels = part["text"][:], part["label"][:]
-    others = None if other is None else _logits(other, texts)[0]
+    others = None if other is None else timed_logits(other, texts)[0]
     measured = []
     for name, classifier in classifiers.items():
         result, logits = measure_model(name, classifier, texts, labels)
@@ -120,7 +120,7 @@ def measure_model(
     """
     # Allocators and processor warm up.
     classifier.logits(texts[:64])
-    logits, seconds = _logits(classifier, texts)
+    logits, seconds = timed_logits(classifier, texts)
     result = {
         "model": name,
         "parameters": classifier.parameters,
@@ -129,6 +129,26 @@ def measure_model(
         **evaluate_logits(logits, labels),
     }
     return result, logits
+
+
+def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
+    """Logits of any number of reviews, with a bar where standard error is a terminal.
+
+    Args:
+        classifier: The model.
+        texts: Reviews.
+
+    Returns:
+        The logits and the seconds that they took. *Shape:* (len(texts),)
+    """
+    made = []
+    start = time.perf_counter()
+    with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
+        for first in range(0, len(texts), WINDOW):
+            window = texts[first : first + WINDOW]
+            made.append(classifier.logits(window))
+            bar.update(len(window))
+    return np.concatenate(made), time.perf_counter() - start
 
 
 def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
@@ -184,18 +204,6 @@ def measure_generalisation(classifiers: Mapping[str, Classifier], reviews: Revie
             for name, score in scores.items()
         ],
     }
-
-
-def _logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
-    """Logits of any number of reviews, and the seconds that they took."""
-    made = []
-    start = time.perf_counter()
-    with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
-        for first in range(0, len(texts), WINDOW):
-            window = texts[first : first + WINDOW]
-            made.append(classifier.logits(window))
-            bar.update(len(window))
-    return np.concatenate(made), time.perf_counter() - start
 
 
 def _weights_bytes(name: str) -> int:
