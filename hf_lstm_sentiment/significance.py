@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +41,21 @@ class Difference:
     difference: float
     low: float
     high: float
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """What the seeds of a recipe came to.
+
+    Args:
+        values: One per seed, at least one.
+
+    Returns:
+        "mean", "values" and, of more than one, the "standard_deviation" of a sample (n - 1).
+    """
+    found: dict[str, Any] = {"mean": float(np.mean(values)), "values": list(values)}
+    if len(values) > 1:
+        found["standard_deviation"] = float(np.std(values, ddof=1))
+    return found
 
 
 def proportion_interval(k: int, n: int) -> tuple[float, float]:

@@ -23,7 +23,10 @@ def main() -> None:
     """Parse the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="The model in the package by default.")
-    parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Its test split is read; %(default)s.")
+    parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Where the reviews lie; %(default)s.")
+    parser.add_argument(
+        "--split", default="test", help="validation: that of the runs, to compare recipes; %(default)s."
+    )
     parser.add_argument("--against", metavar="MODEL", help="Compare the decisions with those of this one.")
     parser.add_argument("--generalise", action="store_true", help="Rotten Tomatoes sentences and minimal pairs too.")
     parser.add_argument("--max_test_samples", type=int, help="Test on a stratified sample of so many reviews.")
@@ -54,7 +57,7 @@ def show(found: dict[str, Any]) -> None:
         found: As `measure` returns it.
     """
     models = found["models"]
-    print(f"{found['dataset']['source']}, test: {models[0]['reviews']:,} reviews")
+    print(f"{found['dataset']['source']}, {found['split']}: {models[0]['reviews']:,} reviews")
     rows = [["", *(Path(model["model"]).name for model in models)]]
     for key, name in (("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         rows.append([name, *(f"{model[key]:.2%}" for model in models)])

@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier, measuring, peers, shipped
-from hf_lstm_sentiment.data import load_sentences
+from hf_lstm_sentiment.data import load_reviews, load_sentences
 from hf_lstm_sentiment.measuring import agreement, measure
 from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.minimal_pairs import PAIRS
@@ -62,6 +63,74 @@ def test_a_model_is_measured_on_the_test_split(model, data):
     assert found["dataset"]["test"] == 40
     assert "generalisation" not in found
     json.dumps(found, allow_nan=False)
+
+
+def record(model, path, data, **sampling):
+    """A copy of a model with what a training on the data would say of them."""
+    summary = load_reviews(data, **sampling).summary()
+    options = {name: value for name, value in sampling.items() if name != "validation_fraction"}
+    shutil.copytree(model, path)
+    (path / "metrics.json").write_text(json.dumps({"preset": "v1", "dataset": summary, "options": options}))
+    return path
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The texts that models are measured on, in order."""
+    texts = []
+    measure_model = measuring.measure_model
+
+    def spy(name, classifier, some, labels):
+        texts.extend(some)
+        return measure_model(name, classifier, some, labels)
+
+    monkeypatch.setattr(measuring, "measure_model", spy)
+    return texts
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"validation_fraction": 0.25, "split_seed": 7},
+        # The share that presets have; sizes of samples do not tell it.
+        {"validation_fraction": 0.2, "split_seed": 7, "max_validation_samples": 10, "label_column": "label"},
+    ],
+)
+def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, read, sampling):
+    run = record(model, tmp_path / "run", data, **sampling)
+    found = measure([run], dataset=data, split="validation", against=run)
+    expected = load_reviews(data, **sampling)
+    assert read == expected.validation["text"][:]
+    assert found["split"] == "validation"
+    assert found["dataset"] == expected.summary()
+    assert found["models"][0]["reviews"] == len(expected.validation)
+    assert found["models"][0]["against"]["equal_decisions"] == 1
+
+
+def test_models_with_other_validation_reviews_are_not_measured_together(model, data, tmp_path):
+    first = record(model, tmp_path / "first", data, split_seed=1)
+    second = record(model, tmp_path / "second", data, split_seed=2)
+    with pytest.raises(ValueError, match=r"second was validated on other reviews .*split_seed was 1 and is 2"):
+        measure([first, second], dataset=data, split="validation")
+    with pytest.raises(ValueError, match="second was validated on other reviews"):
+        measure([first], dataset=data, split="validation", against=second)
+
+
+def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
+    run = record(model, tmp_path / "run", data)
+    write_csv(tmp_path / "other" / "train.csv", make_reviews(100, seed=1))
+    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 40 and is 20"):
+        measure([run], dataset=tmp_path / "other", split="validation")
+    (run / "metrics.json").write_text('{"dataset": {}}')
+    with pytest.raises(ValueError, match="does not say how its reviews were split"):
+        measure([run], dataset=data, split="validation")
+
+
+def test_wrong_splits_are_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="split is 'train'; allowed: test, validation"):
+        measure(["nothing"], split="train")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        measure(["nothing"], split="validation", max_test_samples=5)
 
 
 def test_decisions_are_compared_with_those_of_another_model(model, data):

@@ -1,43 +1,55 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment
-from hf_lstm_sentiment import Classifier, explain, predict, predict_file, pretrained, release, shipped
+from hf_lstm_sentiment import (
+    Classifier,
+    explain,
+    load_reviews,
+    predict,
+    predict_file,
+    pretrained,
+    release,
+    shipped,
+)
 from hf_lstm_sentiment.publishable import publishable_files
 from hf_lstm_sentiment.release import make_release
 
-from .demo_model import MAX_LENGTH, save_model
-from .reviews import make_reviews
+from .reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hf_lstm_sentiment"
+CODE = ("configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py", "packed_lstm.py")
 TEXTS = [text for text, _ in make_reviews(80, seed=3)]
 
 
-@pytest.fixture
-def run(tmp_path):
-    """What a finished training leaves, as far as a release looks at it."""
-    path = save_model(tmp_path / "run")
-    (path / "README.md").write_text("---\nlicense: mit\n---\n\n# A card\n")
-    (path / "metrics.json").write_text('{"preset": "imdb"}')
-    (path / "plots").mkdir()
-    (path / "plots" / "curve.png").write_bytes(b"a picture")
-    (path / "checkpoints").mkdir()
-    (path / "checkpoints" / "optimizer.pt").write_bytes(b"a pickle")
-    return path
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def released(trained, tmp_path_factory):
+    return make_release(trained, output_dir=tmp_path_factory.mktemp("released"))
 
 
 @pytest.fixture
-def made(run, tmp_path):
-    return make_release(run, output_dir=tmp_path / "pretrained")
+def made(released, tmp_path):
+    """A copy of a release, to be changed."""
+    return shutil.copytree(released, tmp_path / "pretrained" / "imdb")
 
 
 @pytest.fixture
@@ -74,15 +86,72 @@ def test_weights_are_halved_and_computed_in_float32(run, made):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     classify = pipeline("text-classification", model=str(made))
     assert {parameter.dtype for parameter in classify.model.parameters()} == {torch.float32}
-    answers = classify(TEXTS, truncation=True, max_length=MAX_LENGTH)
+    answers = classify(TEXTS, truncation=True)
     ours = predict(TEXTS, model=made)
     assert [answer["label"] for answer in answers] == [prediction.label for prediction in ours]
     assert {prediction.label for prediction in ours} == {"NEGATIVE", "POSITIVE"}
 
 
-def test_decisions_stay_the_same(run, made):
-    before, after = Classifier.from_pretrained(run).logits(TEXTS), Classifier.from_pretrained(made).logits(TEXTS)
-    assert ((before > 0) == (after > 0)).all()
+def test_what_rounding_changes_is_measured_and_told(run, made):
+    reviews = load_reviews(json.loads((run / "checkpoints" / "recipe.json").read_text())["dataset"])
+    texts, labels = reviews.test["text"][:], np.array(reviews.test["label"][:])
+    before, after = (Classifier.from_pretrained(path).logits(texts) for path in (run, made))
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert metrics.pop("float16") == {
+        "reviews": len(texts),
+        "accuracy": ((after > 0) == (labels == 1)).mean(),
+        "equal_decisions": 1.0,
+        "different": 0,
+        "largest_difference": pytest.approx(float(np.abs(before - after).max()), abs=1e-5),
+    }
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    card = " ".join((made / "README.md").read_text().split())
+    assert f"Rounded and not, 100.000% of {len(texts)} test reviews get the same label" in card
+
+
+def test_rounding_that_changes_decisions_is_refused(run, made, tmp_path):
+    # Below the smallest number of float16: every review is POSITIVE before, and none after.
+    weights = load_file(run / "model.safetensors")
+    change(run, **{"classifier.weight": 0 * weights["classifier.weight"], "classifier.bias": torch.tensor([1e-9])})
+    before = (made / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=r"float16 changes 40 of 40 decisions of .*; allowed: 0\.05% of them"):
+        make_release(run, output_dir=made.parent)
+    assert (made / "model.safetensors").read_bytes() == before
+    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+
+
+def test_reviews_are_found_or_asked_for(run, tmp_path):
+    recipe = run / "checkpoints" / "recipe.json"
+    content = json.loads(recipe.read_text())
+    recipe.write_text(json.dumps({**content, "dataset": str(tmp_path / "gone.csv")}))
+    with pytest.raises(FileNotFoundError, match=r"--dataset .*gone\.csv: no such file"):
+        make_release(run, output_dir=tmp_path / "pretrained")
+    assert make_release(run, output_dir=tmp_path / "pretrained", dataset=content["dataset"]).is_dir()
+    write_csv(tmp_path / "other.csv", make_reviews(100))
+    with pytest.raises(ValueError, match="does not hold the reviews of"):
+        make_release(run, output_dir=tmp_path / "pretrained", dataset=tmp_path / "other.csv")
+
+
+def test_code_is_the_package_s_own(run, tmp_path):
+    for name in CODE:
+        with (run / name).open("a") as file:
+            file.write("\n# an older state\n")
+    made = make_release(run, output_dir=tmp_path / "pretrained")
+    for name in CODE:
+        assert (made / name).read_bytes() == (PACKAGE / name).read_bytes()
+
+
+def test_shipped_code_is_the_package_s_own():
+    shipped_code = sorted((PACKAGE / "pretrained").glob("*/*.py"))
+    assert {path.name for path in shipped_code} == set(CODE)
+    for path in shipped_code:
+        assert path.read_bytes() == (PACKAGE / path.name).read_bytes(), f"copy {path.name} to {path.parent}"
+
+
+def test_code_that_makes_another_model_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "timed_logits", lambda classifier, texts: (classifier.logits(texts) + 1, 0.0))
+    with pytest.raises(ValueError, match="for a review where"):
+        make_release(run, output_dir=tmp_path / "pretrained")
 
 
 def test_a_release_replaces_an_older_one_but_nothing_else(run, made):

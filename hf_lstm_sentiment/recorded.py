@@ -1,0 +1,111 @@
+"""What was measured beside a run and is told in its card: other seeds of its recipe, and what each part of it is worth.
+
+A folder of records, such as `model_cards`, holds for each preset `PRESET/seed-SEED/metrics.json` and, where there is
+one, `PRESET/ablations.json`:
+
+    {"note": "Four epochs each.",
+     "rows": [{"change": "none", "seeds": [1, 2], "validation_accuracy": [0.92, 0.93], "test_accuracy": [0.91, 0.92]},
+              {"change": "without GloVe", "seeds": [1], "validation_accuracy": [0.90]}]}
+
+The first row is the whole recipe; accuracies are fractions, one per seed; "note" and "test_accuracy" may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import runs
+from .run_reviews import SPLIT
+from .significance import spread
+
+ABLATIONS = "ablations.json"
+_ACCURACIES = ("validation_accuracy", "test_accuracy")
+
+
+def summarise_seeds(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Mean and deviation over the seeds of a recipe.
+
+    Args:
+        metrics: The content of a run's `metrics.json`.
+        folder: Holds the records of its preset.
+
+    Returns:
+        "seeds", "validation_accuracy" and "test_accuracy", each of those as `spread` returns it; None where there is
+        no other seed.
+
+    Raises:
+        ValueError: A record is of another recipe or of other reviews, or says something else of the run's own seed.
+    """
+    found: dict[int, Mapping[str, Any]] = {metrics["seed"]: metrics}
+    for path in sorted(folder.glob(f"seed-*/{runs.METRICS}")):
+        record = runs.read_json(path)
+        if changed := runs.differences(_recipe(metrics), _recipe(record)):
+            raise ValueError(f"{path} is of another recipe than the run: {changed}; take it away, or train it anew")
+        if record["seed"] == metrics["seed"] and (changed := runs.differences(_scores(metrics), _scores(record))):
+            raise ValueError(f"{path} is of another training than the run of that seed: {changed}; replace it")
+        found[record["seed"]] = record
+    if len(found) == 1:
+        return None
+    scores = [_scores(found[seed]) for seed in sorted(found)]
+    return {"seeds": sorted(found), **{key: spread([score[key] for score in scores]) for key in _ACCURACIES}}
+
+
+def _recipe(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: metrics.get(key) for key in ("preset", "parameters", "training")},
+        **{key: metrics["dataset"].get(key) for key in SPLIT},
+    }
+
+
+def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {"validation_accuracy": metrics["validation"]["accuracy"], "test_accuracy": metrics["test"]["accuracy"]}
+
+
+def read_ablations(folder: Path) -> dict[str, Any] | None:
+    """Read what each ingredient of a recipe is worth.
+
+    Args:
+        folder: Holds the records of the preset.
+
+    Returns:
+        The content of its `ablations.json`; None where there is none.
+
+    Raises:
+        ValueError: The file is not as described above.
+    """
+    path = folder / ABLATIONS
+    if not path.is_file():
+        return None
+    content = runs.read_json(path)
+    rows, note = content.get("rows"), content.get("note", "")
+    if unknown := sorted(set(content) - {"note", "rows"}):
+        raise ValueError(f"{path} has {', '.join(unknown)}; allowed: note, rows")
+    if not isinstance(note, str) or not isinstance(rows, list) or len(rows) < 2:
+        raise ValueError(f"{path}: allowed: a text as note, and at least two rows, the whole recipe first")
+    for number, row in enumerate(rows, start=1):
+        if problem := _problem(row):
+            raise ValueError(f"{path}, row {number}: {problem}")
+    return content
+
+
+def _problem(row: Any) -> str | None:
+    """What is wrong with a row, if anything is."""
+    known = {"change", "seeds", *_ACCURACIES}
+    if not isinstance(row, dict) or not known - {"test_accuracy"} <= set(row) <= known:
+        return f"it is {row!r}; allowed: an object with change, seeds, validation_accuracy and perhaps test_accuracy"
+    seeds = row["seeds"]
+    if not isinstance(row["change"], str) or not row["change"].strip():
+        return f"change is {row['change']!r}; allowed: a text"
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int for s in seeds) or len({*seeds}) < len(seeds):
+        return f"seeds are {seeds!r}; allowed: a list of whole numbers, each once"
+    for key in _ACCURACIES:
+        values = row.get(key, [0.0] * len(seeds))
+        if (
+            not isinstance(values, list)
+            or len(values) != len(seeds)
+            or not all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
+        ):
+            return f"{key} is {values!r}; allowed: a list of fractions, one for each of {len(seeds)} seeds"
+    return None
