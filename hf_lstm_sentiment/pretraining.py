@@ -218,7 +218,7 @@ def pretrain(
         "max_train_samples": max_train_samples,
         "max_validation_samples": max_validation_samples,
     }
-    options = {**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}
+    options = runs.json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
     arguments = make_arguments(
         recipe,
         run,

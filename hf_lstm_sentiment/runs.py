@@ -52,6 +52,15 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
         raise
 
 
+def json_ready(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as it will be read again from JSON; what JSON does not know becomes a text.
+
+    Args:
+        value: The mapping.
+    """
+    return dict(json.loads(json.dumps(value, default=str)))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 

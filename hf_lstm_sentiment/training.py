@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -203,10 +202,8 @@ def train(
         "max_validation_samples": max_validation_samples,
         "max_test_samples": max_test_samples,
     }
-    # JSON-ready now, not when hours of training wait to be written down.
-    options = json.loads(
-        json.dumps({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments}, default=str)
-    )
+    # Now, not when hours of training wait to be written down.
+    options = runs.json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
