@@ -177,9 +177,11 @@ IMDB = replace(
     name="imdb",
     description="The most accurate one: a pretrained LSTM, taught by larger models on the unlabeled reviews too.",
     soft_labels="runs/teachers",
+    embedding_dropout=0.2,
+    classifier_dropout=0.3,
     warmup_steps=200,
-    epochs=4,
-    patience=4,
+    epochs=3,
+    patience=3,
 )
 
 PRESETS = MappingProxyType(
