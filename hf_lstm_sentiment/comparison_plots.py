@@ -94,7 +94,7 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
             capsize=3,
             label=name,
         )
-    labels = [f"{row['padding']}\n{row['reviews']:,}" for row in lesson["accuracy"]["naive"]]
+    labels = [f"{row['padding'].replace(' to ', '-')}\n{row['reviews']:,}" for row in lesson["accuracy"]["naive"]]
     accuracy.set_xticks(range(len(labels)), labels, fontsize=_TICK_SIZE - 1)
     accuracy.axhline(50, color=_GREY, linewidth=1, linestyle=":")
     accuracy.legend(fontsize=_TICK_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02), ncols=2)

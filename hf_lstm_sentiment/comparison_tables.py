@@ -15,7 +15,7 @@ _PICTURES = {
     ),
     "padding.png": (
         "What padding does to a network that reads it",
-        "The signal that is left in the final state after so many steps of padding.",
+        "What is left of the signal behind padding, what of the gradient reaches the last word, and who gets it right.",
     ),
 }
 

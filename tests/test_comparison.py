@@ -101,6 +101,8 @@ def test_the_page_needs_no_other_file(killed_and_resumed):
     assert "http" not in page
     assert "src=" in page
     assert page.count("<table>") == 3
+    # A phone scrolls what is too wide for it, and not the page.
+    assert page.count('<div class="wide"') == 5
 
 
 @pytest.fixture(scope="module")
