@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .presets import PRESETS
     from .scoring import predict_file
+    from .shards import predict_files
     from .shipped import pretrained
     from .teaching import teach
     from .tokenization import train_tokenizer
@@ -33,6 +34,7 @@ _LAZY = {
     "Prediction": "inference",
     "predict": "inference",
     "predict_file": "scoring",
+    "predict_files": "shards",
     "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
     "SentimentLSTMModel": "modeling_sentiment_lstm",
     "PRESETS": "presets",
@@ -60,6 +62,7 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "predict_files",
     "pretrained",
     "teach",
     "train",
