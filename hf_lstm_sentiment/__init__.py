@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .presets import PRESETS
     from .pretraining import pretrain
     from .scoring import predict_file
+    from .shards import predict_files
     from .shipped import pretrained
     from .teaching import teach
     from .tokenization import train_tokenizer
@@ -34,6 +35,7 @@ _LAZY = {
     "Prediction": "inference",
     "predict": "inference",
     "predict_file": "scoring",
+    "predict_files": "shards",
     "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
     "SentimentLSTMModel": "modeling_sentiment_lstm",
     "PRESETS": "presets",
@@ -62,6 +64,7 @@ __all__ = [
     "load_reviews",
     "predict",
     "predict_file",
+    "predict_files",
     "pretrain",
     "pretrained",
     "teach",

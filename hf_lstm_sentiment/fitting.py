@@ -32,6 +32,7 @@ from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import Preset
+from .processes import refuse_to_be_alone
 from .stopping import SafeTrainer, StopAtSignal
 
 if TYPE_CHECKING:
@@ -98,28 +99,20 @@ def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
 def check_processes(arguments: TrainingArguments) -> None:
     """Refuse to train alone where several processes were asked for.
 
-    `accelerate launch --cpu --num_processes 2` starts one process, and says nothing of it. The address where the
-    processes should meet, which it gives to that one, betrays it.
-
     Args:
         arguments: Tell how many processes there are.
 
     Raises:
         ValueError: There is one, and more were asked for.
     """
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted > 1 and arguments.world_size != wanted:
         raise ValueError(
             f"this is one of {wanted} processes and does not hear of the others ({arguments.world_size} of them joined "
             "it); leave use_cpu out, or pass it where the machine has an accelerator that is not to be used"
         )
-    if arguments.world_size == 1 and launched and "WORLD_SIZE" not in os.environ:
-        raise ValueError(
-            "accelerate launch was asked for several processes and started one, as it does on CPUs; launch with "
-            "--config_file scripts/two_cpu_processes.yaml --num_processes N, or with torchrun --nproc_per_node N. If "
-            "one process is what you want: --num_processes 1, and no MASTER_ADDR in the environment"
-        )
+    if arguments.world_size == 1:
+        refuse_to_be_alone()
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:

@@ -31,8 +31,8 @@ from .text_rows import open_text
 
 logger = logging.getLogger(__name__)
 
-_INPUTS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
-_OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
+INPUTS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
+OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
 _MANIFEST = "manifest.json"
 
 
@@ -85,7 +85,7 @@ def predict_file(
     for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
         if value < 1:
             raise ValueError(f"{option} is {value}; allowed: a whole number of at least 1")
-    parts = target.with_name(f"{target.name}.parts")
+    parts = parts_of(target)
     suffix = target.suffix.lower()
     joined = parts / f"joined{suffix}"
     _check_output(name, target)
@@ -124,9 +124,37 @@ def predict_file(
     return rows
 
 
+def check_file(
+    source: str | os.PathLike[str], output: str | os.PathLike[str], *, text_column: str | None = None
+) -> None:
+    """Read a file to its end and say what `predict_file` would find wrong with it or its output.
+
+    Args:
+        source: The file to read.
+        output: The file to write.
+        text_column: Column of the texts; found by its name where None.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`predict_file`.
+    """
+    name, target = os.fspath(source), Path(output).expanduser()
+    suffix = target.suffix.lower()
+    _check_output(name, target)
+    OutputLayout.of(_open(name, text_column=text_column, split="train", for_parquet=suffix == ".parquet"), suffix)
+
+
+def parts_of(output: Path) -> Path:
+    """Where finished parts lie while a file is written.
+
+    Args:
+        output: The file.
+    """
+    return output.with_name(f"{output.name}.parts")
+
+
 def _check_output(source: str, output: Path) -> None:
-    if output.suffix.lower() not in _OUTPUTS:
-        raise ValueError(f"{output}: files of kind {output.suffix!r} are not written; allowed: {', '.join(_OUTPUTS)}")
+    if output.suffix.lower() not in OUTPUTS:
+        raise ValueError(f"{output}: files of kind {output.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
     if output.exists() and Path(source).expanduser().exists() and output.samefile(Path(source).expanduser()):
         raise ValueError(f"{output} is both what is read and what is to be written; name another output")
     if not output.parent.is_dir():
@@ -230,16 +258,16 @@ def _open(source: str, *, text_column: str | None, split: str, for_parquet: bool
     if for_parquet or (path.is_file() and suffix == ".parquet"):
         require("pyarrow", extra="train")
     if path.is_file():
-        if suffix not in _INPUTS:
-            raise ValueError(f"{source}: files of kind {path.suffix!r} are not read; allowed: {', '.join(_INPUTS)}")
+        if suffix not in INPUTS:
+            raise ValueError(f"{source}: files of kind {path.suffix!r} are not read; allowed: {', '.join(INPUTS)}")
         found = path.stat()
         identity = {"source": str(path.resolve()), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
         if suffix == ".parquet":
             return open_parquet(source, path, identity, text_column, read_ahead=WINDOW)
         return open_text(source, path, identity, text_column, for_parquet=for_parquet, read_ahead=WINDOW)
-    if not path.is_dir() and (suffix in _INPUTS or not HUB_ID.fullmatch(source)):
+    if not path.is_dir() and (suffix in INPUTS or not HUB_ID.fullmatch(source)):
         raise FileNotFoundError(
-            f"{source}: no such file or directory; allowed: a file ({', '.join(_INPUTS)}), a directory, or a data set "
+            f"{source}: no such file or directory; allowed: a file ({', '.join(INPUTS)}), a directory, or a data set "
             "of the Hub such as stanfordnlp/imdb"
         )
     return open_dataset(source, split, text_column, read_ahead=WINDOW)

@@ -62,7 +62,7 @@ class StopAtSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self._received: int | None = None
-        self._training = self._agreed = False
+        self._training = self._agreed = self._told = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -78,8 +78,12 @@ class StopAtSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received is not None or not self._training:
+        again, self._told = self._told, True
+        if again or not self._training:
             raise TrainingStopped(number)
+        if self._received is not None:
+            # A launcher tells all processes, one after another: another one was told first, and this is not the second.
+            return
         self._received = number
         # Not through logging: whatever was running may be in the middle of a line of it.
         os.write(2, b"\nstopping after this step; once more stops at once, without saving\n")

@@ -1,6 +1,8 @@
 """Classify a file or data set: `python scripts/predict.py reviews.csv scored.csv`.
 
-Killed? The same command continues where it stopped.
+Many files, each into one of the same name: `python scripts/predict.py reviews/*.csv --output_dir scored`; under
+`torchrun --nproc_per_node N` or `accelerate launch --config_file scripts/two_cpu_processes.yaml` the processes share
+them. Killed? The same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -10,32 +12,74 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.scoring import predict_file
+from hf_lstm_sentiment.processes import place
+from hf_lstm_sentiment.scoring import parts_of, predict_file
+from hf_lstm_sentiment.shards import predict_files
+
+
+def score_one(source: str, output: str, *, split: str | None, **options: Any) -> str:
+    """Classify one file or data set; what there is to say of it."""
+    if place()[1] > 1:
+        raise ValueError(
+            f"several processes cannot write one file; name several inputs and --output_dir, or start one process for "
+            f"{output}"
+        )
+    # Of a run that is continued, the rate would count reviews that were classified before.
+    continued = parts_of(Path(output).expanduser()).exists()
+    start = time.perf_counter()
+    rows = predict_file(source, output, split=split or "train", **options)
+    seconds = time.perf_counter() - start
+    rate = "since it was continued" if continued else f"{rows / seconds:,.0f} reviews per second"
+    return f"{output}: {rows:,} reviews, {seconds:.1f} s, {rate}"
+
+
+def score_many(sources: list[str], output_dir: str, *, split: None, **options: Any) -> str:
+    """Classify this process's share of the files; what there is to say of it."""
+    rank, processes = place()
+    start = time.perf_counter()
+    rows = predict_files(sources, output_dir, **options, progress=rank == 0)
+    seconds = time.perf_counter() - start
+    who = f"process {rank + 1} of {processes}, " if processes > 1 else ""
+    return f"{output_dir}: {who}{len(rows):,} files finished, {sum(rows.values()):,} reviews, {seconds:.1f} s"
 
 
 def main() -> None:
     """Parse the command line, classify, print how long it took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "source", metavar="INPUT", help="A .csv, .tsv, .jsonl, .parquet or .txt file, a directory, or a Hub data set."
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s INPUT OUTPUT [options]\n       %(prog)s INPUT... --output_dir DIR [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("output", metavar="OUTPUT", help="A .csv, .tsv, .jsonl or .parquet file to write.")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="A .csv, .tsv, .jsonl, .parquet or .txt file, a directory, or a Hub data set, and a .csv, .tsv, .jsonl or "
+        ".parquet file to write; or, with --output_dir, files to read and patterns of them.",
+    )
+    parser.add_argument("--output_dir", help="Write each file into this directory, under its own name.")
     parser.add_argument(
         "--model", help="A run directory or a repository of the Hub; the one in the package by default."
     )
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
-    parser.add_argument("--split", default="train", help="Split of a directory or a Hub data set.")
+    parser.add_argument("--split", help="Split of a directory or a Hub data set; train by default.")
     parser.add_argument(
         "--bf16", action="store_true", help="Compute in bfloat16: twice as fast on processors that have it."
     )
     parser.add_argument("--num_threads", type=int, help="CPU threads; all cores by default.")
     arguments = vars(parser.parse_args())
+    paths, output_dir = arguments.pop("paths"), arguments.pop("output_dir")
+    if output_dir is None and len(paths) != 2:
+        parser.error(f"{len(paths)} paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number")
+    if output_dir is not None and arguments["split"] is not None:
+        parser.error("--split is of no use with --output_dir, which takes files; leave it out")
 
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(message)s"))
@@ -44,9 +88,6 @@ def main() -> None:
 
     # Loading takes a moment only; the bar is for the reviews.
     disable_progress_bar()
-    # Of a run that is continued, the rate would count reviews that were classified before.
-    continued = Path(f"{arguments['output']}.parts").expanduser().exists()
-    start = time.perf_counter()
     try:
         threads = arguments.pop("num_threads")
         if threads is not None:
@@ -56,14 +97,15 @@ def main() -> None:
         model, bf16 = arguments.pop("model"), arguments.pop("bf16")
         if bf16:
             model = Classifier.from_pretrained(model, dtype=torch.bfloat16)
-        rows = predict_file(**arguments, model=model)
+        if output_dir is None:
+            said = score_one(*paths, **arguments, model=model)
+        else:
+            said = score_many(paths, output_dir, **arguments, model=model)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command continues")
-    seconds = time.perf_counter() - start
-    rate = "since it was continued" if continued else f"{rows / seconds:,.0f} reviews per second"
-    print(f"{arguments['output']}: {rows:,} reviews, {seconds:.1f} s, {rate}")
+    print(said)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_lstm_sentiment import runs
 from hf_lstm_sentiment.fitting import check_processes
-from hf_lstm_sentiment.stopping import _LengthGroupedSampler
+from hf_lstm_sentiment.stopping import StopAtSignal, TrainingStopped, _LengthGroupedSampler
 
 from .reviews import make_reviews, write_csv
 
@@ -113,6 +114,63 @@ def test_a_signal_to_one_stops_both_at_one_step(server, reviews, tmp_path):
     # One process would make batches of half the size.
     alone = server(train={**train, "resume": True}, preset=PLAIN)
     assert "processes was 2 and is None" in alone["output"]
+
+
+def test_the_first_signal_to_one_is_no_second_where_another_was_told_before(monkeypatch):
+    stop = StopAtSignal()
+    stop.on_train_begin()
+    arguments = SimpleNamespace(world_size=2, device="cpu", eval_strategy="no")
+    control = TrainerControl()
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor, op: tensor.fill_(signal.SIGTERM))
+    stop.on_step_end(arguments, TrainerState(global_step=3, max_steps=9, epoch=0.5), control)
+    assert control.should_save
+    with stop.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(TrainingStopped, match="what came after the last checkpoint is lost"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+# scripts/train.py, whose first process tells the launcher to stop in the third step and waits until it is told so.
+LAUNCHED = f"""
+import os, runpy, signal, sys, time
+from transformers import Trainer
+from hf_lstm_sentiment.stopping import StopAtSignal
+
+step, receive, steps, told = Trainer.training_step, StopAtSignal._receive, [], []
+
+def received(self, *args):
+    told.append(args)
+    receive(self, *args)
+
+def counted(self, *args, **kwargs):
+    steps.append(1)
+    if os.environ["RANK"] == "0" and len(steps) == 3:
+        os.kill(os.getppid(), signal.SIGTERM)
+        while not told:
+            time.sleep(0.02)
+    return step(self, *args, **kwargs)
+
+Trainer.training_step, StopAtSignal._receive = counted, received
+sys.argv[0] = {str(ROOT / "scripts" / "train.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves_and_stops(reviews, tmp_path):
+    run, program = tmp_path / "run", tmp_path / "launched.py"
+    program.write_text(LAUNCHED)
+    configuration = ROOT / "scripts" / "two_cpu_processes.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration), str(program)]
+    train = ["--preset", "v1", "--dataset", str(reviews), "--output_dir", str(run)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "WORLD_SIZE")}
+    # Half a minute is what it waits before it kills; a busy machine may take longer.
+    environment |= {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *train], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode != 0
+    assert "stopped by SIGTERM; step 3 is saved. Continue with:" in done.stderr
+    assert re.search(r"^  torchrun --nproc_per_node 2 .*train\.py --preset v1 .* --resume$", done.stderr, re.MULTILINE)
+    assert runs.newest_whole_checkpoint(run).name == "checkpoint-3"
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""Which of several processes this one is, by what `torchrun` and `accelerate launch` put into its environment."""
+
+from __future__ import annotations
+
+import os
+
+
+def refuse_to_be_alone() -> None:
+    """Refuse to work alone where several processes were asked for.
+
+    `accelerate launch --cpu --num_processes 2` starts one process, and says nothing of it. The address where the
+    processes should meet, which it gives to that one, betrays it.
+
+    Raises:
+        ValueError: There is one, and more were asked for.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+    if launched and "WORLD_SIZE" not in os.environ:
+        raise ValueError(
+            "accelerate launch was asked for several processes and started one, as it does on CPUs; launch with "
+            "--config_file scripts/two_cpu_processes.yaml --num_processes N, or with torchrun --nproc_per_node N. If "
+            "one process is what you want: --num_processes 1, and no MASTER_ADDR in the environment"
+        )
+
+
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are.
+
+    Raises:
+        ValueError: RANK and WORLD_SIZE in the environment are not such numbers, or one of them is missing.
+    """
+    rank, processes = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None and processes is None:
+        return 0, 1
+    try:
+        found = int(rank or ""), int(processes or "")
+    except ValueError:
+        found = 0, 0
+    if not 0 <= found[0] < found[1]:
+        raise ValueError(
+            f"RANK is {rank!r} and WORLD_SIZE {processes!r} in the environment; allowed: a whole number from 0 and one "
+            "above it, as torchrun sets them, or neither"
+        )
+    return found

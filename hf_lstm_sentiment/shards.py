@@ -1,0 +1,221 @@
+"""Score many files, each into one of its own: several processes share them, and each file is resumed by itself.
+
+A record in `.shards/` of the output directory says what each output is made of, so that one which is there already is
+known to be the one that is wanted.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import __version__, runs
+from .inference import Classifier
+from .processes import place, refuse_to_be_alone
+from .scoring import INPUTS, OUTPUTS, check_file, parts_of, predict_file
+
+logger = logging.getLogger(__name__)
+
+_RECORDS = ".shards"
+
+
+class Shard(NamedTuple):
+    """One file of many.
+
+    Attributes:
+        source: The file to read.
+        output: The file to write.
+    """
+
+    source: Path
+    output: Path
+
+
+def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> list[Shard]:
+    """Find the files and the name of each one's output: its own, with .csv in the place of .txt.
+
+    Args:
+        sources: Files (.csv, .tsv, .jsonl, .parquet, .txt), or patterns such as `reviews/*.csv`. What is named twice
+            counts once.
+        output_dir: Where the outputs go.
+
+    Returns:
+        The files in the order of `sources`, those of a pattern by name.
+
+    Raises:
+        FileNotFoundError: No such file, or none that a pattern matches.
+        NotADirectoryError: The output directory is a file.
+        ValueError: A directory or a file of another kind; two files would get one output, or a file its own place.
+    """
+    folder = Path(output_dir).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a directory for the outputs")
+    found: dict[Path, Path] = {}
+    for source in dict.fromkeys(path for name in sources for path in _expand(os.fspath(name))):
+        suffix = source.suffix.lower()
+        if suffix not in INPUTS:
+            raise ValueError(f"{source}: files of kind {source.suffix!r} are not read; allowed: {', '.join(INPUTS)}")
+        output = folder / f"{source.stem}{suffix if suffix in OUTPUTS else '.csv'}"
+        if output in found:
+            raise ValueError(
+                f"{found[output]} and {source} would both be written to {output}; rename one of them, or classify them "
+                "into different directories"
+            )
+        found[output] = source
+    read = {source.resolve() for source in found.values()}
+    for output in found:
+        if output.resolve() in read:
+            raise ValueError(f"{output} is both what is read and what is to be written; name another --output_dir")
+    return [Shard(source, output) for output, source in found.items()]
+
+
+def _expand(name: str) -> Iterator[Path]:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise ValueError(f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}")
+    # A file may have a name with brackets or stars.
+    if path.is_file() or not glob.has_magic(name):
+        if not path.is_file():
+            raise FileNotFoundError(f"{name}: no such file; allowed: files ({', '.join(INPUTS)}) and patterns of them")
+        yield Path(os.path.abspath(path))
+        return
+    matches = sorted(match for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
+    if not matches:
+        raise FileNotFoundError(f"{name}: no file matches this pattern; correct it, or name the files")
+    yield from (Path(os.path.abspath(match)) for match in matches)
+
+
+def share(shards: Sequence[Shard], rank: int, processes: int) -> list[Shard]:
+    """The files of one process: the largest file goes to the process with the fewest bytes, and so on.
+
+    What is finished already changes nothing, so that processes which start at different moments agree.
+
+    Args:
+        shards: All files.
+        rank: Number of the process, from 0.
+        processes: How many there are.
+
+    Returns:
+        Its files, the largest first. Over all ranks each file is there once.
+    """
+    bytes_of = [0] * processes
+    mine = []
+    sizes = {shard: shard.source.stat().st_size for shard in shards}
+    for shard in sorted(shards, key=lambda shard: (-sizes[shard], shard.output.name)):
+        taker = bytes_of.index(min(bytes_of))
+        # An empty file is work too: without it, all of them would go to one process.
+        bytes_of[taker] += sizes[shard] + 1
+        if taker == rank:
+            mine.append(shard)
+    return mine
+
+
+def predict_files(
+    sources: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | Classifier | None = None,
+    text_column: str | None = None,
+    batch_size: int = 64,
+    rows_per_part: int = 50_000,
+    progress: bool = True,
+) -> dict[Path, int]:
+    """Classify many files as `predict_file` does each.
+
+    Under `torchrun` or `accelerate launch` every process takes whole files and nobody waits for anybody; all must
+    find the same files, so none may be added while they start. After a kill, or with further files, the same call does
+    what is left: outputs that are finished stay, begun ones are continued. The number of processes may be another.
+
+    Args:
+        sources: Files, or patterns such as `reviews/*.csv`.
+        output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt; made if it is
+            not there.
+        model: As for `predict_file`.
+        text_column: Column of the texts in each file; found by its name where None.
+        batch_size: Reviews that are computed together.
+        rows_per_part: Rows after which what is done of a file is safe from a kill.
+        progress: Show a bar for each file where standard error is a terminal.
+
+    Returns:
+        Rows in each output that this process has finished, now and not earlier.
+
+    Raises:
+        FileExistsError: An output is there already and was not made by such a call.
+        ValueError: An output is there that was made from another file, by another model or with other options; what
+            `accelerate launch` was asked for is not what it started.
+        BlockingIOError, FileNotFoundError, ModuleNotFoundError, NotADirectoryError, OSError, ValueError: As
+            :func:`find_shards` and `predict_file`. All files of a process are looked through before the first one is
+            classified.
+    """
+    shards = find_shards(sources, output_dir)
+    refuse_to_be_alone()
+    mine = share(shards, *place())
+    if not mine:
+        return {}
+    classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
+    settings = {
+        "text_column": text_column,
+        "model": classifier.fingerprint(),
+        "rows_per_part": rows_per_part,
+        "batch_size": batch_size,
+        "hf_lstm_sentiment": __version__,
+    }
+    waiting = []
+    for shard in mine:
+        content = {**_identity(shard.source), **settings}
+        if _is_done(shard, content):
+            logger.info(f"{shard.output} is done already")
+        else:
+            waiting.append((shard, content))
+    Path(output_dir).expanduser().mkdir(parents=True, exist_ok=True)
+    for shard, _ in waiting:
+        if not parts_of(shard.output).exists():
+            check_file(shard.source, shard.output, text_column=text_column)
+    rows = {}
+    for shard, content in waiting:
+        record = _record(shard.output)
+        record.parent.mkdir(exist_ok=True)
+        runs.write_json(content, record)
+        rows[shard.output] = predict_file(
+            shard.source,
+            shard.output,
+            model=classifier,
+            text_column=text_column,
+            batch_size=batch_size,
+            rows_per_part=rows_per_part,
+            progress=progress,
+        )
+        logger.info(f"{shard.output}: {rows[shard.output]:,} reviews")
+    return rows
+
+
+def _identity(source: Path) -> dict[str, Any]:
+    found = source.stat()
+    return {"source": str(source.resolve()), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _record(output: Path) -> Path:
+    return output.parent / _RECORDS / f"{output.name}.json"
+
+
+def _is_done(shard: Shard, content: Mapping[str, Any]) -> bool:
+    """Whether an output is finished, and of this content; one that is something else is refused."""
+    output, record = shard.output, _record(shard.output)
+    if not output.exists():
+        return False
+    if not record.is_file():
+        raise FileExistsError(f"{output} is there already; move it away, or name another --output_dir")
+    before = runs.read_json(record)
+    changed = [key for key in content if before.get(key) != content[key]]
+    if changed:
+        listed = "; ".join(f"{key} was {before.get(key)!r} and is {content[key]!r}" for key in changed)
+        raise ValueError(
+            f"{output} is there already and of another run: {listed}. Run it as it was started, move that file away to "
+            "make it anew, or name another --output_dir"
+        )
+    # A kill may have come between the output and the end of the tidying up.
+    return not parts_of(output).exists()
