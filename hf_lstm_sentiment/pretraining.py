@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.modeling_outputs import CausalLMOutput
@@ -358,14 +359,12 @@ def load_pretrained(
         FileNotFoundError: There is no finished pretraining.
         ValueError: It has other words, or another shape.
     """
-    from safetensors.torch import load_file
-
     run = check_pretrained(directory)
-    theirs = (run / "tokenizer.json").read_text(encoding="utf-8")
-    if runs.read_json(run / "tokenizer.json")["model"] != _vocabulary(tokenizer):
+    there, here = runs.read_json(run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
+    if there != here:
         raise ValueError(
-            f"{run} was pretrained on other words ({len(theirs):,} bytes of tokenizer.json differ); run "
-            "scripts/pretrain.py on this data, split and preset"
+            f"{run} was pretrained on other words: {len(set(there) - set(here)):,} of its {len(there):,} are not among "
+            f"the {len(here):,} of this training; run scripts/pretrain.py on this data, split and preset"
         )
     weights = {
         name.removeprefix("sentiment_lstm."): tensor
@@ -375,18 +374,12 @@ def load_pretrained(
     encoder = model.base_model
     own = encoder.state_dict()
     for name in sorted({*weights, *own}):
-        there, here = (tuple(t[name].shape) if name in t else None for t in (weights, own))
-        if there != here:
+        theirs, ours = (tuple(t[name].shape) if name in t else None for t in (weights, own))
+        if theirs != ours:
             raise ValueError(
-                f"{run}: {name} has the shape {there} there and {here} here; pretrain with the sizes of this preset"
+                f"{run}: {name} has the shape {theirs} there and {ours} here; pretrain with the sizes of this preset"
             )
     encoder.load_state_dict(weights)
-
-
-def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> Any:
-    import json
-
-    return json.loads(cast(Any, tokenizer).backend_tokenizer.to_str())["model"]
 
 
 def check_pretrained(directory: str | os.PathLike[str]) -> Path:
