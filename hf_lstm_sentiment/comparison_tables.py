@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .pages import data_uri, render
+from .pages import data_uri, p_value, render
 
 _PICTURES = {
     "accuracy.png": (
@@ -88,7 +88,7 @@ def _neighbours(results: Mapping[str, Any]) -> Table:
     for pair in results["neighbours"]:
         d = pair["difference"]
         tests = [
-            f"{seed}: {test['only_a']:,} / {test['only_b']:,}, {_p_value(test['p_value'])}"
+            f"{seed}: {test['only_a']:,} / {test['only_b']:,}, {p_value(test['p_value'])}"
             for seed, test in pair["mcnemar"].items()
         ]
         rows.append(
@@ -176,11 +176,6 @@ def count(spread: Mapping[str, Any]) -> str:
     """A count, likewise."""
     deviation = spread.get("standard_deviation")
     return f"{spread['mean']:,.0f}" + (f" ± {deviation:,.0f}" if deviation is not None else "")
-
-
-def _p_value(p: float) -> str:
-    # Smaller ones than the smallest float come as zero.
-    return f"p = {p:.2g}" if p > 0 else "p < 1e-300"
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -28,9 +28,20 @@ def render(template: str, **values: Any) -> str:
     css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["p_value"] = p_value
     environment.filters["count"] = lambda number: f"{number:,}"
     text = folder.joinpath(template).read_text(encoding="utf-8")
     return environment.from_string(text).render(css=css, **values)
+
+
+def p_value(p: float) -> str:
+    """A p-value for readers.
+
+    Args:
+        p: From 0 to 1.
+    """
+    # Smaller ones than the smallest float come as zero.
+    return f"p = {p:.2g}" if p > 0 else "p < 1e-300"
 
 
 def data_uri(picture: Path) -> str:

@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from hf_lstm_sentiment import Classifier, load_reviews
 from hf_lstm_sentiment.comparison import compare
-from hf_lstm_sentiment.comparison_tables import _p_value, count, markdown, percent
+from hf_lstm_sentiment.comparison_tables import count, markdown, percent
+from hf_lstm_sentiment.pages import p_value
 
 from .reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
@@ -193,6 +194,6 @@ def test_wrong_arguments_are_refused_before_any_work(arguments, message, tmp_pat
 def test_spreads_are_written_for_readers():
     assert percent({"mean": 0.81912}) == "81.91 %"
     assert percent({"mean": 0.81912, "standard_deviation": 0.0012}) == "81.91 ± 0.12 %"
-    assert _p_value(0.0) == "p < 1e-300"
-    assert _p_value(0.0123) == "p = 0.012"
+    assert p_value(0.0) == "p < 1e-300"
+    assert p_value(0.0123) == "p = 0.012"
     assert count({"mean": 2512.4, "standard_deviation": 9.6}) == "2,512 ± 10"

@@ -122,7 +122,9 @@ def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
         assert f"{100 * share['low']:.2f} % to {100 * share['high']:.2f} %" in page
     for rows in found["excerpts"].values():
         for row in rows:
-            assert f"Review {row['place']:,}: {row['actual']}, taken for {row['predicted']}" in page
+            right = row["actual"] == row["predicted"]
+            decision = "labelled correctly" if right else f"taken for {row['predicted']}"
+            assert f"Review {row['place']:,}: {row['actual']}, {decision};" in page
     cut = [row for rows in found["excerpts"].values() for row in rows if row["truncated"]]
     assert page.count("of which 8 are read") == len(cut) > 0
 
