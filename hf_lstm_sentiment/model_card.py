@@ -68,6 +68,7 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any], *, shipped_as: s
         + [("Reviews", f"{dataset['validation']:,}", f"{dataset['test']:,}")],
         hyperparameters=_hyperparameters(preset, metrics),
         command=_command(preset, metrics),
+        glove=_glove(metrics),
         shipped_as=shipped_as,
         seeds=_seeds(metrics),
         generalisation=_generalisation(metrics),
