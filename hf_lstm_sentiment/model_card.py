@@ -236,7 +236,9 @@ def _glove(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 def _seeds(metrics: Mapping[str, Any]) -> dict[str, str] | None:
     """Mean and deviation over the seeds of the recipe."""
     found = metrics.get("seeds")
-    return found and {
+    if found is None:
+        return None
+    return {
         "names": ", ".join(map(str, found["seeds"])),
         "validation": percent(found["validation_accuracy"]),
         "test": percent(found["test_accuracy"]),
