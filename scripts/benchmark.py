@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from benchmark_memory import peak_megabytes, stream_megabytes
 from benchmark_peers import distilbert_rate, linear, ours, timed, unsorted, vader
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -71,14 +72,6 @@ def packed_logits(model: SentimentLSTMForSequenceClassification, ids: Tensor, ma
     _, (state, _) = nn.LSTM.forward(inner.lstm, packed)
     logits: Tensor = model.classifier(state[-1]).squeeze(-1)
     return logits
-
-
-def peak_megabytes(program: str) -> float:
-    """Peak resident memory of a Python program in a process of its own, in MiB."""
-    # Not `getrusage`, whose peak a process takes over from the one that started it.
-    tail = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
-    done = subprocess.run([sys.executable, "-c", program + tail], check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) / 1024
 
 
 class Bench:
@@ -231,7 +224,7 @@ class Bench:
         return [row("cold start / bare imports", ratio, "times", 1.5, at_most=True, seconds=seconds)]
 
     def memory(self) -> list[Row]:
-        """Peak memory of `predict_file` over more and more short reviews."""
+        """Peak memory over more and more short reviews: of `predict_file`, and of a stream."""
         counts = (20_000, 100_000) if self.options.quick else (100_000, 1_000_000)
         peaks = {}
         with tempfile.TemporaryDirectory() as directory:
@@ -247,17 +240,13 @@ class Bench:
                     f"predict_file({str(source)!r}, {str(source.with_suffix('.csv'))!r}, model={self.model_path!r}, "
                     "progress=False)"
                 )
-        first, last = peaks.values()
-        return [
-            row(
-                f"peak memory, {counts[1]:,} / {counts[0]:,} short reviews",
-                last / first,
-                "times",
-                1.05,
-                at_most=True,
-                megabytes=peaks,
-            )
-        ]
+        streamed = {2 * count: stream_megabytes(self.model_path, 2 * count) for count in counts}
+        rows = []
+        for name, series in (("", peaks), (" of a stream", streamed)):
+            (few, first), (many, last) = series.items()
+            name = f"peak memory, {many:,} / {few:,} short reviews{name}"
+            rows.append(row(name, last / first, "times", 1.05, at_most=True, megabytes=series))
+        return rows
 
     def epoch(self, rate: float) -> list[Row]:
         """A whole epoch of the reference model through `scripts/train.py`."""

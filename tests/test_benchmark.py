@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification
 
+from .demo_model import save_model
 from .reviews import make_reviews
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -17,7 +18,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield importlib.import_module("benchmark")
-    for name in ("benchmark", "benchmark_peers"):
+    for name in ("benchmark", "benchmark_memory", "benchmark_peers"):
         sys.modules.pop(name, None)
 
 
@@ -50,6 +51,16 @@ def test_a_row_says_whether_its_target_is_reached(benchmark, capsys, value, at_m
     printed = capsys.readouterr().out
     assert ("MISSED" in printed) is not reached
     assert ("at most 1" if at_most else "at least 1") in printed
+
+
+@pytest.mark.slow
+def test_the_peak_of_a_process_is_its_own(benchmark, tmp_path):
+    kept = bytearray(b"x") * (64 << 20)
+    idle, busy = benchmark.peak_megabytes("pass"), benchmark.peak_megabytes("x = bytearray(b'x') * (32 << 20); del x")
+    assert 31 < busy - idle < 34
+    assert idle < len(kept) / 2**20
+    # The imports take more than this.
+    assert benchmark.stream_megabytes(str(save_model(tmp_path / "run")), 1_000) > busy
 
 
 def test_linear_peers_learn_an_easy_task(benchmark):
