@@ -62,7 +62,7 @@ PROBLEMS = [
 NONSENSE = [
     ("POST", "/gradio_api/call/read", b"{not json", 422),
     ("POST", "/gradio_api/call/read", b'{"data": "text"}', 422),
-    ("POST", "/gradio_api/call/read", b"\xff\x00\xfe", 422),
+    ("POST", "/gradio_api/call/read", b"\xff\x00\xfe", 400),
     ("POST", "/gradio_api/call/none", b'{"data": []}', 500),
     ("GET", "/gradio_api/call/read/none", None, 200),
     ("GET", "/gradio_api/file=/etc/passwd", None, 403),
@@ -158,6 +158,8 @@ class Client:
     def leave(self):
         """Ask and go: before the answer, or in the middle of it."""
         event = self.begin("read", [self.random.choice(TEXTS), MODEL])
+        # Gradio forgets what a session waits for once its connection is gone: who comes back is another one.
+        self.session += "+"
         if self.random.random() < 0.5:
             with closing(http.client.HTTPConnection(self.place, timeout=PATIENCE)) as connection:
                 connection.request("GET", f"/gradio_api/call/read/{event}")
