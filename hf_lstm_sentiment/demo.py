@@ -5,7 +5,9 @@ Handlers keep nothing between requests and may run side by side; what one reques
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import ctypes
 import os
 import secrets
 import shutil
@@ -340,6 +342,10 @@ def build(models: Models) -> gr.Blocks:
     return page
 
 
+# Sessions that are remembered, the latest ones. A forgotten one begins anew with its next request and misses nothing.
+_SESSIONS = 100
+
+
 class _BoundedRequests:
     """ASGI middleware that refuses requests above a size, before anything of them is parsed."""
 
@@ -366,6 +372,17 @@ class _BoundedRequests:
             await self._app(scope, counted, send)
 
 
+def _share_one_heap() -> None:
+    """Have the threads share one heap, where the C library is glibc.
+
+    It gives each thread one of its own, which keeps what was freed. Requests run in threads that come and go, so that
+    a server's memory would grow with every request.
+    """
+    arena_max = -8  # M_ARENA_MAX of malloc.h
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(arena_max, 1)
+
+
 def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
     """Serve a page until the process ends.
 
@@ -386,6 +403,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
 
     # Requests run side by side, so that each gets one core.
     torch.set_num_threads(1)
+    _share_one_heap()
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Soft(
         primary_hue=gr.themes.colors.blue,
@@ -419,6 +437,8 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         share=False,
         ssr_mode=False,
         max_file_size=MAX_BATCH,
+        # Whoever calls without the name of a session is a new one.
+        state_session_capacity=_SESSIONS,
         app_kwargs={"middleware": [Middleware(_BoundedRequests)]},
         footer_links=[],
         run_history=False,

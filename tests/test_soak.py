@@ -36,8 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 logger = logging.getLogger(__name__)
 
 CLIENTS = 50
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "600"))
-WARM_UP = 200
+REQUESTS = int(os.environ.get("SOAK_REQUESTS", "400"))
+WARM_UP = 600
 MODEL = pretrained("imdb")
 WORDS = ["a", "wonderful", "film", "with", "great", "actors", "but", "the", "plot", "is", "dull", "and", "awful"]
 TEXTS = [
