@@ -35,6 +35,7 @@ STUDENT = replace(
     embedding_dropout=0.1,
     classifier_dropout=0.1,
     epochs=8,
+    patience=8,
 )
 
 
