@@ -119,7 +119,9 @@ class Client:
 
     def read(self):
         text = self.random.choice(TEXTS)
-        (html,) = self.call("read", [text, MODEL])
+        answer = self.call("read", [text, MODEL])
+        assert isinstance(answer, list), (text[:50], answer)
+        (html,) = answer
         label, score = re.search(r'class="verdict">(\w+) <span>([\d.]+)&nbsp;%<', html).groups()
         assert label == self.expected[text].label
         # The page shows one digit after the point.
@@ -127,7 +129,9 @@ class Client:
 
     def classify(self):
         texts = self.random.sample(TEXTS, 5)
-        said, file = self.call("classify", [None, "\n".join(texts), "", MODEL])
+        answer = self.call("classify", [None, "\n".join(texts), "", MODEL])
+        assert isinstance(answer, list), (texts[0][:50], answer)
+        said, file = answer
         assert "5 reviews" in said
         url = urlsplit(file["value"]["url"] if "value" in file else file["url"])
         status, body = self.send("GET", url.path)
