@@ -5,9 +5,7 @@ Handlers keep nothing between requests and may run side by side; what one reques
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import ctypes
 import os
 import secrets
 import shutil
@@ -20,10 +18,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from .explaining import Explainer
-from .explanation_html import body, css
+from .explanation_html import body
 from .extras import require
 from .scoring import predict_file
 from .sources import TEXT_COLUMNS, find_column
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 20_000
 # Characters that are pasted, and bytes of a file.
 MAX_BATCH = 2_000_000
-# Bytes of a request; JSON may spell a character with several.
-MAX_REQUEST = 4 * MAX_BATCH
 # Loaded models that are kept.
 MAX_MODELS = 4
 # Rows of a result that are shown, and characters of each review.
@@ -340,111 +334,3 @@ def build(models: Models) -> gr.Blocks:
             " document.getElementById(id)?.setAttribute('aria-live', 'polite'); }",
         )
     return page
-
-
-# Sessions that are remembered, the latest ones. A forgotten one begins anew with its next request and misses nothing.
-_SESSIONS = 100
-
-
-class _BoundedRequests:
-    """ASGI middleware that refuses requests above a size, before anything of them is parsed."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        declared = dict(scope["headers"] if scope["type"] == "http" else ()).get(b"content-length", b"")
-        received = 0
-
-        async def counted() -> Any:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            # Of a body that does not say its length, no more is read.
-            return message if received <= MAX_REQUEST else {"type": "http.disconnect"}
-
-        if declared.isdigit() and int(declared) > MAX_REQUEST:
-            said = f"a request has {int(declared):,} bytes; up to {MAX_REQUEST:,} are read here".encode()
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": said})
-        else:
-            await self._app(scope, counted, send)
-
-
-def _share_one_heap() -> None:
-    """Have the threads share one heap, where the C library is glibc.
-
-    It gives each thread one of its own, which keeps what was freed. Requests run in threads that come and go, so that
-    a server's memory would grow with every request.
-    """
-    arena_max = -8  # M_ARENA_MAX of malloc.h
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(arena_max, 1)
-
-
-def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
-    """Serve a page until the process ends.
-
-    Args:
-        page: What :func:`build` made.
-        host: Address to listen on; None for what the environment variable `GRADIO_SERVER_NAME` says, else 127.0.0.1.
-        port: Port to listen on; None for the first free one from 7860.
-        block: Return only when the server stops.
-
-    Returns:
-        The address of the page.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    import gradio as gr
-    from starlette.middleware import Middleware
-
-    # Requests run side by side, so that each gets one core.
-    torch.set_num_threads(1)
-    _share_one_heap()
-    fonts = ["system-ui", "sans-serif"]
-    theme = gr.themes.Soft(
-        primary_hue=gr.themes.colors.blue,
-        neutral_hue=gr.themes.colors.zinc,
-        # Fonts of the machine: nothing is fetched from elsewhere.
-        font=fonts,
-        font_mono=["ui-monospace", "monospace"],
-    ).set(
-        block_title_background_fill="transparent",
-        block_title_text_color="*body_text_color",
-        block_title_padding="0",
-        block_label_background_fill="transparent",
-        block_label_text_color="*body_text_color",
-        block_border_width="1px",
-        button_border_width="1px",
-        button_secondary_border_color="*border_color_primary",
-        button_secondary_border_color_dark="*border_color_primary",
-        button_secondary_background_fill_hover_dark="*neutral_700",
-        # White on it has a contrast of 7.
-        button_primary_background_fill="#005a8c",
-        button_primary_background_fill_hover="#00486f",
-        button_primary_background_fill_dark="#005a8c",
-        button_primary_background_fill_hover_dark="#0072b2",
-    )
-    own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
-    page.queue(max_size=500)
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=not block,
-        share=False,
-        ssr_mode=False,
-        max_file_size=MAX_BATCH,
-        # Whoever calls without the name of a session is a new one.
-        state_session_capacity=_SESSIONS,
-        app_kwargs={"middleware": [Middleware(_BoundedRequests)]},
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        theme=theme,
-        css=css() + own,
-        quiet=not block,
-    )
-    return address

@@ -14,7 +14,8 @@ from .extras import require
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
-from hf_lstm_sentiment.demo import Models, build, launch
+from hf_lstm_sentiment.demo import Models, build
+from hf_lstm_sentiment.demo_server import launch
 
 if __name__ == "__main__":
     launch(build(Models({models!r})))

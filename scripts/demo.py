@@ -9,7 +9,8 @@ import argparse
 import sys
 
 from hf_lstm_sentiment import pretrained
-from hf_lstm_sentiment.demo import Models, build, launch
+from hf_lstm_sentiment.demo import Models, build
+from hf_lstm_sentiment.demo_server import launch
 from hf_lstm_sentiment.shipped import held
 from hf_lstm_sentiment.space import export_space
 
