@@ -9,6 +9,7 @@ import csv
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 from collections import OrderedDict
@@ -256,6 +257,9 @@ def build(models: Models) -> gr.Blocks:
     # Read when Gradio is imported and when the Hub is asked.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Or statistics of the last 10,000 requests, which nobody sees, are computed anew after each one.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(sys.maxsize)
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
     import gradio as gr
 
     # Plain HTML, which the style sheets of this package dress.

@@ -351,10 +351,11 @@ def _write_run(
     plots = run / "plots"
     plots.mkdir(exist_ok=True)
     dataset = metrics["dataset"]
+    taught = f" labelled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
     plot_training_curves(
         metrics["history"],
         plots / "training_curves.png",
-        title=f"{recipe.name}: {dataset['train']:,} training and {dataset['validation']:,} validation reviews",
+        title=f"{recipe.name}: {dataset['train']:,}{taught} training and {dataset['validation']:,} validation reviews",
         best_epoch=metrics["best_epoch"],
     )
     plot_confusion_matrix(

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_what_was_used_last_is_kept():
-    entries = LatestUsed(2)
+    dropped = []
+    entries = LatestUsed(2, dropped.append)
     entries["first"], entries["second"] = 1, 2
     assert entries["first"] == 1
     entries["third"] = 3
@@ -28,27 +29,29 @@ def test_what_was_used_last_is_kept():
     entries["first"] = 4
     entries["fourth"] = 5
     assert dict(entries.items()) == {"first": 4, "fourth": 5}
+    assert dropped == ["second", "third"]
     with pytest.raises(KeyError):
         entries["second"]
 
 
 @pytest.fixture
-def begin(tmp_path, monkeypatch):
-    """Asks a server that keeps the answers of three sessions; returns the address of the answer."""
+def page(tmp_path, monkeypatch):
+    """A server that keeps the answers of three sessions."""
     monkeypatch.setattr(demo_server, "_ANSWERED", 3)
-    run = str(save_model(tmp_path / "tiny-run"))
-    page = build(Models([run]))
-    address = launch(page, port=free_port(), block=False).rstrip("/")
-
-    def begin(session):
-        body = json.dumps({"data": ["a wonderful film", run], "session_hash": session}).encode()
-        url = f"{address}/gradio_api/call/read"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return f"{url}/{json.load(answer)['event_id']}"
-
-    yield begin
+    page = build(Models([str(save_model(tmp_path / "tiny-run"))]))
+    launch(page, port=free_port(), block=False)
+    yield page
     page.close()
+
+
+def begin(page, session):
+    """Asks it; returns the address of the answer."""
+    (model,) = [block.value for block in page.blocks.values() if getattr(block, "elem_id", None) == "model"]
+    body = json.dumps({"data": ["a wonderful film", model], "session_hash": session}).encode()
+    url = f"{page.local_url}gradio_api/call/read"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return f"{url}/{json.load(answer)['event_id']}"
 
 
 def fetch(answer):
@@ -56,9 +59,19 @@ def fetch(answer):
         return events.read().decode()
 
 
-def test_an_old_session_is_answered_among_many_new_ones(begin):
-    assert "event: complete" in fetch(begin("old"))
-    fetch(begin("second")), fetch(begin("third"))
-    answer = begin("old")
-    fetch(begin("fourth"))
+def test_an_old_session_is_answered_among_many_new_ones(page):
+    assert "event: complete" in fetch(begin(page, "old"))
+    fetch(begin(page, "second")), fetch(begin(page, "third"))
+    answer = begin(page, "old")
+    fetch(begin(page, "fourth"))
     assert "event: complete" in fetch(answer)
+
+
+def test_what_is_remembered_of_a_request_is_bounded(page):
+    for number in range(6):
+        fetch(begin(page, f"session {number}"))
+    queue = page._queue
+    assert set(queue.pending_messages_per_session) == {"session 3", "session 4", "session 5"}
+    assert set(queue.pending_event_ids_session) <= set(queue.pending_messages_per_session)
+    assert len(queue.event_analytics) == 1
+    assert queue.cached_event_analytics_summary == {"functions": {}}
