@@ -269,19 +269,19 @@ def _ablations(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     found = metrics.get("ablations")
     if found is None:
         return None
-    whole = dict(zip(found["rows"][0]["seeds"], found["rows"][0]["validation_accuracy"], strict=True))
+    whole, *_ = found["rows"]
     rows = []
     for row in found["rows"]:
-        accuracies = row["validation_accuracy"]
-        # Of the seeds of both, so that the difference is not one of seeds.
-        less = [value - whole[seed] for seed, value in zip(row["seeds"], accuracies, strict=True) if seed in whole]
-        rows.append(
-            [
-                row["change"],
-                percent(spread(accuracies)),
-                f"{100 * sum(less) / len(less):+.2f}" if less and row is not found["rows"][0] else "",
-                percent(spread(row["test_accuracy"])) if "test_accuracy" in row else "",
-                ", ".join(map(str, row["seeds"])),
-            ]
-        )
+        told = [row["change"]]
+        for key in ("validation_accuracy", "test_accuracy"):
+            told.append(percent(spread(row[key])) if key in row else "")
+            told.append(_difference(whole, row, key) if row is not whole else "")
+        rows.append([*told, ", ".join(map(str, row["seeds"]))])
     return {"note": found.get("note", ""), "rows": rows}
+
+
+def _difference(whole: Mapping[str, Any], row: Mapping[str, Any], key: str) -> str:
+    """In points; of the seeds of both, so that the difference is not one of seeds."""
+    before, now = (dict(zip(one["seeds"], one.get(key, ()), strict=False)) for one in (whole, row))
+    less = [now[seed] - before[seed] for seed in now if seed in before]
+    return f"{100 * sum(less) / len(less):+.2f}" if less else ""
