@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hf_lstm_sentiment import Classifier, predict_file, predict_files, scoring
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SCRIPT = Path(__file__).parents[1] / "scripts" / "predict.py"
 PLACES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION")
 # Names of the outputs; all sizes differ, and e.txt is read for e.csv.
-OUTPUTS = ["a.csv", "b.tsv", "c.jsonl", "d.csv", "e.csv"]
+OUTPUTS = ["a.csv", "b.tsv", "c.jsonl", "d.parquet", "e.csv"]
 OPTIONS = {"rows_per_part": 20, "batch_size": 4}
 
 
@@ -52,12 +54,12 @@ def classifier(run):
 
 @pytest.fixture
 def inputs(tmp_path):
-    """Five files in four formats, of 10 to 50 reviews."""
+    """Five files, each of another format, of 10 to 50 reviews."""
     folder = tmp_path / "in"
     write_csv(folder / "a.csv", make_reviews(50, seed=1))
     folder.joinpath("b.tsv").write_text("".join(f"{i}\t{t}\n" for i, t in [("id", "text"), *texts(40, 2)]))
     folder.joinpath("c.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for _, t in texts(30, 3)))
-    write_csv(folder / "d.csv", make_reviews(20, seed=4))
+    pq.write_table(pa.table({"text": [t for _, t in texts(20, 4)]}), folder / "d.parquet")
     folder.joinpath("e.txt").write_text("".join(f"{t}\n" for _, t in texts(10, 5)))
     return folder
 
@@ -106,12 +108,12 @@ def test_each_file_becomes_what_it_becomes_alone(inputs, expected, classifier, t
 
 
 def test_what_is_finished_is_not_done_again(inputs, expected, classifier, tmp_path, monkeypatch, caplog):
-    first = inputs / "d.csv"
-    assert predict_files([first], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "d.csv": 20}
+    first = inputs / "d.parquet"
+    assert predict_files([first], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "d.parquet": 20}
     calls = count_calls(monkeypatch)
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
         assert len(score(inputs, tmp_path / "out", classifier)) == 4
-    assert f"{tmp_path / 'out' / 'd.csv'} is done already" in caplog.messages
+    assert f"{tmp_path / 'out' / 'd.parquet'} is done already" in caplog.messages
     assert sum(calls) == 50 + 40 + 30 + 10
     assert score(inputs, tmp_path / "out", classifier) == {}
     assert sum(calls) == 50 + 40 + 30 + 10
@@ -222,7 +224,7 @@ def test_a_file_of_somebody_else_is_not_touched(inputs, classifier, tmp_path, mo
         (["a.csv", "a.txt"], "out", ValueError, r"a\.csv and .*a\.txt would both be written to .*out.a\.csv"),
         (["**/*.csv"], "out", ValueError, "would both be written"),
         (["a.csv"], ".", ValueError, "both what is read and what is to be written; name another --output_dir"),
-        (["*.parquet"], "out", FileNotFoundError, r"parquet: no file matches this pattern"),
+        (["*.tsvx"], "out", FileNotFoundError, r"tsvx: no file matches this pattern"),
         (["missing.csv"], "out", FileNotFoundError, r"missing\.csv: no such file; allowed: files"),
         (["two"], "out", ValueError, r"two is a directory; name its files, such as .*two.\*\.csv"),
         (["a.csv", "notes.md"], "out", ValueError, r"notes\.md: files of kind '\.md' are not read"),
