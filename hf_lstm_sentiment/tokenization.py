@@ -85,7 +85,7 @@ def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
 
-def _words_by_frequency(texts: list[str], scheme: Scheme) -> list[str]:
+def _words_by_frequency(texts: Iterable[str], scheme: Scheme) -> list[str]:
     """Words from the most to the least frequent; of equals, the one that occurs first comes first.
 
     That is the order of `collections.Counter.most_common`. The splitting is done by the tokenizer that will be used,
@@ -116,7 +116,8 @@ def train_tokenizer(
     """Build a word-level tokenizer from a corpus.
 
     Args:
-        texts: The corpus. Its order decides which of two equally frequent words comes first.
+        texts: The corpus. Its order decides which of two equally frequent words comes first. It is gone through three
+            times, a batch in memory at once; an iterator, which can be read once only, is made a list of.
         scheme: "whitespace" lower-cases and splits on white space, as the reference experiment does. "words" removes
             HTML line breaks and splits punctuation and contractions off as the GloVe vocabulary does: do n't, it 's.
         vocab_size: Words to keep, the most frequent ones; `<pad>` (id 0) and `<unk>` (id 1) come on top.
@@ -140,17 +141,20 @@ def train_tokenizer(
         raise TypeError("texts is one string; pass a list of strings, one per review")
     if not isinstance(texts, Iterable):
         raise TypeError(f"texts is {texts!r}; pass a list of strings, one per review")
-    corpus = list(texts)
-    for row, text in enumerate(corpus):
+    corpus = list(texts) if isinstance(texts, Iterator) else texts
+    count = 0
+    for count, text in enumerate(corpus, start=1):
         if not isinstance(text, str):
-            raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+            raise TypeError(f"text {count - 1} is {text!r} ({type(text).__name__}); every text must be a string")
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
-    words = _words_by_frequency(corpus, scheme) if corpus else []
+            raise ValueError(
+                f"text {count - 1} holds {text[error.start]!a}, half of a surrogate pair; remove it"
+            ) from error
+    words = _words_by_frequency(corpus, scheme) if count else []
     if not words:
-        raise ValueError(f"no word found in {len(corpus)} texts; a tokenizer needs a corpus with at least one word")
+        raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
 
     vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words[:vocab_size]])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))

@@ -65,7 +65,7 @@ def test_vocabulary_texts_are_train_and_validation_in_the_order_of_the_source(tm
     made = make_reviews(50)
     reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
     held_out = set(reviews.test["text"])
-    assert reviews.vocabulary_texts() == [text for text, _ in made if text not in held_out]
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in made if text not in held_out]
 
 
 def test_a_directory_with_splits_keeps_them(tmp_path):
@@ -77,7 +77,7 @@ def test_a_directory_with_splits_keeps_them(tmp_path):
     assert reviews.validation["text"][:] == [text for text, _ in parts["valid"]]
     assert reviews.test["text"][:] == [text for text, _ in parts["test"]]
     assert reviews.held_out == ()
-    assert reviews.vocabulary_texts() == [text for text, _ in parts["train"]]
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in parts["train"]]
 
 
 def test_validation_is_never_taken_from_the_test_split(tmp_path):
@@ -244,6 +244,19 @@ def test_a_directory_without_a_train_split_is_refused(tmp_path):
     DatasetDict(test=Dataset.from_list([{"text": "a", "label": 1}])).save_to_disk(tmp_path / "d")
     with pytest.raises(ValueError, match="'test'; one must be called 'train'"):
         load_reviews(tmp_path / "d")
+
+
+def test_texts_are_read_from_the_files_each_time(tmp_path):
+    import datasets
+
+    from hf_lstm_sentiment.data import Texts
+
+    first, second = (datasets.Dataset.from_dict({"text": [f"{name}{i}" for i in range(2_500)]}) for name in "ab")
+    texts = Texts(first, second.select(range(2_000, 1_000, -1)))
+    expected = [f"a{i}" for i in range(2_500)] + [f"b{i}" for i in range(2_000, 1_000, -1)]
+    assert len(texts) == len(expected)
+    assert list(texts) == expected
+    assert list(texts) == expected
 
 
 def test_duplicates_across_parts_are_counted(tmp_path):

@@ -29,6 +29,10 @@ def test_special_tokens_come_first_then_words_by_frequency_then_by_first_occurre
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
 
 
+def test_an_iterator_is_a_corpus_too():
+    assert vocabulary(train_tokenizer(iter(CORPUS))) == vocabulary(train_tokenizer(CORPUS))
+
+
 def test_vocab_size_keeps_the_most_frequent_and_counts_words_only():
     assert vocabulary(train_tokenizer(CORPUS, vocab_size=2)) == ["<pad>", "<unk>", "film", "good"]
 
