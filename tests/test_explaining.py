@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -8,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hf_lstm_sentiment
@@ -178,6 +179,7 @@ def test_a_very_long_text(one):
 @pytest.mark.parametrize("scheme", ["whitespace", "words"])
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=60) | st.text("aé e\u0301<pad>unk.'\u2019…—brBR/ \n\ufb01İ😀\u0000", max_size=40))
+@example("good\x1ffilm \x1c")
 def test_offsets_are_places_in_the_original_text(scheme, text):
     explanation = _of_scheme(scheme)(text)
     before = 0
@@ -186,7 +188,9 @@ def test_offsets_are_places_in_the_original_text(scheme, text):
         assert word.text == text[word.start : word.end]
         before = word.end
     if scheme == "whitespace" and text.isascii():
-        assert [word.text for word in explanation.words] == text[: before or None].split()[: len(explanation.words)]
+        # Unicode's white space; Python's own `split` takes four control characters for it, too.
+        expected = re.findall(r"[^\t\n\v\f\r ]+", text[: before or None])
+        assert [word.text for word in explanation.words] == expected[: len(explanation.words)]
 
 
 _SCHEMES: dict[str, Explainer] = {}
