@@ -93,15 +93,16 @@ def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, 
         raise ValueError(f"ablation {ablation!r} is not known; allowed: {', '.join(ABLATED)}")
     preset = ABLATED[ablation].preset
     if ablation == "ngram_teacher":
-        teachers = list(describe_soft_labels(soft_labels or str(preset.soft_labels))["teachers"])
+        directory = soft_labels or str(preset.soft_labels)
+        teachers = list(describe_soft_labels(directory)["teachers"])
         if len(teachers) > 1:
             raise ValueError(
-                f"{soft_labels} has the teachers {', '.join(teachers)}, and {ablation} is to have the first alone; run "
+                f"{directory} has the teachers {', '.join(teachers)}, and {ablation} is to have the first alone; run "
                 "scripts/teach.py without --students, into another --output_dir"
             )
     result = train(preset, soft_labels=soft_labels, **arguments)
-    directory = result.run_directory.parent
-    runs.write_json(tabulate(directory), directory / ABLATIONS)
+    beside = result.run_directory.parent
+    runs.write_json(tabulate(beside), beside / ABLATIONS)
     return result
 
 
@@ -123,10 +124,7 @@ def tabulate(directory: str | os.PathLike[str]) -> dict[str, Any]:
         metrics = runs.read_json(path)
         if metrics["preset"] not in {IMDB.name, *(ablation.preset.name for ablation in ABLATED.values())}:
             continue
-        conditions = {
-            **metrics["training"],
-            **{key: metrics["dataset"].get(key) for key in SPLIT},
-        }
+        conditions = {**metrics["training"], **{key: metrics["dataset"].get(key) for key in SPLIT}}
         if changed := runs.differences(alike or conditions, conditions):
             raise ValueError(f"{path} cannot be compared with the others in {directory}: {changed}")
         alike = conditions
