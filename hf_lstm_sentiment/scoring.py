@@ -270,4 +270,4 @@ def _open(source: str, *, text_column: str | None, split: str, for_parquet: bool
             f"{source}: no such file or directory; allowed: a file ({', '.join(INPUTS)}), a directory, or a data set "
             "of the Hub such as stanfordnlp/imdb"
         )
-    return open_dataset(source, split, text_column, read_ahead=WINDOW)
+    return open_dataset(source, split, text_column, for_parquet=for_parquet, read_ahead=WINDOW)

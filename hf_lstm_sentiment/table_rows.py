@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .extras import require
+from .json_rows import json_splits
 from .rows import RowSource, Window, refuse_twins, text_problem
 from .sources import TEXT_COLUMNS, find_column, first_cause, first_line
+from .text_rows import open_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,13 +59,14 @@ def open_parquet(
     return RowSource(name, identity, schema.names, column, total, schema, start)
 
 
-def open_dataset(name: str, split: str, text_column: str | None, *, read_ahead: int) -> RowSource:
+def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet: bool, read_ahead: int) -> RowSource:
     """Stream a directory or a data set of the Hub.
 
     Args:
         name: The directory, or the name on the Hub.
         split: Its split.
         text_column: Column of the texts; found by its name where None.
+        for_parquet: Find types for the columns of a directory of .jsonl files, too; others have them.
         read_ahead: Rows that are read at a time.
 
     Raises:
@@ -77,6 +80,8 @@ def open_dataset(name: str, split: str, text_column: str | None, *, read_ahead: 
 
     path = Path(name).expanduser()
     local = path.is_dir()
+    files: Mapping[str, Sequence[Path]] = {}
+    first = None
     try:
         if any((path / marker).exists() for marker in ("dataset_dict.json", "state.json")):
             loaded = load_from_disk(str(path))
@@ -84,12 +89,14 @@ def open_dataset(name: str, split: str, text_column: str | None, *, read_ahead: 
             state = {key: part._fingerprint for key, part in splits.items()}.get(split)
         else:
             builder = load_dataset_builder(str(path) if local else name)
-            splits, state = builder.as_streaming_dataset(), builder.hash
+            files = json_splits(builder) if local else {}
+            splits, state = files or builder.as_streaming_dataset(), builder.hash
         if split not in splits:
             raise ValueError(f"it has the splits {', '.join(map(repr, splits))}, not {split!r}; choose with --split")
-        data = splits[split].with_format("arrow")
-        batches = data.iter(batch_size=read_ahead)
-        first = next(batches, None)
+        if not files:
+            data = splits[split].with_format("arrow")
+            batches = data.iter(batch_size=read_ahead)
+            first = next(batches, None)
     except (DatasetNotFoundError, ConnectionError) as error:
         if local:
             raise ValueError(f"{name}: no rows could be read: {first_line(error)}") from error
@@ -99,12 +106,16 @@ def open_dataset(name: str, split: str, text_column: str | None, *, read_ahead: 
         ) from error
     except Exception as error:
         raise ValueError(f"{name}: no rows could be read: {first_line(first_cause(error))}") from error
+    identity = {"source": str(path.resolve()) if local else name, "split": split, "state": state}
+    if files:
+        found = open_json(name, files[split], identity, text_column, for_parquet=for_parquet, read_ahead=read_ahead)
+        if found.total:
+            return found
     if first is None:
         raise ValueError(f"{name}: split {split!r} holds no row")
     schema = first.schema
     column = _arrow_text_column(name, schema, text_column)
     known = (data.info.splits or {}).get(split)
-    identity = {"source": str(path.resolve()) if local else name, "split": split, "state": state}
     reader = _TableReader(name, chain([first], batches), schema, column)
     return RowSource(
         name, identity, schema.names, column, known.num_examples if known else None, schema, start=lambda: reader

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .rows import DELIMITERS, Row, RowSource, Window, refuse_twins, text_problem
+from .json_rows import JsonFiles, parse_row
+from .rows import DELIMITERS, Row, RowSource, Window, explain_undecodable, lines, refuse_twins, text_problem
 from .sources import TEXT_COLUMNS, find_column
 
 if TYPE_CHECKING:
@@ -36,21 +35,72 @@ def open_text(
     Raises:
         ValueError: A row is no row, or has no text; the message names it.
     """
-    kind = path.suffix.lower()
-    columns, _ = _read_text(name, path)
+    grows = path.suffix.lower() == ".jsonl"
+    return _open(
+        name,
+        lambda: _read_text(name, path),
+        identity,
+        text_column,
+        grows,
+        for_parquet=for_parquet,
+        read_ahead=read_ahead,
+    )
+
+
+def open_json(
+    name: str,
+    paths: Sequence[Path],
+    identity: Mapping[str, Any],
+    text_column: str | None,
+    *,
+    for_parquet: bool,
+    read_ahead: int,
+) -> RowSource:
+    """Open the .jsonl files and .json lists of a directory as one source, as :func:`open_text` opens one.
+
+    Args:
+        name: What the caller called the directory.
+        paths: Its files, whose rows follow each other.
+        identity: What tells it from another source.
+        text_column: Column of the texts; found by its name where None.
+        for_parquet: Find types for the columns, too.
+        read_ahead: Rows that are read at a time.
+
+    Raises:
+        ValueError: A row is no row, or has no text; the message names it.
+    """
+
+    def read() -> tuple[list[str], Iterator[Row]]:
+        return list(next(_numbered(name, iter(JsonFiles(paths))), {})), iter(JsonFiles(paths))
+
+    return _open(name, read, identity, text_column, True, for_parquet=for_parquet, read_ahead=read_ahead)
+
+
+def _open(
+    name: str,
+    read: Callable[[], tuple[list[str], Iterator[Row]]],
+    identity: Mapping[str, Any],
+    text_column: str | None,
+    grows: bool,
+    *,
+    for_parquet: bool,
+    read_ahead: int,
+) -> RowSource:
+    """A source of what `read` gives: columns, and rows; where it `grows`, later rows may have more columns."""
+    columns, _ = read()
     refuse_twins(name, columns)
     # An empty .jsonl file has no columns; there is no row that would need one.
     text_column = find_column(columns, text_column, TEXT_COLUMNS, "text") if columns else text_column or "text"
 
     def start() -> Callable[[int], Window]:
-        rows = _numbered(name, _with_text(_read_text(name, path)[1], text_column))
+        rows = _numbered(name, _with_text(read()[1], text_column))
         return lambda count: list(islice(rows, count))
 
     take = start()
     total = 0
     schema: Any = None
     while window := take(read_ahead):
-        if kind == ".jsonl":
+        if grows:
             columns = list(dict.fromkeys(chain(columns, *window)))
             if for_parquet:
                 schema = _widen(schema, window, f"{name}, rows {total + 1} to {total + len(window)}")
@@ -58,10 +108,7 @@ def open_text(
     if for_parquet:
         import pyarrow as pa
 
-        if kind == ".jsonl":
-            schema = pa.schema([schema.field(column) for column in columns])
-        else:
-            schema = pa.schema([(column, pa.string()) for column in columns])
+        schema = pa.schema([schema.field(column) if grows else (column, pa.string()) for column in columns])
     return RowSource(name, identity, columns, text_column, total, schema, start)
 
 
@@ -82,12 +129,12 @@ def _read_text(name: str, path: Path) -> tuple[list[str], Iterator[Row]]:
     kind = path.suffix.lower()
     if kind == ".txt":
         # A line end is one character, or two; a carriage return elsewhere is text.
-        return ["text"], ({"text": line.removesuffix("\n").removesuffix("\r")} for line in _lines(path))
+        return ["text"], ({"text": line.removesuffix("\n").removesuffix("\r")} for line in lines(path))
     if kind == ".jsonl":
         return list(next(_numbered(name, _json_rows(path)), {})), _json_rows(path)
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     # Strict, or a quote that is never closed would swallow all rows behind it.
-    reader = csv.reader(_lines(path), delimiter=DELIMITERS[kind], strict=True)
+    reader = csv.reader(lines(path), delimiter=DELIMITERS[kind], strict=True)
     try:
         header = next(filter(None, reader), None)
     except (ValueError, csv.Error) as error:
@@ -95,13 +142,6 @@ def _read_text(name: str, path: Path) -> tuple[list[str], Iterator[Row]]:
     if header is None:
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
     return header, _csv_rows(reader, header)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, decoded one by one, so that a wrong byte is found at its row."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
 
 
 def _csv_rows(reader: Iterable[list[str]], header: list[str]) -> Iterator[Row]:
@@ -113,22 +153,7 @@ def _csv_rows(reader: Iterable[list[str]], header: list[str]) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    for line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            if "\\u" in line:
-                json.dumps(row, ensure_ascii=False).encode()
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"it is not JSON: {error.msg}, character {error.pos + 1}; one object per line is read"
-            ) from error
-        except UnicodeEncodeError as error:
-            raise ValueError("it holds half of a surrogate pair, which is no text; correct or remove it") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"it is a {type(row).__name__}; one object per line is read")
-        yield row
+    return (parse_row(line) for line in lines(path) if line.strip())
 
 
 def _with_text(rows: Iterator[Row], column: str) -> Iterator[Row]:
@@ -149,6 +174,4 @@ def _numbered(name: str, rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
-    return f"{error}; correct its quotes" if isinstance(error, csv.Error) else str(error)
+    return f"{error}; correct its quotes" if isinstance(error, csv.Error) else explain_undecodable(error)

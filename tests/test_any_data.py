@@ -81,18 +81,33 @@ def test_any_values_in_a_jsonl_file(tmp_path, column, values, place, odd):
         if column == "text":
             assert [text for text, _ in found] == [row["text"] for row in rows]
         else:
-            known = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1, "false": 0, "true": 1}
+            known = {"0": 0, "-0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1, "false": 0, "true": 1}
             given_ = [str(row["label"]).strip().lower().removesuffix(".0") for row in rows]
             assert [label for _, label in found] == [known[value] for value in given_]
 
 
-# The same bytes each time: of others, a library's reader has once ended the process.
-@settings(few, derandomize=True)
-@given(st.one_of(st.binary(max_size=80), texts.map(str.encode)))
+pieces = st.sampled_from(["null", "{", "}", "[", "]", '"', ":", ",", "\n", '{"text": "a", "label": 1}', "1", "\ufeff"])
+
+
+@few
+@given(st.one_of(st.binary(max_size=80), texts.map(str.encode), st.lists(pieces).map("".join).map(str.encode)))
 @example(b"text,label\n" + b"a,1\nb,0\n" * 8)
+@example(b"null")
+@example(b'\xef\xbb\xbf null\n{"text": "a", "label": 1}')
 @pytest.mark.parametrize("name", ["any.csv", "any.tsv", "any.jsonl", "any.json", "any.parquet"])
 def test_any_bytes(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     found = loaded(path)
+    assert found is None or {label for _, label in found} == {0, 1}
+
+
+@few
+@given(st.one_of(st.binary(max_size=80), st.lists(pieces).map("".join).map(str.encode)))
+@example(b"null")
+def test_any_bytes_in_a_directory(tmp_path, content):
+    folder = tmp_path / "reviews"
+    folder.mkdir(exist_ok=True)
+    (folder / "any.jsonl").write_bytes(content)
+    found = loaded(folder)
     assert found is None or {label for _, label in found} == {0, 1}

@@ -111,6 +111,33 @@ def test_every_kind_of_source_gives_the_same_reviews(tmp_path, kind):
     assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
 
 
+def test_json_is_read_by_python(tmp_path, monkeypatch):
+    """Arrow's reader ends the process where a file begins with null, and knows one kind of value per column."""
+    monkeypatch.setattr("pyarrow.json.read_json", None)
+    made = make_reviews(40)
+    rows = [{"text": t, "label": y, "more": [[], {}, None, "a"][i % 4]} for i, (t, y) in enumerate(made)]
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    (folder / "train-0.jsonl").write_text("\n".join(map(json.dumps, rows[:20])))
+    (folder / "train-1.json").write_text(json.dumps(rows[20:30]))
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows[30:])))
+    reviews = load_reviews(folder)
+    assert sorted(texts_and_labels(reviews)) == sorted(made)
+    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[30:]
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in made[:30]]
+    (folder / "test.jsonl").write_text("null")
+    with pytest.raises(ValueError, match=r"reviews: no reviews could be read: test\.jsonl, line 1: it is null"):
+        load_reviews(folder)
+
+
+def test_a_json_file_that_was_changed_is_read_anew(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    for seed in (1, 2):
+        made = make_reviews(20, seed=seed)
+        path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in made))
+        assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
+
+
 @pytest.mark.parametrize(
     ("negative", "positive"),
     [

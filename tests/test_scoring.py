@@ -187,6 +187,20 @@ def test_a_directory_and_a_saved_data_set(tmp_path, classifier, small_windows):
             score(tmp_path / name, tmp_path / "none.csv", classifier, split="dev")
 
 
+def test_json_of_a_directory_is_read_by_python(tmp_path, classifier, small_windows, monkeypatch):
+    """Arrow's reader ends the process where a file begins with null, and knows one kind of value per column."""
+    monkeypatch.setattr("pyarrow.json.read_json", None)
+    rows = [{**row, "more": [[], {}, None, "a"][i % 4]} for i, row in enumerate(rows_of(ONE_LINE[1:20]))]
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train-0.jsonl", rows[:10])
+    (tmp_path / "dir" / "train-1.json").write_text(json.dumps(rows[10:]))
+    assert score(tmp_path / "dir", tmp_path / "out.jsonl", classifier) == len(rows)
+    check(read(tmp_path / "out.jsonl"), rows, classifier)
+    (tmp_path / "dir" / "train-1.json").write_text(json.dumps([*rows[10:], None]))
+    with pytest.raises(ValueError, match=r"dir, row 20: train-1\.json, object 10: it is null; a list of objects"):
+        score(tmp_path / "dir", tmp_path / "none.jsonl", classifier)
+
+
 def test_a_missing_text_in_a_data_set(tmp_path, classifier, small_windows):
     rows = rows_of(ONE_LINE[:30])
     rows[20]["text"] = None
@@ -195,9 +209,10 @@ def test_a_missing_text_in_a_data_set(tmp_path, classifier, small_windows):
         score(tmp_path / "saved", tmp_path / "out.csv", classifier)
 
 
-def test_an_empty_split_is_refused(tmp_path):
+@pytest.mark.parametrize(("name", "content"), [("train.csv", "text\n"), ("train.jsonl", "\n")])
+def test_an_empty_split_is_refused(tmp_path, name, content):
     (tmp_path / "dir").mkdir()
-    (tmp_path / "dir" / "train.csv").write_text("text\n")
+    (tmp_path / "dir" / name).write_text(content)
     with pytest.raises(ValueError, match="dir: split 'train' holds no row"):
         score(tmp_path / "dir", tmp_path / "out.csv", "/no/model")
 
@@ -410,6 +425,15 @@ def test_the_text_column_is_found_or_named(tmp_path, classifier):
             r"row 2: it is not JSON: Expecting value, character \d+; one object",
         ),
         ("a.jsonl", b'{"text": "a", "x": "\\ud83d"}\n', r"row 1: it holds half of a surrogate pair"),
+        ("a.jsonl", b'null\n{"text": "a"}\n', r"row 1: it is null; one object per line is read"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 5_000, r"row 2: its values are nested more than 100 deep; flatten"),
+        ("a.jsonl", b'{"text": "a", "x": ' + b"[" * 101 + b"]" * 101 + b"}", r"nested more than 100 deep; flatten"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "x": ' + b"9" * 5_000 + b"}",
+            r"row 1: it holds a number of more than 4,300 digits",
+        ),
+        ("a.jsonl", b'{"text": "a", "text": "b"}', r"row 1: it has two values called 'text'; remove or rename one"),
         ("a.parquet", b"no parquet", r"a\.parquet cannot be read as a Parquet file"),
     ],
 )

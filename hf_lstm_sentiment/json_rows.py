@@ -1,0 +1,171 @@
+"""Objects out of .jsonl files and .json lists, read with Python's own parser.
+
+Arrow's reader, through which `datasets` reads such files, ends the process where a file begins with `null` (pyarrow
+26.0.1), and holds columns that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .rows import Row, explain_undecodable, lines
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
+
+# What Python's own parser and writer can hold is about ten times as much, and depends on who calls them.
+_DEEPEST = 100
+_PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
+_SUFFIXES = (".json", ".jsonl", ".ndjson")
+
+
+class JsonFiles:
+    """Rows of .jsonl files (an object per line) and .json lists, read anew whenever they are iterated over.
+
+    Lines are read one by one, a list is read whole. A blank line is no row.
+
+    Args:
+        paths: The files, whose rows follow each other.
+
+    Raises:
+        ValueError: While iterating: a row is no object, or no text could hold it; the message names file and line.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+
+    def __iter__(self) -> Iterator[Row]:
+        for path in self.paths:
+            is_list = path.suffix.lower() == ".json" and _first_character(path) == "["
+            yield from _rows_of_list(path) if is_list else _rows_of_lines(path)
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """The keys of all rows, in the order in which they come up; it takes a look at every row."""
+        return list(dict.fromkeys(chain.from_iterable(self)))
+
+
+def json_splits(builder: DatasetBuilder) -> dict[str, list[Path]]:
+    """The files of each split of a directory, where they are plain .json and .jsonl files.
+
+    Args:
+        builder: What `datasets` would read the directory with.
+
+    Returns:
+        Nothing where the directory holds files of another kind, compressed ones, or such that its card says how to
+        read.
+    """
+    from datasets.packaged_modules.json.json import Json
+
+    files = builder.config.data_files
+    if not isinstance(builder, Json) or not files or builder.config.field is not None:
+        return {}
+    splits = {str(split): [Path(name) for name in names] for split, names in files.items()}
+    every = list(chain.from_iterable(splits.values()))
+    return splits if all(path.suffix.lower() in _SUFFIXES and path.is_file() for path in every) else {}
+
+
+def parse_row(line: str) -> Row:
+    """One object.
+
+    Args:
+        line: A line of a .jsonl file.
+
+    Raises:
+        ValueError: It is not JSON, no object, or holds what no text or number could.
+    """
+    return _checked(_parse(line.rstrip(), _PER_LINE), _PER_LINE, "\\u" in line)
+
+
+def _rows_of_lines(path: Path) -> Iterator[Row]:
+    number = 0
+    try:
+        for number, line in enumerate(lines(path), start=1):  # noqa: B007
+            if line.strip():
+                yield parse_row(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name}, line {number + 1}: {explain_undecodable(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name}, line {number}: {error}") from None
+
+
+def _rows_of_list(path: Path) -> Iterator[Row]:
+    place = path.name
+    try:
+        text = path.read_text("utf-8-sig")
+        escaped = "\\u" in text
+        for number, row in enumerate(_parse(text, _IN_LIST), start=1):
+            place = f"{path.name}, object {number}"
+            yield _checked(row, _IN_LIST, escaped)
+    except ValueError as error:
+        raise ValueError(f"{place}: {explain_undecodable(error)}") from None
+
+
+def _parse(text: str, form: str) -> Any:
+    nested = False
+    value: Any = None
+    try:
+        value = json.loads(text, object_pairs_hook=_unambiguous)
+    except RecursionError:
+        nested = True
+    except json.JSONDecodeError as error:
+        place = f"character {error.pos + 1}" if error.lineno == 1 else f"line {error.lineno}, character {error.colno}"
+        raise ValueError(f"it is not JSON: {error.msg}, {place}; {form}") from error
+    except _AmbiguousError:
+        raise
+    except ValueError as error:
+        raise ValueError(
+            f"it holds a number of more than {sys.get_int_max_str_digits():,} digits; shorten it"
+        ) from error
+    if nested or (text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST):
+        raise ValueError(f"its values are nested more than {_DEEPEST} deep; flatten or remove them")
+    return value
+
+
+def _checked(row: Any, form: str, escaped: bool) -> Row:
+    """The same row; only where characters are `escaped` can there be half of a surrogate pair."""
+    if escaped:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("it holds half of a surrogate pair, which is no text; correct or remove it") from error
+    if not isinstance(row, dict):
+        kind = type(row).__name__
+        said = "null" if row is None else f"an {kind}" if kind == "int" else f"a {kind}"
+        raise ValueError(f"it is {said}; {form}")
+    return row
+
+
+class _AmbiguousError(ValueError):
+    """An object with two values of one name."""
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise _AmbiguousError(f"it has two values called {twin!r}; remove or rename one")
+    return row
+
+
+def _depth(value: Any) -> int:
+    depth = 0
+    level = [value]
+    while level := [inner for outer in level if isinstance(outer, dict | list) for inner in _values(outer)]:
+        depth += 1
+    return depth
+
+
+def _values(outer: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(outer.values()) if isinstance(outer, dict) else outer
+
+
+def _first_character(path: Path) -> str:
+    return next((line.lstrip()[0] for line in lines(path) if line.strip()), "")
