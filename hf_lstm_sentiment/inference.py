@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,13 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig
 from transformers.utils.hub import cached_file
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, summarise
 from .shipped import pretrained
-from .sources import HUB_ID
+from .sources import HUB_ID, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -112,7 +113,7 @@ class Classifier:
         unk_token_id: Id of unknown words; None where the tokenizer has none.
 
     Raises:
-        ValueError: The tokenizer has more words than the model.
+        ValueError: The tokenizer gives ids that the model has no word vector for.
     """
 
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -142,11 +143,11 @@ class Classifier:
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
             )
-        rows, words = network.embedding.num_embeddings, self._tokenizer.get_vocab_size()
-        if words > rows:
+        rows, highest = network.embedding.num_embeddings, _highest_id(self._tokenizer)
+        if highest >= rows:
             raise ValueError(
-                f"the tokenizer has {words} words and the model's embedding table {rows} rows; they do not belong "
-                "together: load both from one checkpoint"
+                f"the tokenizer gives ids up to {highest} and the model's embedding table has {rows} rows; they do not "
+                "belong together: load both from one checkpoint"
             )
 
     @classmethod
@@ -320,7 +321,7 @@ def _file(name: str, file: str, revision: str | None) -> Path:
     return Path(found)
 
 
-def _damaged(path: str | Path, error: Exception) -> ValueError:
+def _damaged(path: str | Path, error: BaseException) -> ValueError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return ValueError(f"{path} is damaged ({reason}); copy or download the checkpoint again")
 
@@ -351,12 +352,23 @@ def _read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
             problem = ValueError(f"id2label is {labels!r}; allowed: different texts for 0 and 1")
             raise _damaged(path, problem)
     try:
-        return cast(SentimentLSTMConfig, AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
+        return SentimentLSTMConfig.from_pretrained(name, revision=revision or "main")
     except OSError:
         raise
     except Exception as error:
         # What a configuration of anything may raise is not known beforehand.
-        raise _damaged(path, error) from error
+        raise _damaged(path, _wrong_type(content, error) or error) from error
+
+
+def _wrong_type(content: Mapping[str, Any], error: Exception) -> ValueError | None:
+    """The error for a field of another type in our words; `strict` has a class for it and no attribute of its name."""
+    found = re.match(r"Validation error for field '(\w+)'", str(error))
+    types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
+    if not found or found[1] not in types or found[1] not in content:
+        return None
+    allowed = types[found[1]]
+    name = allowed.__name__ if isinstance(allowed, type) else str(allowed).removeprefix("typing.")
+    return ValueError(f"{found[1]} is {shown(content[found[1]])}; allowed: {name}")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -366,15 +378,31 @@ def _read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(length, int | float) or not length >= 1:
         problem = ValueError(f"model_max_length is {length!r}; allowed: a whole number of at least 1")
         raise _damaged(path, problem)
-    return settings
+    unknown = settings.get("unk_token")
+    # Some releases of transformers write how a token is to be matched, too.
+    unknown = unknown.get("content") if isinstance(unknown, dict) else unknown
+    if not isinstance(unknown, str | None):
+        raise _damaged(path, ValueError(f"unk_token is {shown(unknown)}; allowed: a text"))
+    return {**settings, "unk_token": unknown}
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:
-        # tokenizers raises nothing more special.
+        tokenizer = Tokenizer.from_file(str(path))
+        _highest_id(tokenizer)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        # tokenizers raises nothing more special, and where it panics not even an Exception.
         raise _damaged(path, error) from error
+    return tokenizer
+
+
+def _highest_id(tokenizer: Tokenizer) -> int:
+    """The highest id that a tokenizer gives to words of its vocabulary, to unknown ones and around a text."""
+    # One by one: a batch would start threads, of which tokenizers warns when the process is forked later.
+    tried = [tokenizer.encode(text).ids for text in ("", "a \U0010fffd")]
+    return max(chain(tokenizer.get_vocab().values(), *tried), default=-1)
 
 
 def _read_weights(config: SentimentLSTMConfig, path: Path) -> _Network:

@@ -13,7 +13,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
-    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, scoring, tokenization
+    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, json_rows, scoring, tokenization
+
+from tests.mutations import mutated
 
 FOLDER = Path(tempfile.mkdtemp())
 MEANT = (ValueError, TypeError, OSError)
@@ -80,6 +82,50 @@ def fuzz_config(data):
     assert set(config.id2label) == {0, 1}
 
 
+def fuzz_json(data):
+    """The reader of json and jsonl files to learn from."""
+    path = file("a.json" if data[:1] < b"\x80" else "a.jsonl", data[1:])
+    try:
+        rows = list(json_rows.JsonFiles([path]))
+    except MEANT as error:
+        if not str(error).startswith("a.json"):
+            raise AssertionError(error) from error
+        return
+    for row in rows:
+        assert isinstance(row, dict)
+        json.dumps(row, ensure_ascii=False).encode()
+
+
+def fuzz_checkpoint(data):
+    """Configurations and tokenizers that are JSON and not what they should be."""
+    choices = atheris.FuzzedDataProvider(data)
+
+    def choose(values):
+        return values[choices.ConsumeIntInRange(0, len(values) - 1)]
+
+    changed = choose(sorted(CHECKPOINT))
+    for name, content in CHECKPOINT.items():
+        whole = mutated(content, choose) if name == changed else content
+        file(f"checkpoint/{name}", json.dumps(whole).encode())
+    try:
+        classifier = inference.Classifier.from_pretrained(FOLDER / "checkpoint")
+    except MEANT:
+        return
+    assert all(0.5 <= score <= 1 for _, score in classifier(["a good film", "", "b \u00e9\U0001f600"]))
+
+
+def _save_checkpoint():
+    """Write one, and return what of it is JSON."""
+    from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
+
+    tokenizer = tokenization.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=12)
+    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=2, hidden_size=2)
+    SentimentLSTMForSequenceClassification(config).save_pretrained(FOLDER / "checkpoint")
+    tokenizer.save_pretrained(FOLDER / "checkpoint")
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    return {name: json.loads((FOLDER / "checkpoint" / name).read_text("utf-8")) for name in names}
+
+
 def _classifier():
     import torch
 
@@ -94,5 +140,6 @@ def _classifier():
 if __name__ == "__main__":
     target = sys.argv.pop(1)
     CLASSIFIER = _classifier() if target == "rows" else None
+    CHECKPOINT = _save_checkpoint() if target == "checkpoint" else {}
     atheris.Setup(sys.argv, globals()[f"fuzz_{target}"])
     atheris.Fuzz()

@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from hf_lstm_sentiment import (
@@ -25,8 +27,9 @@ from hf_lstm_sentiment import (
     train_tokenizer,
 )
 
+from .mutations import mutated
 from .reviews import make_reviews, write_csv
-from .test_bad_input import refused
+from .test_bad_input import FOREIGN, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,16 +114,16 @@ CHECKPOINTS = {
     "a type that is a path": (change(CONFIG, model_type="../../etc"), "is of type"),
     "vocab_size 0": (change(CONFIG, vocab_size=0), "vocab_size is 0; allowed"),
     "vocab_size -1": (change(CONFIG, vocab_size=-1), "vocab_size is -1; allowed"),
-    "vocab_size a text": (change(CONFIG, vocab_size="42"), "vocab_size"),
+    "vocab_size a text": (change(CONFIG, vocab_size="42"), "vocab_size is '42'; allowed: int"),
     "vocab_size a list": (change(CONFIG, vocab_size=[42]), "vocab_size"),
-    "vocab_size null": (change(CONFIG, vocab_size=None), "vocab_size"),
+    "vocab_size null": (change(CONFIG, vocab_size=None), "vocab_size is None; allowed: int"),
     "vocab_size 1e12": (change(CONFIG, vocab_size=10**12), "weights that its config.json describes"),
     "hidden_size 2**40": (change(CONFIG, hidden_size=2**40), "weights that its config.json describes"),
     "a million layers": (change(CONFIG, num_hidden_layers=10**6), "weights that its config.json describes"),
     "hidden_size wrong": (change(CONFIG, hidden_size=7), "weights that its config.json describes"),
     "two layers for one": (change(CONFIG, num_hidden_layers=2), "weights that its config.json describes"),
     "two directions for one": (change(CONFIG, bidirectional=True), "weights that its config.json describes"),
-    "pooling unknown": (change(CONFIG, pooling="attention"), "pooling"),
+    "pooling unknown": (change(CONFIG, pooling="attention"), r"pooling is 'attention'; allowed: Literal\['last'"),
     "dropout 1": (change(CONFIG, embedding_dropout=1), "embedding_dropout is 1; allowed"),
     "dropout NaN": (change(CONFIG, classifier_dropout=float("nan")), "classifier_dropout is nan; allowed"),
     "initializer_range 0": (change(CONFIG, initializer_range=0), "initializer_range is 0; allowed"),
@@ -169,6 +172,28 @@ CHECKPOINTS = {
     "a tokenizer that is a pickle": (write(TOKENIZER, pickle.dumps(Payload())), "tokenizer.json is damaged"),
     "a tokenizer cut short": (cut(TOKENIZER, 0.7), "tokenizer.json is damaged"),
     "a larger vocabulary": (grow_vocabulary, "embedding table"),
+    "a tokenizer that panics": (
+        change(TOKENIZER, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        "tokenizer.json is damaged .*precompiled_charsmap",
+    ),
+    "a tokenizer without its unknown word": (
+        change(TOKENIZER, model={"type": "WordLevel", "vocab": {"good": 0}, "unk_token": "<unk>"}),
+        "tokenizer.json is damaged .*WordLevel error",
+    ),
+    "an id beyond the table": (
+        change(TOKENIZER, model={"type": "WordLevel", "vocab": {"<unk>": 1, "good": 2**31}, "unk_token": "<unk>"}),
+        "ids up to 2147483648 and the model's embedding table",
+    ),
+    "a template of an id beyond the table": (
+        change(TOKENIZER, post_processor={"type": "BertProcessing", "sep": ["a", 2**32 - 1], "cls": ["b", 9]}),
+        "ids up to 4294967295 and the model's embedding table",
+    ),
+    "an unknown token with its matching": (
+        change("tokenizer_config.json", unk_token={"__type": "AddedToken", "content": "<unk>", "lstrip": False}),
+        None,
+    ),
+    "an unknown token that is a number": (change("tokenizer_config.json", unk_token=3), "unk_token is 3; allowed"),
+    "an unknown token of nothing": (change("tokenizer_config.json", unk_token={"content": [1]}), "unk_token is .1.; a"),
     "no tokenizer_config": (remove("tokenizer_config.json"), "tokenizer_config.json"),
     "an empty tokenizer_config": (write("tokenizer_config.json", ""), "tokenizer_config.json"),
     "a tokenizer_config that is a list": (write("tokenizer_config.json", "[]"), "tokenizer_config.json"),
@@ -187,6 +212,22 @@ def test_checkpoints(name, run):
         assert len(Classifier.from_pretrained(run)(["good"])) == 1
     else:
         refused(lambda: Classifier.from_pretrained(run), message)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("name", [CONFIG, TOKENIZER, "tokenizer_config.json"])
+def test_any_change_of_a_description(name, data, whole, run):
+    changed = mutated(json.loads((whole / name).read_text()), lambda values: data.draw(st.sampled_from(values)))
+    (run / name).write_text(json.dumps(changed))
+    try:
+        classifier = Classifier.from_pretrained(run)
+    except (ValueError, OSError) as error:
+        said = str(error)
+        assert not FOREIGN.search(said), said
+        assert 20 < len(said) < 1_500, said
+    else:
+        assert all(0.5 <= score <= 1 for _, score in classifier(["a good film", "", "b \u00e9\U0001f600"]))
 
 
 @pytest.mark.parametrize("name", ["a file", "an empty directory", "nothing", "a file of weights"])

@@ -201,7 +201,7 @@ def test_window_below_one_is_refused(classifier):
 
 def test_a_tokenizer_larger_than_the_table_is_refused():
     words = len(tokenizer())
-    with pytest.raises(ValueError, match=rf"{words} words and .* {words - 1} rows; they do not belong together"):
+    with pytest.raises(ValueError, match=rf"ids up to {words - 1} and .* {words - 1} rows; they do not"):
         Classifier(make(words - 1), tokenizer())
     Classifier(make(words + 1), tokenizer())
 
