@@ -41,7 +41,7 @@ def run_training(function: Callable[..., _Summarised], options: type, *, descrip
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO if first else logging.WARNING)
 
     parts: list[Any] = [options, TrainingArguments]
-    parser = HfArgumentParser(parts, conflict_handler="resolve", description=description)
+    parser = HfArgumentParser(parts, conflict_handler="resolve", allow_abbrev=False, description=description)
     own = {f.name for f in fields(options)}
     for action in parser._actions:
         # Only what is typed overrides the preset.

@@ -361,7 +361,9 @@ def main() -> None:
     """Run every row and write the result."""
     logging.disable(logging.WARNING)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, help="A run directory of the reference shape (v0 to v3).")
     parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Reviews, as for scripts/train.py.")
     parser.add_argument("--peers", action="store_true", help="Measure what a user might pick instead, too.")

@@ -24,7 +24,9 @@ def main() -> None:
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
 
     study = ["v0_naive", "v1", "v2_glove", "v3_glove_frozen"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--presets", nargs="+", default=study, metavar="PRESET", help=f"out of {', '.join(PRESETS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="SEED")
     parser.add_argument(

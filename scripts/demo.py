@@ -17,7 +17,9 @@ from hf_lstm_sentiment.space import export_space
 
 def main() -> None:
     """Parse the command line, then serve the page or write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     shipped = [pretrained(name) for name in held()]
     parser.add_argument(
         "--model",

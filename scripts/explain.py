@@ -22,7 +22,9 @@ from hf_lstm_sentiment.explanation import Explanation
 
 def main() -> None:
     """Parse the command line, explain, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("text", nargs="?", default="Slow at first, but worth it in the end.", help="The review.")
     parser.add_argument(
         "--model", help="A run directory or a repository of the Hub; the one in the package by default."

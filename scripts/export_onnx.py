@@ -15,7 +15,9 @@ from hf_lstm_sentiment.onnx_export import export_onnx
 
 def main() -> None:
     """Parse the command line, export, print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", metavar="RUN", help="A run directory.")
     parser.add_argument("--output_dir", help="Where to write; RUN/onnx by default.")
     parser.add_argument(

@@ -18,7 +18,9 @@ from hf_lstm_sentiment.shipped import DEFAULT
 
 def main() -> None:
     """Parse the command line, write the checkpoint, print where it is, how large, and what the rounding changed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", metavar="RUN", help="A finished run directory.")
     parser.add_argument("--name", default=DEFAULT, help="What it will be called; %(default)s.")
     parser.add_argument("--output_dir", metavar="DIR", help="Folder to write it below; the package's own by default.")

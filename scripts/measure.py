@@ -21,7 +21,9 @@ from hf_lstm_sentiment.runs import write_json
 
 def main() -> None:
     """Parse the command line, measure, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="The model in the package by default.")
     parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Where the reviews lie; %(default)s.")
     parser.add_argument(

@@ -55,6 +55,7 @@ def main() -> None:
         usage="%(prog)s INPUT OUTPUT [options]\n       %(prog)s INPUT... --output_dir DIR [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "paths",

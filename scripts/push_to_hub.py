@@ -16,7 +16,9 @@ from hf_lstm_sentiment.publishable import publishable_files
 
 def main() -> None:
     """Parse the command line, publish, print where to and how to load it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", metavar="RUN", help="A run directory that scripts/train.py has finished.")
     parser.add_argument("--repo_id", required=True, help="USER/NAME or ORGANISATION/NAME; made if it is not there.")
     parser.add_argument(

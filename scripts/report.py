@@ -17,7 +17,7 @@ def main() -> None:
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
 
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("run", help="a finished run directory, such as runs/v2_glove-seed42")
     parser.add_argument("--against", metavar="RUN", help="another one on the same reviews: what is fixed, what broken")
     parser.add_argument("--dataset", help="where the reviews that it was trained and tested on lie now, if moved")

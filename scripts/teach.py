@@ -17,7 +17,7 @@ def main() -> None:
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
 
     imdb = PRESETS["imdb"]
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--dataset", default=imdb.dataset, help="reviews with an unlabeled split; %(default)s")
     parser.add_argument("--output_dir", default=imdb.soft_labels, help="where to write; %(default)s")
     parser.add_argument("--students", nargs="*", default=(), metavar="RUN", help="runs that teach too")
