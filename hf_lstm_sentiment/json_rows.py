@@ -6,6 +6,7 @@ Arrow's reader, through which `datasets` reads such files, ends the process wher
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,8 +43,7 @@ class JsonFiles:
 
     def __iter__(self) -> Iterator[Row]:
         for path in self.paths:
-            is_list = path.suffix.lower() == ".json" and _first_character(path) == "["
-            yield from _rows_of_list(path) if is_list else _rows_of_lines(path)
+            yield from _rows_of_list(path) if _is_list(path) else _rows_of_lines(path)
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -167,5 +167,10 @@ def _values(outer: dict[str, Any] | list[Any]) -> list[Any]:
     return list(outer.values()) if isinstance(outer, dict) else outer
 
 
-def _first_character(path: Path) -> str:
-    return next((line.lstrip()[0] for line in lines(path) if line.strip()), "")
+def _is_list(path: Path) -> bool:
+    """Whether a .json file holds a list of rows, and not a row per line."""
+    if path.suffix.lower() != ".json":
+        return False
+    with path.open("rb") as file:
+        file.seek(len(codecs.BOM_UTF8) if file.peek().startswith(codecs.BOM_UTF8) else 0)
+        return next((line.strip() for line in file if line.strip()), b"").startswith(b"[")

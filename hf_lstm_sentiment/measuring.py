@@ -14,10 +14,11 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 
 from . import peers
-from .data import Reviews, load_reviews, load_sentences
+from .data import Reviews, load_reviews
 from .inference import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
+from .offline_reviews import load_sentences
 from .run_reviews import SPLIT, load_recorded_reviews
 from .runs import METRICS, WEIGHTS, differences, read_json
 from .shipped import pretrained

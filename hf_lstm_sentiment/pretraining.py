@@ -27,23 +27,13 @@ from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import PaddingCollator, encode_reviews, longest_first
 from .extras import require
-from .fitting import (
-    Clock,
-    check_arguments,
-    check_processes,
-    exact_batches,
-    make_arguments,
-    optimisation,
-    prepare_run,
-    train_to_the_best,
-    training_facts,
-    use_cpu_threads,
-)
+from .fitting import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
 from .glove import check_glove_source, start_from_glove
 from .modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from .presets import LANGUAGE_MODEL, Preset
 from .stopping import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .tokenization import train_tokenizer
+from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 
 if TYPE_CHECKING:
     from datasets import Dataset

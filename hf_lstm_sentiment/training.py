@@ -18,20 +18,7 @@ from . import runs
 from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import encode_reviews, longest_first
 from .extras import require
-from .fitting import (
-    assert_best,
-    calibrate,
-    check_arguments,
-    check_processes,
-    make_arguments,
-    make_trainer,
-    measure,
-    optimisation,
-    prepare_run,
-    train_to_the_best,
-    training_facts,
-    use_cpu_threads,
-)
+from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
 from .glove import check_glove_source, start_from_glove
 from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
@@ -43,6 +30,7 @@ from .pretraining import check_pretrained, describe_pretrained, load_pretrained
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
+from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 
 if TYPE_CHECKING:
     from datasets import Dataset

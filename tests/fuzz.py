@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
-    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, json_rows, scoring, tokenization
+    from hf_lstm_sentiment import SentimentLSTMConfig, checkpoints, glove, inference, json_rows, scoring, tokenization
 
 from tests.mutations import mutated
 
@@ -72,7 +72,7 @@ def fuzz_config(data):
     (FOLDER / "config").mkdir(exist_ok=True)
     file("config/config.json", b'{"model_type": "sentiment_lstm", ' + data)
     try:
-        config = inference._read_config(str(FOLDER / "config"), None)
+        config = checkpoints.read_config(str(FOLDER / "config"), None)
         config.validate_ranges()
         config.check_problem()
     except MEANT:

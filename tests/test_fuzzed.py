@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from hf_lstm_sentiment import load_glove
+from hf_lstm_sentiment.json_rows import JsonFiles
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -39,3 +40,9 @@ def test_an_archive_with_every_byte_turned(method, tmp_path):
             assert "a.zip" in str(error) or ".txt" in str(error), (place, error)  # noqa: PT017
         else:
             assert vectors.vectors.tolist() == [[1, 2]] or method == zipfile.ZIP_STORED
+
+
+def test_a_json_file_that_begins_with_half_a_character(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xf0")
+    with pytest.raises(ValueError, match=r"a\.json, line 1: byte 0xf0 is not UTF-8; save the file as UTF-8"):
+        list(JsonFiles([tmp_path / "a.json"]))

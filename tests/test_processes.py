@@ -18,8 +18,8 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_lstm_sentiment import runs
-from hf_lstm_sentiment.fitting import check_processes
 from hf_lstm_sentiment.stopping import StopAtSignal, TrainingStopped, _LengthGroupedSampler
+from hf_lstm_sentiment.training_arguments import check_processes
 
 from .reviews import make_reviews, write_csv
 

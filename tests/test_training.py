@@ -25,9 +25,10 @@ from hf_lstm_sentiment import (
     runs,
     train,
 )
-from hf_lstm_sentiment.fitting import epoch_history, use_cpu_threads
+from hf_lstm_sentiment.fitting import epoch_history
 from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.stopping import SafeTrainer
+from hf_lstm_sentiment.training_arguments import use_cpu_threads
 
 from .reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
