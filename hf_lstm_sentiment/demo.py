@@ -5,7 +5,6 @@ Handlers keep nothing between requests and may run side by side; what one reques
 
 from __future__ import annotations
 
-import csv
 import os
 import secrets
 import shutil
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .explaining import Explainer
 from .explanation_html import body
 from .extras import require
+from .rows import csv_fields
 from .scoring import predict_file
 from .sources import TEXT_COLUMNS, find_column
 
@@ -188,7 +188,7 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
     if len(pasted.encode(errors="replace")) > MAX_BATCH:
         raise ValueError(f"the pasted text has {len(pasted):,} characters; up to {MAX_BATCH:,} are read here")
     lines = pasted.replace("\r\n", "\n").strip("\n")
-    header = next(csv.reader([lines.split("\n", 1)[0]]), [])
+    header = next(csv_fields([lines.split("\n", 1)[0]]), [])
     is_csv = any(name == column or name.lower() in TEXT_COLUMNS for name in header)
     path = folder / ("reviews.csv" if is_csv else "reviews.txt")
     text = lines if is_csv else "\n".join(filter(str.strip, lines.split("\n")))
@@ -201,7 +201,7 @@ def _summary(result: Path, column: str | None) -> str:
     rows: list[list[str]] = []
     labels: dict[str, int] = {}
     with result.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
+        reader = csv_fields(file)
         header = next(reader)
         place = header.index(find_column(header[:-2], column, TEXT_COLUMNS, "text"))
         for row in reader:

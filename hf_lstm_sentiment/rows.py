@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
+# Far above any review, and low enough that a quote that is never closed does not read the file into memory.
+_LONGEST_FIELD = 100_000_000
 
 Row = dict[str, Any]
 # Rows that are classified together: as Python objects from text files, as a table from Parquet and the Hub.
@@ -89,6 +92,21 @@ def lines(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for number, line in enumerate(file):
             yield (line if number else line.removeprefix(codecs.BOM_UTF8)).decode()
+
+
+def csv_fields(text: Iterable[str], *, delimiter: str = ",", strict: bool = False) -> Iterator[list[str]]:
+    """The fields of each row; a field may be longer than Python's csv module allows by itself.
+
+    Args:
+        text: Lines.
+        delimiter: What stands between two fields.
+        strict: Refuse quotes that are wrong.
+
+    Raises:
+        csv.Error: While iterating: a row cannot be read.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    return csv.reader(text, delimiter=delimiter, strict=strict)
 
 
 def explain_undecodable(error: Exception) -> str:

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .json_rows import JsonFiles, parse_row
-from .rows import DELIMITERS, Row, RowSource, Window, explain_undecodable, lines, refuse_twins, text_problem
+from .rows import DELIMITERS, Row, RowSource, Window, csv_fields, explain_undecodable, lines, refuse_twins, text_problem
 from .sources import TEXT_COLUMNS, find_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# Far above any review, and low enough that a quote that is never closed does not read the file into memory.
-_LONGEST_FIELD = 100_000_000
 
 
 def open_text(
@@ -132,9 +129,8 @@ def _read_text(name: str, path: Path) -> tuple[list[str], Iterator[Row]]:
         return ["text"], ({"text": line.removesuffix("\n").removesuffix("\r")} for line in lines(path))
     if kind == ".jsonl":
         return list(next(_numbered(name, _json_rows(path)), {})), _json_rows(path)
-    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     # Strict, or a quote that is never closed would swallow all rows behind it.
-    reader = csv.reader(lines(path), delimiter=DELIMITERS[kind], strict=True)
+    reader = csv_fields(lines(path), delimiter=DELIMITERS[kind], strict=True)
     try:
         header = next(filter(None, reader), None)
     except (ValueError, csv.Error) as error:

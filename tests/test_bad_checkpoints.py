@@ -107,6 +107,12 @@ CHECKPOINTS = {
     "a config of random bytes": (write(CONFIG, b"\xff\xfe\x00\x01" * 9), "config.json"),
     "a config cut short": (cut(CONFIG, 0.5), "config.json"),
     "a config that is a list": (write(CONFIG, "[]"), "config.json"),
+    "a config nested deep": (write(CONFIG, "[" * 100_000), "config.json is damaged"),
+    "a tokenizer_config nested deep": (
+        write("tokenizer_config.json", "[" * 100_000),
+        "tokenizer_config.json is damaged",
+    ),
+    "a tokenizer nested deep": (write(TOKENIZER, "[" * 100_000), "tokenizer.json is damaged"),
     "a config that is null": (write(CONFIG, "null"), "config.json"),
     "a config without a type": (write(CONFIG, "{}"), "of type None"),
     "another type": (change(CONFIG, model_type="bert"), "classifies with its own"),

@@ -181,6 +181,7 @@ def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, te
         ("a.csv", b'text\n"never closed\n', "correct its quotes"),
         ("a.csv", b"text,id\ngood\n", "a.csv, row 1: it has 1 fields and the header 2"),
         ("a.jsonl", b"{", "it is not JSON"),
+        ("a.jsonl", b"[" * 100_000, "nested more than 100 deep"),
         ("a.parquet", b"PAR1", "files of this kind are not read here"),
         ("a.csv", b"text\n" + b"x" * MAX_BATCH, "up to 2,000,000 are read here"),
     ],
@@ -193,6 +194,18 @@ def test_what_is_wrong_with_a_file_is_said(models, run, tmp_path, name, content,
     assert path is None
     # Where the server keeps its files is nobody's business.
     assert str(tmp_path) not in html
+
+
+def test_reviews_of_any_length_are_read(models, run, tmp_path):
+    long = "good " * 40_000
+    # As a process starts; what was read before may have raised it.
+    for name, file, pasted in (("a.txt", long, None), ("a.csv", f"text\n{long}\n", None), (None, None, long)):
+        csv.field_size_limit(131_072)
+        if name:
+            (tmp_path / name).write_text(file)
+        html, path = classify_many(models, name and str(tmp_path / name), pasted, "", run, str(tmp_path / "out"))
+        assert "1 review: 1 " in html
+        assert path is not None
 
 
 @pytest.mark.parametrize(("pasted", "said"), [("", "nothing to classify yet"), ("é" * (MAX_BATCH // 2 + 1), "up to 2")])
