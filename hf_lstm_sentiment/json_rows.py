@@ -13,17 +13,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .rows import Row, explain_undecodable, lines
-
-if TYPE_CHECKING:
-    from datasets import DatasetBuilder
 
 # What Python's own parser and writer can hold is about ten times as much, and depends on who calls them.
 _DEEPEST = 100
 _PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
-_SUFFIXES = (".json", ".jsonl", ".ndjson")
+SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 class JsonFiles:
@@ -49,26 +46,6 @@ class JsonFiles:
     def column_names(self) -> list[str]:
         """The keys of all rows, in the order in which they come up; it takes a look at every row."""
         return list(dict.fromkeys(chain.from_iterable(self)))
-
-
-def json_splits(builder: DatasetBuilder) -> dict[str, list[Path]]:
-    """The files of each split of a directory, where they are plain .json and .jsonl files.
-
-    Args:
-        builder: What `datasets` would read the directory with.
-
-    Returns:
-        Nothing where the directory holds files of another kind, compressed ones, or such that its card says how to
-        read.
-    """
-    from datasets.packaged_modules.json.json import Json
-
-    files = builder.config.data_files
-    if not isinstance(builder, Json) or not files or builder.config.field is not None:
-        return {}
-    splits = {str(split): [Path(name) for name in names] for split, names in files.items()}
-    every = list(chain.from_iterable(splits.values()))
-    return splits if all(path.suffix.lower() in _SUFFIXES and path.is_file() for path in every) else {}
 
 
 def parse_row(line: str) -> Row:

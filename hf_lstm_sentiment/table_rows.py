@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .extras import require
-from .json_rows import json_splits
+from .local_files import plain_files
 from .rows import RowSource, Window, refuse_twins, text_problem
 from .sources import TEXT_COLUMNS, find_column, first_cause, first_line
-from .text_rows import open_json
+from .text_rows import open_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +67,7 @@ def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet:
         name: The directory, or the name on the Hub.
         split: Its split.
         text_column: Column of the texts; found by its name where None.
-        for_parquet: Find types for the columns of a directory of .jsonl files, too; others have them.
+        for_parquet: Find types for the columns of a directory of text files, too; others have them.
         read_ahead: Rows that are read at a time.
 
     Raises:
@@ -78,7 +79,8 @@ def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet:
     from datasets import DatasetDict, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
 
-    path = Path(name).expanduser()
+    # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
+    path = Path(os.path.abspath(Path(name).expanduser()))
     local = path.is_dir()
     files: Mapping[str, Sequence[Path]] = {}
     first = None
@@ -89,7 +91,7 @@ def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet:
             state = {key: part._fingerprint for key, part in splits.items()}.get(split)
         else:
             builder = load_dataset_builder(str(path) if local else name)
-            files = json_splits(builder) if local else {}
+            files = plain_files(builder) if local else {}
             splits, state = files or builder.as_streaming_dataset(), builder.hash
         if split not in splits:
             raise ValueError(f"it has the splits {', '.join(map(repr, splits))}, not {split!r}; choose with --split")
@@ -108,7 +110,7 @@ def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet:
         raise ValueError(f"{name}: no rows could be read: {first_line(first_cause(error))}") from error
     identity = {"source": str(path.resolve()) if local else name, "split": split, "state": state}
     if files:
-        found = open_json(name, files[split], identity, text_column, for_parquet=for_parquet, read_ahead=read_ahead)
+        found = open_files(name, files[split], identity, text_column, for_parquet=for_parquet, read_ahead=read_ahead)
         if found.total:
             return found
     if first is None:

@@ -8,9 +8,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .json_rows import JsonFiles, parse_row
+from .json_rows import SUFFIXES, JsonFiles, parse_row
 from .rows import DELIMITERS, Row, RowSource, Window, csv_fields, explain_undecodable, lines, refuse_twins, text_problem
-from .sources import TEXT_COLUMNS, find_column
+from .sources import TEXT_COLUMNS, find_column, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ def open_text(
     )
 
 
-def open_json(
+def open_files(
     name: str,
     paths: Sequence[Path],
     identity: Mapping[str, Any],
@@ -53,24 +53,38 @@ def open_json(
     for_parquet: bool,
     read_ahead: int,
 ) -> RowSource:
-    """Open the .jsonl files and .json lists of a directory as one source, as :func:`open_text` opens one.
+    """Open the files of a directory as one source, as :func:`open_text` opens one; json files may be lists, too.
 
     Args:
         name: What the caller called the directory.
-        paths: Its files, whose rows follow each other.
+        paths: Its files, whose rows follow each other; of one kind.
         identity: What tells it from another source.
         text_column: Column of the texts; found by its name where None.
         for_parquet: Find types for the columns, too.
         read_ahead: Rows that are read at a time.
 
     Raises:
-        ValueError: A row is no row, or has no text; the message names it.
+        ValueError: A row is no row, or has no text, or files have other columns; the message names it.
     """
+    grows = paths[0].suffix.lower() in SUFFIXES
 
     def read() -> tuple[list[str], Iterator[Row]]:
-        return list(next(_numbered(name, iter(JsonFiles(paths))), {})), iter(JsonFiles(paths))
+        if grows:
+            return list(next(_numbered(name, iter(JsonFiles(paths))), {})), iter(JsonFiles(paths))
+        columns, _ = _read_text(paths[0].name, paths[0])
+        return columns, chain.from_iterable(_rows_of(path, columns, paths[0]) for path in paths)
 
-    return _open(name, read, identity, text_column, True, for_parquet=for_parquet, read_ahead=read_ahead)
+    return _open(name, read, identity, text_column, grows, for_parquet=for_parquet, read_ahead=read_ahead)
+
+
+def _rows_of(path: Path, columns: list[str], first: Path) -> Iterator[Row]:
+    found, rows = _read_text(path.name, path)
+    if found != columns:
+        raise ValueError(
+            f"{path.name} has the columns {', '.join(map(shown, found))}, and {first.name} has "
+            f"{', '.join(map(shown, columns))}; give both one header, or name one file"
+        )
+    yield from _numbered(path.name, rows)
 
 
 def _open(

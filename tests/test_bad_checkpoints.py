@@ -245,7 +245,13 @@ def test_what_is_no_checkpoint(name, run, tmp_path):
         "nothing": tmp_path / "nothing",
         "a file of weights": run / WEIGHTS,
     }[name]
-    refused(lambda: Classifier.from_pretrained(path), "no such directory|config.json")
+    refused(lambda: Classifier.from_pretrained(path), "no such directory|config.json|is a file; pass a run directory")
+
+
+def test_a_file_with_a_name_as_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "reviews.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    refused(lambda: Classifier.from_pretrained("reviews.csv"), "model reviews.csv is a file; pass a run directory")
 
 
 TINY = replace(PRESETS["v1"], name="tiny", embedding_size=4, hidden_size=4, vocab_words=20, epochs=1)

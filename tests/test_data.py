@@ -130,6 +130,38 @@ def test_json_is_read_by_python(tmp_path, monkeypatch):
         load_reviews(folder)
 
 
+@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
+def test_texts_of_a_directory_are_texts(tmp_path, kind, separator):
+    made = [*make_reviews(20), ("null", 0), ("NA", 1), ("007", 0), ("true", 1), ("", 0), ("1e5", 1)]
+    for name, rows in (("train-0", made[:10]), ("train-1", made[10:]), ("test", made[20:])):
+        path = tmp_path / "reviews" / f"{name}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(separator.join(map(str, row)) for row in [("text", "label"), *rows]))
+    reviews = load_reviews(tmp_path / "reviews")
+    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[20:]
+    assert sorted(texts_and_labels(reviews)) == sorted([*made, *made[20:]])
+
+
+def test_a_card_says_how_files_are_read(tmp_path):
+    made = make_reviews(20)
+    (tmp_path / "a.csv").write_text("\n".join(f"{t};{y}" for t, y in [("text", "label"), *made]))
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: a.csv\n  sep: ';'\n---\n")
+    assert sorted(texts_and_labels(load_reviews(tmp_path))) == sorted(made)
+
+
+@pytest.mark.parametrize(("kind", "write"), [("csv", Dataset.to_csv), ("parquet", Dataset.to_parquet)])
+def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
+    made = make_reviews(20)
+    folder = tmp_path / "mine"
+    (folder / "below").mkdir(parents=True)
+    write(Dataset.from_dict({"text": [t for t, _ in made], "label": [y for _, y in made]}), folder / f"train.{kind}")
+    for place, source in ((folder, "."), (folder / "below", "..")):
+        monkeypatch.chdir(place)
+        reviews = load_reviews(source)
+        assert sorted(texts_and_labels(reviews)) == sorted(made)
+        assert reviews.source == "mine"
+
+
 def test_a_json_file_that_was_changed_is_read_anew(tmp_path):
     path = tmp_path / "reviews.jsonl"
     for seed in (1, 2):

@@ -187,6 +187,40 @@ def test_a_directory_and_a_saved_data_set(tmp_path, classifier, small_windows):
             score(tmp_path / name, tmp_path / "none.csv", classifier, split="dev")
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv", "txt"])
+def test_texts_of_a_directory_are_texts(tmp_path, classifier, small_windows, kind):
+    rows = [{"text": text} for text in ("null", "NA", "007", "1e5", "true", "wonderful")]
+    (tmp_path / "dir").mkdir()
+    for number in range(2):
+        lines = ([] if kind == "txt" else ["text"]) + [row["text"] for row in rows[3 * number : 3 * number + 3]]
+        (tmp_path / "dir" / f"train-{number}.{kind}").write_text("\n".join(lines))
+    for wanted in ("jsonl", "parquet"):
+        score(tmp_path / "dir", tmp_path / f"out.{wanted}", classifier)
+        check(read(tmp_path / f"out.{wanted}"), rows, classifier)
+
+
+def test_files_of_a_directory_have_one_header(tmp_path, classifier):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "train-0.csv").write_text("text,id\na,1\n")
+    (tmp_path / "dir" / "train-1.csv").write_text("id,text\n2,b\n")
+    with pytest.raises(
+        ValueError, match=r"dir, row 2: train-1\.csv has the columns 'id', 'text', and train-0\.csv has"
+    ):
+        score(tmp_path / "dir", tmp_path / "out.csv", classifier)
+    (tmp_path / "dir" / "train-1.csv").write_text("text,id\na,1\nb\n")
+    with pytest.raises(ValueError, match=r"dir, row 3: train-1\.csv, row 2: it has 1 fields and the header 2"):
+        score(tmp_path / "dir", tmp_path / "out.csv", classifier)
+
+
+def test_the_directory_at_hand(tmp_path, classifier, small_windows, monkeypatch):
+    rows = rows_of(ONE_LINE[1:20])
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train.csv", rows)
+    monkeypatch.chdir(tmp_path / "dir")
+    score(".", tmp_path / "out.csv", classifier)
+    check(read(tmp_path / "out.csv"), rows, classifier)
+
+
 def test_json_of_a_directory_is_read_by_python(tmp_path, classifier, small_windows, monkeypatch):
     """Arrow's reader ends the process where a file begins with null, and knows one kind of value per column."""
     monkeypatch.setattr("pyarrow.json.read_json", None)
