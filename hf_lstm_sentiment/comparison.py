@@ -23,6 +23,7 @@ from .data import Reviews
 from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
+from .paths import user_path
 from .presets import DEFAULTS, Preset, find_preset
 from .run_reviews import SPLIT, load_run_reviews
 from .scored import ScoredReviews, score_reviews
@@ -91,13 +92,13 @@ def compare(
             raise ValueError(f"{what} are {values}; allowed: at least one, each once")
     if unknown := set(one_seed) - set(names):
         raise ValueError(f"one_seed names {', '.join(sorted(unknown))}; allowed: {', '.join(names)}")
-    folder = Path(runs_dir).expanduser().resolve()
-    directory = Path(output_dir).expanduser().resolve() if output_dir is not None else folder / "comparison"
+    folder = user_path(runs_dir).resolve()
+    directory = user_path(output_dir, "the output").resolve() if output_dir is not None else folder / "comparison"
     plan = [(recipe, seed) for recipe in recipes for seed in (seeds[:1] if recipe.name in one_seed else seeds)]
     results = []
     for number, (recipe, seed) in enumerate(plan, start=1):
         run = folder / f"{recipe.name}-seed{seed}"
-        record = None if recorded is None else Path(recorded).expanduser() / recipe.name / f"seed-{seed}"
+        record = None if recorded is None else user_path(recorded) / recipe.name / f"seed-{seed}"
         if record is not None and (record / runs.METRICS).is_file() and not run.exists():
             logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}, from {record}")
             known = replace(recipe, dataset=os.fspath(training.get("dataset") or recipe.dataset))

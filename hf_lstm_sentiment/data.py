@@ -17,6 +17,7 @@ from .extras import require
 from .json_rows import SUFFIXES, JsonFiles
 from .local_files import plain_files
 from .offline_reviews import MOVIE_REVIEWS, read_movie_reviews
+from .paths import user_path
 from .review_rows import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
 from .sources import HUB_ID, first_cause, first_line
 from .splitting import split_off, stratified_sample
@@ -144,7 +145,7 @@ def _name(source: str | os.PathLike[str]) -> str:
 def _is_of_the_hub(name: str) -> bool:
     """Whether a source has to be looked for on the Hub; one that is neither there nor here is refused."""
     require("datasets", "sklearn", extra="train")
-    path = Path(name).expanduser()
+    path = user_path(name, "the dataset")
     if name == MOVIE_REVIEWS:
         require("movie_reviews", extra="offline")
     elif path.is_file():
@@ -263,7 +264,7 @@ def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
     if source == MOVIE_REVIEWS:
         return read_movie_reviews()
     # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
-    path = Path(os.path.abspath(Path(source).expanduser()))
+    path = Path(os.path.abspath(user_path(source, "the dataset")))
     loaded: Any
     try:
         if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):

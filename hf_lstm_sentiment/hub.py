@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from . import runs
 from .hub_errors import LOGIN, in_own_words, may_not_write
 from .hub_remote import MAIN, Remote, look
+from .paths import user_path
 from .publishable import CARD, CONFIG, publishable_files
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def push_run(
             another kind of model or has the other visibility, or the tag stands at another commit.
         OSError: The Hub refuses for another reason; the message says which.
     """
-    run = Path(run).expanduser()
+    run = user_path(run, "the run")
     check_repo_id(repo_id)
     branch = revision or MAIN
     _check_ref("revision", branch)

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from .checkpoints import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
+from .paths import user_path
 from .shipped import pretrained
 from .sources import HUB_ID
 
@@ -131,11 +132,11 @@ class Classifier:
             raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
         name = os.fspath(source)
         looks_like_path = not HUB_ID.fullmatch(name)
-        if looks_like_path and not Path(name).expanduser().is_dir():
+        if looks_like_path and not user_path(name, "the model").is_dir():
             raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
         if Path(name).is_file():
             raise FileNotFoundError(f"model {name} is a file; pass a run directory or a Hub repository")
-        name = str(Path(name).expanduser()) if looks_like_path else name
+        name = str(user_path(name, "the model")) if looks_like_path else name
         config = read_config(name, revision)
         config.validate_ranges()
         config.check_problem()

@@ -19,6 +19,7 @@ from .inference import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
 from .offline_reviews import load_sentences
+from .paths import user_path
 from .run_reviews import SPLIT, load_recorded_reviews
 from .runs import METRICS, WEIGHTS, differences, read_json
 from .shipped import pretrained
@@ -213,7 +214,7 @@ def _weights_bytes(name: str) -> int:
 
 def _file(name: str, file: str) -> Path:
     """A file of a run directory or of a repository of the Hub."""
-    found = cached_file(str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name, file)
+    found = cached_file(str(user_path(name, "the model")) if user_path(name, "the model").is_dir() else name, file)
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}")
     return Path(found)

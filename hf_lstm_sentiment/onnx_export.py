@@ -22,6 +22,7 @@ from .extras import require
 from .inference import Classifier
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .onnx_graph import make_graph
+from .paths import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def export_onnx(
     require("onnx", "onnxruntime", extra="onnx")
     from .onnx_classify import OnnxClassifier
 
-    run = Path(run).expanduser()
+    run = user_path(run, "the run")
     if not (run / "config.json").is_file():
         raise FileNotFoundError(f"{run} holds no model; pass a run directory, such as runs/v2_glove-seed42")
     kind = runs.read_json(run / "config.json").get("model_type")
@@ -126,7 +127,7 @@ def export_onnx(
     tokenizer = PreTrainedTokenizerFast.from_pretrained(run)
     graph = make_graph(model)
 
-    directory = Path(output_dir).expanduser() if output_dir is not None else run / "onnx"
+    directory = user_path(output_dir, "the output") if output_dir is not None else run / "onnx"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL).write_bytes(graph.SerializeToString())
     _quantize(directory / MODEL, directory / INT8)

@@ -30,6 +30,7 @@ from .extras import require
 from .fitting import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
 from .glove import check_glove_source, start_from_glove
 from .modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
+from .paths import user_path
 from .presets import LANGUAGE_MODEL, Preset
 from .stopping import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .tokenization import train_tokenizer
@@ -202,7 +203,7 @@ def pretrain(
     check_reviews_source(recipe.dataset)
     if recipe.glove is not None:
         check_glove_source(recipe.glove, dimension=recipe.embedding_size)
-    run = Path(output_dir or f"runs/{recipe.name}").expanduser().resolve()
+    run = user_path(f"runs/{recipe.name}" if output_dir is None else output_dir, "the output").resolve()
     check_arguments(training_arguments)
     sampling: dict[str, Any] = {
         "text_column": text_column,
@@ -366,7 +367,7 @@ def check_pretrained(directory: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: There is none.
     """
-    run = Path(directory).expanduser()
+    run = user_path(directory)
     if not runs.is_finished(run):
         raise FileNotFoundError(
             f"{run} holds no finished language model; make it with scripts/pretrain.py --output_dir {directory}, or "

@@ -12,6 +12,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from . import runs
 from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .paths import user_path
 
 CARD = "README.md"
 CONFIG = "config.json"
@@ -38,7 +39,7 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
         FileNotFoundError: There is no such directory.
         ValueError: The run is not finished, lacks a file, has a damaged one, or a link leads out of it.
     """
-    run = Path(run).expanduser()
+    run = user_path(run, "the run")
     if not run.is_dir():
         raise FileNotFoundError(f"{run} is no directory; pass a run directory, such as runs/v2_glove-seed42")
     if not runs.is_finished(run):

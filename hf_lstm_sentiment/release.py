@@ -23,6 +23,7 @@ from .inference import Classifier
 from .measuring import agreement, measure_generalisation, timed_logits
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .paths import user_path
 from .presets import Preset
 from .publishable import CARD, CONFIG, publishable_files
 from .recorded import read_ablations, summarise_seeds
@@ -72,11 +73,11 @@ def make_release(
             file of the weights would be larger than `MAX_BYTES`, rounding them changes more decisions than
             `MIN_EQUAL_DECISIONS` allows, or records do not fit the run.
     """
-    run = Path(run).expanduser()
+    run = user_path(run, "the run")
     if not _NAME.fullmatch(name):
         raise ValueError(f"name is {name!r}; allowed: lower-case letters, digits, '_' and '-', such as 'imdb'")
     files = publishable_files(run)
-    target = (shipped.FOLDER if output_dir is None else Path(output_dir).expanduser()) / name
+    target = (shipped.FOLDER if output_dir is None else user_path(output_dir, "the output")) / name
     if target.resolve() == run.resolve():
         raise FileExistsError(f"{target} is the run itself; pass another --output_dir")
     if target.exists() and not runs.is_finished(target):
@@ -123,7 +124,7 @@ def _records(metrics: Mapping[str, Any], recorded: str | os.PathLike[str] | None
     """What was measured beside the run, for its `metrics.json`."""
     if recorded is None:
         return {}
-    folder = Path(recorded).expanduser() / metrics["preset"]
+    folder = user_path(recorded) / metrics["preset"]
     if not folder.is_dir():
         raise FileNotFoundError(f"--recorded {recorded}: it holds no {folder.name}, the preset of the run")
     found = {"seeds": summarise_seeds(metrics, folder), "ablations": read_ablations(folder)}

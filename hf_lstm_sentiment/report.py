@@ -29,6 +29,7 @@ from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .explaining import Explainer
 from .extras import require
 from .pages import data_uri, render
+from .paths import user_path
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .run_reviews import load_run_reviews
 from .scored import ScoredReviews
@@ -73,13 +74,13 @@ def write_report(
     require("datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
     if excerpts < 1:
         raise ValueError(f"excerpts is {excerpts}; allowed: a whole number of at least 1")
-    run = Path(run).expanduser().resolve()
-    other = None if against is None else Path(against).expanduser().resolve()
+    run = user_path(run, "the run").resolve()
+    other = None if against is None else user_path(against).resolve()
     for path in (run, *([other] if other else [])):
         if not runs.is_finished(path):
             raise ValueError(f"{path} is no finished run, {runs.METRICS} is missing; pass a run directory")
     metrics = runs.read_json(run / runs.METRICS)
-    directory = Path(output_dir).expanduser().resolve() if output_dir is not None else run / "report"
+    directory = user_path(output_dir, "the output").resolve() if output_dir is not None else run / "report"
     directory.mkdir(parents=True, exist_ok=True)
     recipe = runs.read_recipe(run)
     reviews = load_run_reviews(recipe if dataset is None else {**recipe, "dataset": os.fspath(dataset)})

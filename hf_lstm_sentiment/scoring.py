@@ -23,6 +23,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from . import __version__, runs
 from .extras import require
 from .inference import WINDOW, Classifier
+from .paths import user_path
 from .row_writers import OutputLayout, join_parts, replacing
 from .rows import RowSource
 from .sources import HUB_ID
@@ -81,7 +82,7 @@ def predict_file(
             that is not what its name says, a number below 1; or the parts that are there are of another run.
         OSError: The Hub cannot be reached, or holds no such model or data set.
     """
-    name, target = os.fspath(source), Path(output).expanduser()
+    name, target = os.fspath(source), user_path(output, "the output")
     for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
         if value < 1:
             raise ValueError(f"{option} is {value}; allowed: a whole number of at least 1")
@@ -137,7 +138,7 @@ def check_file(
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`predict_file`.
     """
-    name, target = os.fspath(source), Path(output).expanduser()
+    name, target = os.fspath(source), user_path(output, "the output")
     suffix = target.suffix.lower()
     _check_output(name, target)
     OutputLayout.of(_open(name, text_column=text_column, split="train", for_parquet=suffix == ".parquet"), suffix)
@@ -155,7 +156,7 @@ def parts_of(output: Path) -> Path:
 def _check_output(source: str, output: Path) -> None:
     if output.suffix.lower() not in OUTPUTS:
         raise ValueError(f"{output}: files of kind {output.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
-    if output.exists() and Path(source).expanduser().exists() and output.samefile(Path(source).expanduser()):
+    if output.exists() and user_path(source).exists() and output.samefile(user_path(source)):
         raise ValueError(f"{output} is both what is read and what is to be written; name another output")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent}: no such directory; make it, or name another output than {output}")
@@ -253,7 +254,7 @@ def _classify(
 
 
 def _open(source: str, *, text_column: str | None, split: str, for_parquet: bool) -> RowSource:
-    path = Path(source).expanduser()
+    path = user_path(source, "what is read")
     suffix = path.suffix.lower()
     if for_parquet or (path.is_file() and suffix == ".parquet"):
         require("pyarrow", extra="train")

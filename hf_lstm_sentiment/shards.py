@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from . import __version__, runs
 from .inference import Classifier
+from .paths import user_path
 from .processes import place, refuse_to_be_alone
 from .scoring import INPUTS, OUTPUTS, check_file, parts_of, predict_file
 
@@ -51,7 +52,7 @@ def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.
         NotADirectoryError: The output directory is a file.
         ValueError: A directory or a file of another kind; two files would get one output, or a file its own place.
     """
-    folder = Path(output_dir).expanduser()
+    folder = user_path(output_dir, "the output")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; name a directory for the outputs")
     found: dict[Path, Path] = {}
@@ -74,7 +75,7 @@ def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.
 
 
 def _expand(name: str) -> Iterator[Path]:
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         raise ValueError(f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}")
     # A file may have a name with brackets or stars.
@@ -171,7 +172,7 @@ def predict_files(
             logger.info(f"{shard.output} is done already")
         else:
             waiting.append((shard, content))
-    Path(output_dir).expanduser().mkdir(parents=True, exist_ok=True)
+    user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
     for shard, _ in waiting:
         if not parts_of(shard.output).exists():
             check_file(shard.source, shard.output, text_column=text_column)

@@ -11,6 +11,7 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 from .extras import require
+from .paths import user_path
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
@@ -66,7 +67,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         ValueError: No model, two runs of one name, or a run that lacks a file.
     """
     require("gradio", extra="demo")
-    target = Path(folder).expanduser()
+    target = user_path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
     if not models:
@@ -74,7 +75,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
     copies: dict[str, Path] = {}
     named, of_hub = [], []
     for model in [os.fspath(model) for model in models]:
-        run = Path(model).expanduser()
+        run = user_path(model)
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
                 raise FileNotFoundError(f"{model} is neither a directory nor a repository of the Hub (USER/NAME)")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .extras import require
 from .local_files import plain_files
+from .paths import user_path
 from .rows import RowSource, Window, refuse_twins, text_problem
 from .sources import TEXT_COLUMNS, find_column, first_cause, first_line
 from .text_rows import open_files
@@ -80,7 +81,7 @@ def open_dataset(name: str, split: str, text_column: str | None, *, for_parquet:
     from datasets.exceptions import DatasetNotFoundError
 
     # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
-    path = Path(os.path.abspath(Path(name).expanduser()))
+    path = Path(os.path.abspath(user_path(name)))
     local = path.is_dir()
     files: Mapping[str, Sequence[Path]] = {}
     first = None

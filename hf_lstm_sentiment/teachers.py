@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from . import runs
 from .data import Reviews
+from .paths import user_path
 from .tokenization import split_words
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def student(reviews: Reviews, *, run: str | os.PathLike[str]) -> tuple[Logits, L
     """
     from .inference import Classifier
 
-    trained, here = runs.read_json(Path(run).expanduser() / runs.METRICS)["dataset"], reviews.summary()
+    trained, here = runs.read_json(user_path(run, "the run") / runs.METRICS)["dataset"], reviews.summary()
     for key in ("split_seed", "train", "validation"):
         if trained.get(key) != here[key]:
             raise ValueError(

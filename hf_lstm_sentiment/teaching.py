@@ -25,6 +25,7 @@ from safetensors.numpy import load_file, save_file
 from . import runs
 from .data import Reviews, check_reviews_source, load_reviews
 from .extras import require
+from .paths import user_path
 from .presets import PRESETS
 from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
 
@@ -101,7 +102,7 @@ def teach(
     require("gensim", "sklearn", "datasets", extra="teach")
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
     check_reviews_source(source)
-    directory = Path(output_dir).expanduser().resolve()
+    directory = user_path(output_dir, "the output").resolve()
     lesson = {
         "dataset": source,
         "split_seed": split_seed,
@@ -115,7 +116,7 @@ def teach(
     if twins:
         raise ValueError(f"two students are called {twins[0]}; the names of their directories must differ")
     for run in students:
-        if not runs.is_finished(Path(run).expanduser()):
+        if not runs.is_finished(user_path(run, "the run")):
             raise FileNotFoundError(f"student {run} is no finished run; train it first, with scripts/train.py")
     _prepare(directory, lesson, resume=resume)
     reviews = load_reviews(
@@ -230,7 +231,7 @@ def read_soft_labels(directory: str | os.PathLike[str], reviews: Reviews) -> NDA
         FileNotFoundError: The directory holds no soft labels.
         ValueError: They are those of other reviews, or of another split.
     """
-    path = Path(directory).expanduser() / SOFT_LABELS
+    path = user_path(directory) / SOFT_LABELS
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; make it with scripts/teach.py --output_dir {directory}, or pass --soft_labels "
@@ -256,5 +257,5 @@ def describe_soft_labels(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         directory: From :func:`teach`.
     """
-    metrics = runs.read_json(Path(directory).expanduser() / _METRICS)
+    metrics = runs.read_json(user_path(directory) / _METRICS)
     return {key: metrics[key] for key in ("teachers", "validation_accuracy")}

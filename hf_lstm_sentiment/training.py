@@ -24,6 +24,7 @@ from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .paths import user_path
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import Preset, find_preset
 from .pretraining import check_pretrained, describe_pretrained, load_pretrained
@@ -177,7 +178,7 @@ def train(
     for name in [name for name in sources if getattr(recipe, name) is None]:
         logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
     recipe = replace(recipe, **sources)
-    run = Path(output_dir or f"runs/{recipe.name}-seed{seed}").expanduser().resolve()
+    run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
     hub = take_hub_arguments(training_arguments, run)
     _check_sources(recipe)
     check_arguments(training_arguments)

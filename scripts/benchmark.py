@@ -35,6 +35,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
+from hf_lstm_sentiment.paths import user_path
 from hf_lstm_sentiment.plots import plot_cost_growth, plot_speed_against_accuracy
 
 HERE = Path(__file__).parent
@@ -79,7 +80,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.model_path = str(Path(options.model).expanduser().resolve())
+        self.model_path = str(user_path(options.model).resolve())
         self.classifier = Classifier.from_pretrained(self.model_path)
         self.model = SentimentLSTMForSequenceClassification.from_pretrained(self.model_path)
         self.config = self.model.config
@@ -279,7 +280,7 @@ class Bench:
         test, truth = list(self.reviews.test["text"]), list(self.reviews.test["label"])
         models = {Path(self.model_path).name: self.classifier}
         for path in self.options.also:
-            models[Path(path).expanduser().resolve().name] = Classifier.from_pretrained(path)
+            models[user_path(path).resolve().name] = Classifier.from_pretrained(path)
         found = [ours(f"{name}, predict()", model, test, truth) for name, model in models.items()]
         tokenizer = AutoTokenizer.from_pretrained(self.model_path)
         packed = partial(packed_logits, self.model)

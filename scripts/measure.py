@@ -16,6 +16,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.measuring import measure
+from hf_lstm_sentiment.paths import user_path
 from hf_lstm_sentiment.runs import write_json
 
 
@@ -42,11 +43,11 @@ def main() -> None:
             if threads < 1:
                 raise ValueError(f"num_threads is {threads}; allowed: at least 1")
             torch.set_num_threads(threads)
-        if file is not None and not Path(file).expanduser().parent.is_dir():
+        if file is not None and not user_path(file).parent.is_dir():
             raise FileNotFoundError(f"--json {file}: its directory is not there; make it, or name another file")
         found = measure(**arguments)
         if file is not None:
-            write_json(found, Path(file).expanduser())
+            write_json(found, user_path(file))
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     show(found)

@@ -11,13 +11,13 @@ import argparse
 import logging
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment.paths import user_path
 from hf_lstm_sentiment.processes import place
 from hf_lstm_sentiment.scoring import parts_of, predict_file
 from hf_lstm_sentiment.shards import predict_files
@@ -31,7 +31,7 @@ def score_one(source: str, output: str, *, split: str | None, **options: Any) ->
             f"{output}"
         )
     # Of a run that is continued, the rate would count reviews that were classified before.
-    continued = parts_of(Path(output).expanduser()).exists()
+    continued = parts_of(user_path(output)).exists()
     start = time.perf_counter()
     rows = predict_file(source, output, split=split or "train", **options)
     seconds = time.perf_counter() - start

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
 
 from hf_lstm_sentiment.hub import check_repo_id, push_run
+from hf_lstm_sentiment.paths import user_path
 from hf_lstm_sentiment.publishable import publishable_files
 
 
@@ -40,7 +40,7 @@ def main() -> None:
         if arguments.pop("dry_run"):
             check_repo_id(arguments["repo_id"])
             files = publishable_files(arguments["run"])
-            sizes = [(Path(arguments["run"]).expanduser() / name).stat().st_size for name in files]
+            sizes = [(user_path(arguments["run"]) / name).stat().st_size for name in files]
             for name, size in zip(files, sizes, strict=True):
                 print(f"{size:>14,}  {name}")
             print(

@@ -23,9 +23,12 @@ from hf_lstm_sentiment import (
     load_reviews,
     predict,
     predict_file,
+    predict_files,
     train,
     train_tokenizer,
 )
+from hf_lstm_sentiment.hub import push_run
+from hf_lstm_sentiment.report import write_report
 
 from .mutations import mutated
 from .reviews import make_reviews, write_csv
@@ -284,13 +287,24 @@ ARGUMENTS = {
     "sample of 1": (lambda p: train(TINY, dataset=p, max_train_samples=1), "max_train_samples is 1"),
     "texts None": (lambda p: predict(None, model=p), "texts"),
     "model a number": (lambda p: predict(["a"], model=3), "model"),
-    "model an empty name": (lambda p: predict(["a"], model=""), "model"),
+    "model an empty name": (lambda p: predict(["a"], model=""), "the model is named ''"),
     "model with spaces": (lambda p: predict(["a"], model="no such model"), "model"),
     "data None": (lambda p: load_reviews(None), "dataset"),
     "data a number": (lambda p: load_reviews(3), "dataset"),
     "data an address": (lambda p: load_reviews("http://127.0.0.1:9/a.csv"), "no such file or directory"),
-    "data an empty name": (lambda p: load_reviews(""), "."),
+    "data an empty name": (lambda p: load_reviews(""), "the dataset is named ''"),
+    "data of nobody's home": (lambda p: load_reviews("~no-such-user/a.csv"), "no such home directory"),
     "data a NUL": (lambda p: load_reviews("a\0b.csv"), "."),
+    "rows of an empty name": (lambda p: predict_file("", "a.csv"), "is named ''"),
+    "an output of an empty name": (lambda p: predict_file(p, ""), "the output is named ''"),
+    "a directory of outputs of an empty name": (lambda p: predict_files([p], ""), "the output is named ''"),
+    "a run directory of an empty name": (lambda p: train(TINY, dataset=p, output_dir=""), "the output is named ''"),
+    "vectors of an empty name": (
+        lambda p: train(replace(TINY, glove=""), dataset=p),
+        "of vectors is named ''",
+    ),
+    "a report of an empty name": (lambda p: write_report(""), "the run is named ''"),
+    "a run to push of an empty name": (lambda p: push_run("", "me/model"), "the run is named ''"),
     "a file onto itself": (lambda p: predict_file(p, p, model="x"), "is both what is read"),
     "batch_size 0 of predict_file": (lambda p: predict_file(p, p, model="x", batch_size=0), "batch_size is 0"),
     "tokenizer of nothing": (lambda p: train_tokenizer([]), "no word found"),
