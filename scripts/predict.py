@@ -31,7 +31,7 @@ def score_one(source: str, output: str, *, split: str | None, **options: Any) ->
             f"{output}"
         )
     # Of a run that is continued, the rate would count reviews that were classified before.
-    continued = parts_of(user_path(output)).exists()
+    continued = parts_of(user_path(output, "the output")).exists()
     start = time.perf_counter()
     rows = predict_file(source, output, split=split or "train", **options)
     seconds = time.perf_counter() - start
