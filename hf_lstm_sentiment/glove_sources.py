@@ -74,10 +74,10 @@ def open_text(source: str, dimension: int | None, block: int) -> Iterator[Text]:
 
 
 def _open_file(stack: ExitStack, source: str, dimension: int | None) -> _Opened:
-    path = user_path(source, "the file of vectors")
-    kind = path.name.lower()
+    kind = Path(source).name.lower()
     if not kind.endswith(_SUFFIXES):
         raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
+    path = user_path(source)
     if not path.is_file():
         raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
     raw = stack.enter_context(path.open("rb"))

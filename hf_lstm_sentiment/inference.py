@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from tokenizers import Tokenizer
 
 from .checkpoints import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
+from .packed_lstm import autocast_computes_lstm
 from .paths import user_path
 from .shipped import pretrained
 from .sources import HUB_ID
@@ -115,8 +117,8 @@ class Classifier:
             revision: Branch, tag or commit of a repository.
             device: Where to compute.
             dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast where the processor has
-                instructions for it (AVX-512 BF16, AMX) and slower where it has none; it moves scores in the third
-                digit, and with them the labels of about one review in a thousand.
+                instructions for it (AVX-512 BF16, AMX) and several times slower, with a warning, where it has none;
+                it moves scores in the third digit, and with them the labels of about one review in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
@@ -126,6 +128,12 @@ class Classifier:
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.bfloat16")
+        if torch.device(device).type == "cpu" and dtype != torch.float32 and not autocast_computes_lstm(dtype):
+            warnings.warn(
+                "this processor has no instructions for bfloat16, in which the model is several times slower here; "
+                "float32, the default, is fast and exact",
+                stacklevel=2,
+            )
         if source is None:
             source = pretrained()
         if not isinstance(source, str | os.PathLike):

@@ -15,6 +15,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from . import runs
+from .packed_lstm import autocast_computes_lstm
 from .presets import Preset
 from .processes import refuse_to_be_alone
 
@@ -151,6 +152,8 @@ def optimisation(arguments: TrainingArguments) -> dict[str, Any]:
         arguments: Of the training.
     """
     precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
+    if arguments.bf16 and arguments.device.type == "cpu" and not autocast_computes_lstm(torch.bfloat16):
+        precision += ", LSTM in float32"
     return {
         "optimizer": OptimizerNames(arguments.optim).value,
         "learning_rate": arguments.learning_rate,

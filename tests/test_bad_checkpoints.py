@@ -301,7 +301,7 @@ ARGUMENTS = {
     "a run directory of an empty name": (lambda p: train(TINY, dataset=p, output_dir=""), "the output is named ''"),
     "vectors of an empty name": (
         lambda p: train(replace(TINY, glove=""), dataset=p),
-        "of vectors is named ''",
+        "--glove '' is not known; allowed",
     ),
     "a report of an empty name": (lambda p: write_report(""), "the run is named ''"),
     "a run to push of an empty name": (lambda p: push_run("", "me/model"), "the run is named ''"),

@@ -941,7 +941,7 @@ def test_hub_offline(monkeypatch):
     ("module", "needed"),
     [
         (glove, {"numpy", "torch", "extras", "glove_sources", "glove_text"}),
-        (glove_sources, {"glove_text"}),
+        (glove_sources, {"glove_text", "paths"}),
         (glove_text, {"numpy", "tqdm"}),
     ],
 )

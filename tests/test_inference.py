@@ -15,6 +15,7 @@ from hf_lstm_sentiment import (
     Prediction,
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
+    inference,
     predict,
     train_tokenizer,
 )
@@ -406,6 +407,18 @@ def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, mon
     assert classifier.fingerprint() != expected.fingerprint()
     with pytest.raises(ValueError, match=r"dtype is torch\.float16; allowed: torch\.float32, torch\.bfloat16"):
         Classifier.from_pretrained(run, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_bfloat16_where_the_processor_has_none_is_warned_of(tmp_path, monkeypatch, recwarn, able):
+    make().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    monkeypatch.setattr(inference, "autocast_computes_lstm", lambda dtype: able)
+    Classifier.from_pretrained(tmp_path)
+    Classifier.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    said = [str(warning.message) for warning in recwarn if "bfloat16" in str(warning.message)]
+    assert len(said) == (0 if able else 1)
+    assert all("float32, the default, is fast and exact" in line for line in said)
 
 
 def test_a_naive_model_gets_its_padding(tmp_path):

@@ -24,7 +24,12 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
+from hf_lstm_sentiment import (
+    SentimentLSTMConfig,
+    SentimentLSTMForSequenceClassification,
+    SentimentLSTMModel,
+    packed_lstm,
+)
 from hf_lstm_sentiment.packed_lstm import Packing
 
 MODELS = [SentimentLSTMModel, SentimentLSTMForSequenceClassification]
@@ -1079,6 +1084,30 @@ def test_autocast(pooling, bidirectional):
     torch.testing.assert_close(output.logits.float(), expected, rtol=0, atol=4e-2)
     output.loss.backward()
     assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_autocast_where_the_processor_cannot_run_the_lstm_in_its_format(monkeypatch):
+    model = classifier(torch.float32, bidirectional=True)
+    monkeypatch.setattr(packed_lstm, "autocast_computes_lstm", lambda dtype: False)
+    expected = model.sentiment_lstm(IDS).last_hidden_state
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.warns(UserWarning, match="cannot run the LSTM in torch.bfloat16: it runs in torch.float32"):
+            found = model.sentiment_lstm(IDS).last_hidden_state
+        model(IDS, labels=LABELS).loss.backward()
+    equal(found, expected)
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_what_is_said_of_the_processor_is_so(dtype):
+    lstm = nn.LSTM(2, 3)
+    with torch.autocast("cpu", dtype):
+        try:
+            lstm(torch.zeros(4, 1, 2))[0].sum().backward()
+            able = True
+        except RuntimeError:
+            able = False
+    assert packed_lstm.autocast_computes_lstm(dtype) == able
 
 
 # Saving, loading, resizing

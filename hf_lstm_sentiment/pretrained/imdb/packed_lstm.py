@@ -6,7 +6,9 @@ alone: a program that only classifies needs no model class of transformers, whos
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import torch
@@ -80,6 +82,23 @@ class Packing:
         return flat.view(batch_size, seq_len, packed.size(-1))
 
 
+@cache
+def autocast_computes_lstm(dtype: torch.dtype) -> bool:
+    """Whether torch's LSTM runs under autocast to a number format on this CPU; oneDNN's wants AVX-512 for bfloat16.
+
+    Args:
+        dtype: What autocast casts to.
+    """
+    weights = [torch.zeros(4, *shape, requires_grad=True) for shape in ((1,), (1,), (), ())]
+    state = torch.zeros(1, 1, 1)
+    try:
+        with torch.enable_grad(), torch.autocast("cpu", dtype):
+            torch.lstm(state, (state, state), weights, True, 1, 0.0, True, False, False)
+    except RuntimeError:
+        return False
+    return True
+
+
 class PackedLSTM(nn.LSTM):
     """`nn.LSTM` over packed tokens: the same parameters and results, no padded step, no slow CPU gradient.
 
@@ -87,6 +106,8 @@ class PackedLSTM(nn.LSTM):
     the whole batch at every time step, so each block of a :class:`Packing` runs as a dense LSTM and hands its state
     to the next, which has fewer reviews (in the backward direction: more). Equations: Hochreiter and Schmidhuber
     1997 with the forget gate of Gers et al. 2000, as in the documentation of `torch.nn.LSTM`.
+
+    Under autocast on a CPU whose LSTM cannot compute in that number format, it runs in that of its weights, and warns.
     """
 
     def forward(  # type: ignore[override]
@@ -105,6 +126,19 @@ class PackedLSTM(nn.LSTM):
         if data.is_cuda and len(data) and not all_layers:
             output, _ = super().forward(PackedSequence(data, packing.batch_sizes))
             return (output.data,)
+        if data.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            asked, own = torch.get_autocast_dtype("cpu"), next(self.parameters()).dtype
+            if not autocast_computes_lstm(asked):
+                warnings.warn(
+                    f"this processor cannot run the LSTM in {asked}: it runs in {own}, and nothing is gained by mixed "
+                    "precision; leave it out",
+                    stacklevel=2,
+                )
+                with torch.autocast("cpu", enabled=False):
+                    return self._run(data.to(own), packing, all_layers=all_layers)
+        return self._run(data, packing, all_layers=all_layers)
+
+    def _run(self, data: Tensor, packing: Packing, *, all_layers: bool) -> tuple[Tensor, ...]:
         blocks = packing.blocks
         outputs = []
         for layer in range(self.num_layers):
