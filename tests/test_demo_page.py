@@ -123,6 +123,21 @@ def open_many(page):
     page.get_by_role("button", name="Classify").wait_for()
 
 
+def upload(page, path):
+    """Choose a file, and again if nothing came of it: the field may be drawn a moment before the page listens to it."""
+    from playwright.sync_api import TimeoutError as TooLate
+
+    for attempt in range(3):
+        page.locator("#file input[type=file]").set_input_files(path)
+        try:
+            page.get_by_text(path.name).wait_for(timeout=60_000)
+        except TooLate:
+            if attempt == 2:
+                raise
+        else:
+            return
+
+
 def test_a_typed_review_gets_label_colours_and_curve(page):
     page.get_by_label("Review", exact=True).press_sequentially(SENTENCE)
     page.get_by_role("button", name="Read the review").click()
@@ -260,8 +275,7 @@ def test_a_csv_goes_up_and_comes_down_classified(page, run, tmp_path):
     texts = [text for text, _ in make_reviews(25)]
     source = write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(texts)], ("review", "id"))
     open_many(page)
-    page.locator("#file input[type=file]").set_input_files(source)
-    page.get_by_text("mine.csv").wait_for()
+    upload(page, source)
     page.get_by_role("button", name="Classify").click()
     page.locator("#many-result table").wait_for()
     assert page.locator("#many-result tbody tr").count() == 20
@@ -284,8 +298,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page, tmp_path):
     open_many(page)
     broken = tmp_path / "broken.csv"
     broken.write_bytes(b"text\n\xff\xfe\n")
-    page.locator("#file input[type=file]").set_input_files(broken)
-    page.get_by_text("broken.csv").wait_for()
+    upload(page, broken)
     page.get_by_role("button", name="Classify").click()
     page.locator("#many-result [role=alert]").get_by_text("broken.csv, row 1: byte 0xff is not UTF-8").wait_for()
     page.get_by_role("tab", name="One review").click()
