@@ -37,10 +37,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 logger = logging.getLogger(__name__)
 
 CLIENTS = 50
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "400"))
-# Until as many sessions were seen as the server keeps answers for, or nearly, and the heap has the holes it will have.
-WARM_UP = 1_500 if REQUESTS < 2_000 else 2_500
-WARM_UP_ROUNDS = 5
+REQUESTS = int(os.environ.get("SOAK_REQUESTS", "300"))
+# Until the heap has the holes it will have, and in the long run as many sessions were seen as answers are kept for.
+WARM_UP, WARM_UP_ROUNDS = (1_200, 4) if REQUESTS < 2_000 else (2_500, 5)
 ROUNDS = 1 if REQUESTS < 2_000 else 10
 MODEL = pretrained("imdb")
 WORDS = ["a", "wonderful", "film", "with", "great", "actors", "but", "the", "plot", "is", "dull", "and", "awful"]
