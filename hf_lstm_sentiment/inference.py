@@ -117,8 +117,9 @@ class Classifier:
             revision: Branch, tag or commit of a repository.
             device: Where to compute.
             dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast where the processor has
-                instructions for it (AVX-512 BF16, AMX) and several times slower, with a warning, where it has none;
-                it moves scores in the third digit, and with them the labels of about one review in a thousand.
+                instructions for it (AVX-512 BF16, AMX) and several times slower, with a warning, where oneDNN
+                cannot run the LSTM in it (x86 without AVX-512); it moves scores in the third digit, and with them the
+                labels of about one review in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
@@ -139,12 +140,13 @@ class Classifier:
         if not isinstance(source, str | os.PathLike):
             raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
         name = os.fspath(source)
-        looks_like_path = not HUB_ID.fullmatch(name)
-        if looks_like_path and not user_path(name, "the model").is_dir():
-            raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
-        if Path(name).is_file():
+        if not HUB_ID.fullmatch(name):
+            path = user_path(name, "the model")
+            if not path.is_dir():
+                raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
+            name = str(path)
+        elif Path(name).is_file():
             raise FileNotFoundError(f"model {name} is a file; pass a run directory or a Hub repository")
-        name = str(user_path(name, "the model")) if looks_like_path else name
         config = read_config(name, revision)
         config.validate_ranges()
         config.check_problem()

@@ -214,7 +214,8 @@ def _weights_bytes(name: str) -> int:
 
 def _file(name: str, file: str) -> Path:
     """A file of a run directory or of a repository of the Hub."""
-    found = cached_file(str(user_path(name, "the model")) if user_path(name, "the model").is_dir() else name, file)
+    path = user_path(name, "the model")
+    found = cached_file(str(path) if path.is_dir() else name, file)
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}")
     return Path(found)

@@ -156,7 +156,8 @@ def parts_of(output: Path) -> Path:
 def _check_output(source: str, output: Path) -> None:
     if output.suffix.lower() not in OUTPUTS:
         raise ValueError(f"{output}: files of kind {output.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
-    if output.exists() and user_path(source).exists() and output.samefile(user_path(source)):
+    read = user_path(source, "what is read")
+    if output.exists() and read.exists() and output.samefile(read):
         raise ValueError(f"{output} is both what is read and what is to be written; name another output")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent}: no such directory; make it, or name another output than {output}")

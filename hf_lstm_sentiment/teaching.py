@@ -136,8 +136,8 @@ def teach(
             "ngrams_and_vectors", lambda: _named(ngrams_and_vectors(reviews, vectors["vectors"])), before=fit_seconds
         )
     }
-    for run in map(Path, students):
-        digest = hashlib.sha256((run.expanduser() / runs.WEIGHTS).read_bytes()).hexdigest()
+    for run in map(user_path, students):
+        digest = hashlib.sha256((run / runs.WEIGHTS).read_bytes()).hexdigest()
         found[run.name] = kept(run.name, lambda run=run: _named(student(reviews, run=run)), digest=digest)  # type: ignore[misc]
 
     labels = np.asarray(reviews.validation["label"][:])
