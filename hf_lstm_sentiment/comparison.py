@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from . import runs
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
 from .data import Reviews
-from .extras import require
 from .inference import Classifier
 from .padding import padding_lesson
-from .paths import user_path
 from .presets import DEFAULTS, Preset, find_preset
 from .run_reviews import SPLIT, load_run_reviews
 from .scored import ScoredReviews, score_reviews
 from .significance import bootstrap_difference, mcnemar, spread
 from .training import train
+from .utils import run_directory as runs
+from .utils.files import user_path
+from .utils.imports import require
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from .explaining import Explainer
 from .explanation_html import body
-from .extras import require
-from .paths import user_path
 from .rows import csv_fields
 from .scoring import predict_file
 from .sources import TEXT_COLUMNS, find_column
+from .utils.files import user_path
+from .utils.imports import require
 
 if TYPE_CHECKING:
     import gradio as gr

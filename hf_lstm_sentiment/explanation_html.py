@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from .explanation import Explanation, Word
-from .extras import require
+from .utils.imports import require
 
 # From the palette of Okabe and Ito, as in `plots.py`, which is not needed for HTML.
 _BLUE, _ORANGE = "0, 114, 178", "213, 94, 0"

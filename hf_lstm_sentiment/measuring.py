@@ -19,10 +19,10 @@ from .inference import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
 from .offline_reviews import load_sentences
-from .paths import user_path
 from .run_reviews import SPLIT, load_recorded_reviews
-from .runs import METRICS, WEIGHTS, differences, read_json
 from .shipped import pretrained
+from .utils.files import user_path
+from .utils.run_directory import METRICS, WEIGHTS, differences, read_json
 
 Logits = NDArray[np.float32]
 _SPLITS = ("test", "validation")

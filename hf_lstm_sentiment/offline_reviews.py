@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .extras import require
 from .json_rows import JsonFiles
 from .review_rows import parse_label
+from .utils.imports import require
 
 if TYPE_CHECKING:
     from datasets import Dataset

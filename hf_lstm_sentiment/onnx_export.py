@@ -17,12 +17,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from . import runs
-from .extras import require
 from .inference import Classifier
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .onnx_graph import make_graph
-from .paths import user_path
+from .utils import run_directory as runs
+from .utils.files import user_path
+from .utils.imports import require
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .extras import require
+from .utils.imports import require
 
 
 def render(template: str, **values: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .extras import require
+from .utils.imports import require
 
 # Of texts, numbers that are above 0 for POSITIVE.
 Score = Callable[[Sequence[str]], NDArray[np.float64]]

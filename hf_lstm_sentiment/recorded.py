@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import runs
 from .run_reviews import SPLIT
 from .significance import spread
+from .utils import run_directory as runs
 
 ABLATIONS = "ablations.json"
 _ACCURACIES = ("validation_accuracy", "test_accuracy")

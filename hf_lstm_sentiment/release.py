@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from . import runs, shipped
+from . import shipped
 from .data import Reviews
 from .inference import Classifier
 from .measuring import agreement, measure_generalisation, timed_logits
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .paths import user_path
 from .presets import Preset
 from .publishable import CARD, CONFIG, publishable_files
 from .recorded import read_ablations, summarise_seeds
 from .run_reviews import load_recorded_reviews
+from .utils import run_directory as runs
+from .utils.files import user_path
 
 # What a package of Python code can carry without anyone minding.
 MAX_BYTES = 6_000_000

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from . import runs
 from .analysis import (
     Group,
     WordOdds,
@@ -27,13 +26,14 @@ from .analysis import (
 from .comparison import check_accuracy, score_run
 from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .explaining import Explainer
-from .extras import require
 from .pages import data_uri, render
-from .paths import user_path
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .run_reviews import load_run_reviews
 from .scored import ScoredReviews
 from .significance import bootstrap_difference, mcnemar, proportion_interval
+from .utils import run_directory as runs
+from .utils.files import user_path
+from .utils.imports import require
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

@@ -20,15 +20,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from . import __version__, runs
-from .extras import require
+from . import __version__
 from .inference import WINDOW, Classifier
-from .paths import user_path
 from .row_writers import OutputLayout, join_parts, replacing
 from .rows import RowSource
 from .sources import HUB_ID
 from .table_rows import open_dataset, open_parquet
 from .text_rows import open_text
+from .utils import run_directory as runs
+from .utils.files import user_path
+from .utils.imports import require
 
 logger = logging.getLogger(__name__)
 

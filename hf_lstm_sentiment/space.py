@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from importlib.metadata import requires, version
 from pathlib import Path
 
-from .extras import require
-from .paths import user_path
+from .utils.files import user_path
+from .utils.imports import require
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
-from hf_lstm_sentiment.demo import Models, build
-from hf_lstm_sentiment.demo_server import launch
+from .demo import Models, build
+from .demo_server import launch
 
 if __name__ == "__main__":
     launch(build(Models({models!r})))

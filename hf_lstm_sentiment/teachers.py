@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import runs
 from .data import Reviews
-from .paths import user_path
 from .tokenization import split_words
+from .utils import run_directory as runs
+from .utils.files import user_path
 
 logger = logging.getLogger(__name__)
 

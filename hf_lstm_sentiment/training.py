@@ -14,17 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
-from . import runs
 from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import encode_reviews, longest_first
-from .extras import require
 from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
 from .glove import check_glove_source, start_from_glove
 from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
 from .model_card import write_model_card
 from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .paths import user_path
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import Preset, find_preset
 from .pretraining import check_pretrained, describe_pretrained, load_pretrained
@@ -32,6 +29,9 @@ from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
 from .tokenization import train_tokenizer
 from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
+from .utils import run_directory as runs
+from .utils.files import user_path
+from .utils.imports import require
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,10 +14,10 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from . import runs
 from .packed_lstm import autocast_computes_lstm
 from .presets import Preset
-from .processes import refuse_to_be_alone
+from .utils import run_directory as runs
+from .utils.distributed import refuse_to_be_alone
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import sys
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.release import make_release
-from hf_lstm_sentiment.runs import METRICS, WEIGHTS, read_json
 from hf_lstm_sentiment.shipped import DEFAULT
+from hf_lstm_sentiment.utils.run_directory import METRICS, WEIGHTS, read_json
 
 
 def main() -> None:

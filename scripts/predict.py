@@ -17,10 +17,10 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.paths import user_path
-from hf_lstm_sentiment.processes import place
 from hf_lstm_sentiment.scoring import parts_of, predict_file
 from hf_lstm_sentiment.shards import predict_files
+from hf_lstm_sentiment.utils.distributed import place
+from hf_lstm_sentiment.utils.files import user_path
 
 
 def score_one(source: str, output: str, *, split: str | None, **options: Any) -> str:

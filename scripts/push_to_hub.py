@@ -10,8 +10,8 @@ import logging
 import sys
 
 from hf_lstm_sentiment.hub import check_repo_id, push_run
-from hf_lstm_sentiment.paths import user_path
 from hf_lstm_sentiment.publishable import publishable_files
+from hf_lstm_sentiment.utils.files import user_path
 
 
 def main() -> None:

@@ -798,7 +798,9 @@ class Hub:
 
 HUB_SESSION = """
 import json, sys, urllib.request
-from hf_lstm_sentiment import glove, glove_sources, glove_text
+from hf_lstm_sentiment import glove
+from hf_lstm_sentiment import glove_sources
+from hf_lstm_sentiment import glove_text
 
 def mark(name):
     urllib.request.urlopen(f"{sys.argv[1]}/mark/{name}").read()

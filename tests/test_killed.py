@@ -12,12 +12,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
-from hf_lstm_sentiment import (
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    runs,
-    train_tokenizer,
-)
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from hf_lstm_sentiment.utils import run_directory as runs
 
 from .reviews import make_reviews, write_csv
 

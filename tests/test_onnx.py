@@ -15,7 +15,6 @@ import torch
 from hf_lstm_sentiment import (
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
-    extras,
     load_reviews,
     onnx_export,
     predict,
@@ -23,6 +22,7 @@ from hf_lstm_sentiment import (
 from hf_lstm_sentiment.onnx_classify import OnnxClassifier
 from hf_lstm_sentiment.onnx_export import export_onnx
 from hf_lstm_sentiment.onnx_graph import make_graph
+from hf_lstm_sentiment.utils import imports as extras
 
 from .hub_clients import run_script
 from .reviews import make_reviews, write_csv

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from hf_lstm_sentiment import runs
 from hf_lstm_sentiment.stopping import StopAtSignal, TrainingStopped, _LengthGroupedSampler
 from hf_lstm_sentiment.training_arguments import check_processes
+from hf_lstm_sentiment.utils import run_directory as runs
 
 from .reviews import make_reviews, write_csv
 

@@ -11,16 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment
-from hf_lstm_sentiment import (
-    Classifier,
-    explain,
-    load_reviews,
-    predict,
-    predict_file,
-    pretrained,
-    release,
-    shipped,
-)
+from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release, shipped
 from hf_lstm_sentiment.publishable import publishable_files
 from hf_lstm_sentiment.release import make_release
 

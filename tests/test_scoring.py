@@ -827,7 +827,8 @@ SCORE = """
 import os, signal, sys
 
 import torch
-from hf_lstm_sentiment import Classifier, scoring
+from hf_lstm_sentiment import scoring
+from hf_lstm_sentiment import Classifier
 
 source, output, model, last = sys.argv[1:]
 scoring.WINDOW = 8

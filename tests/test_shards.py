@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_lstm_sentiment import Classifier, predict_file, predict_files, scoring
-from hf_lstm_sentiment.processes import place
 from hf_lstm_sentiment.shards import Shard, find_shards, share
+from hf_lstm_sentiment.utils.distributed import place
 
 from .demo_model import save_model
 from .reviews import make_reviews, write_csv
@@ -323,7 +323,9 @@ def test_script_refuses(arguments, said, monkeypatch, capsys):
 # scripts/predict.py with small parts, whose process 1 dies where it is told to, once process 0 has finished a file.
 LAUNCHED = f"""
 import glob, os, runpy, signal, sys, time
-from hf_lstm_sentiment import Classifier, scoring, shards
+from hf_lstm_sentiment import scoring
+from hf_lstm_sentiment import shards
+from hf_lstm_sentiment import Classifier
 
 scoring.WINDOW, shards.predict_files.__kwdefaults__["rows_per_part"] = 8, 20
 call, done = Classifier.__call__, []
