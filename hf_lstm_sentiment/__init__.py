@@ -10,22 +10,22 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .configuration_sentiment_lstm import SentimentLSTMConfig
-from .registration import register
+from .model.configuration_sentiment_lstm import SentimentLSTMConfig
+from .model.registration import register
 
 if TYPE_CHECKING:
     from .data import load_reviews
     from .explaining import Explainer, explain
     from .glove import load_glove
     from .inference import Classifier, Prediction, predict
-    from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
+    from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
+    from .model.pretrained_models import pretrained
+    from .model.tokenization import train_tokenizer
     from .presets import PRESETS
     from .pretraining import pretrain
     from .scoring import predict_file
     from .shards import predict_files
-    from .shipped import pretrained
     from .teaching import teach
-    from .tokenization import train_tokenizer
     from .training import train
 
 __version__ = "0.1.0"
@@ -36,18 +36,18 @@ _LAZY = {
     "predict": "inference",
     "predict_file": "scoring",
     "predict_files": "shards",
-    "SentimentLSTMForSequenceClassification": "modeling_sentiment_lstm",
-    "SentimentLSTMModel": "modeling_sentiment_lstm",
+    "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
+    "SentimentLSTMModel": "model.modeling_sentiment_lstm",
     "PRESETS": "presets",
     "Explainer": "explaining",
     "explain": "explaining",
     "load_glove": "glove",
     "load_reviews": "data",
     "pretrain": "pretraining",
-    "pretrained": "shipped",
+    "pretrained": "model.pretrained_models",
     "teach": "teaching",
     "train": "training",
-    "train_tokenizer": "tokenization",
+    "train_tokenizer": "model.tokenization",
 }
 
 __all__ = [

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from .explanation import Explanation, Word
 from .inference import Classifier
-from .packed_lstm import Packing, summarise
+from .model.packed_lstm import Packing, summarise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+    from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 __all__ = ["DeletionFaithfulness", "Explainer", "Explanation", "Word", "deletion_faithfulness", "explain"]
 

@@ -27,7 +27,7 @@ from transformers.trainer_callback import ExportableState
 from .analysis import fit_temperature
 from .encoding import PaddingCollator
 from .metrics import evaluate_logits
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import DEFAULTS, Preset
 from .stopping import SafeTrainer, StopAtSignal
 from .utils import run_directory as runs

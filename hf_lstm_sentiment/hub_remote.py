@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .model.configuration_sentiment_lstm import SentimentLSTMConfig
 from .publishable import CARD, CONFIG, PICTURE, code_files
 from .utils import run_directory as runs
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from .inference import Classifier
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .onnx_graph import make_graph
 from .utils import run_directory as runs
 from .utils.files import user_path

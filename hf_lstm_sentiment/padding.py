@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .scored import ScoredReviews
 from .significance import proportion_interval
 

@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.modeling_outputs import CausalLMOutput
 
-from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .data import Reviews, check_reviews_source, load_reviews
 from .encoding import PaddingCollator, encode_reviews, longest_first
 from .fitting import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
 from .glove import check_glove_source, start_from_glove
-from .modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
+from .model.configuration_sentiment_lstm import SentimentLSTMConfig
+from .model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
+from .model.tokenization import train_tokenizer
 from .presets import LANGUAGE_MODEL, Preset
 from .stopping import SafeTrainer, StopAtSignal, telling_of_a_full_disk
-from .tokenization import train_tokenizer
 from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 from .utils import run_directory as runs
 from .utils.files import user_path

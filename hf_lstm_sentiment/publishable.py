@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from .configuration_sentiment_lstm import SentimentLSTMConfig
+from .model.configuration_sentiment_lstm import SentimentLSTMConfig
 from .utils import run_directory as runs
 from .utils.files import user_path
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from . import shipped
 from .data import Reviews
 from .inference import Classifier
 from .measuring import agreement, measure_generalisation, timed_logits
+from .model import pretrained_models as shipped
+from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .model_card import write_model_card
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import Preset
 from .publishable import CARD, CONFIG, publishable_files
 from .recorded import read_ablations, summarise_seeds

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import Reviews
-from .tokenization import split_words
+from .model.tokenization import split_words
 from .utils import run_directory as runs
 from .utils.files import user_path
 

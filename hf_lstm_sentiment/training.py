@@ -20,14 +20,14 @@ from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run,
 from .glove import check_glove_source, start_from_glove
 from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
+from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from .model.tokenization import train_tokenizer
 from .model_card import write_model_card
-from .modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .plots import plot_confusion_matrix, plot_training_curves
 from .presets import Preset, find_preset
 from .pretraining import check_pretrained, describe_pretrained, load_pretrained
 from .stopping import StopAtSignal, telling_of_a_full_disk
 from .teaching import describe_soft_labels, read_soft_labels
-from .tokenization import train_tokenizer
 from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 from .utils import run_directory as runs
 from .utils.files import user_path

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from .packed_lstm import autocast_computes_lstm
+from .model.packed_lstm import autocast_computes_lstm
 from .presets import Preset
 from .utils import run_directory as runs
 from .utils.distributed import refuse_to_be_alone

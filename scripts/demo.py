@@ -11,7 +11,7 @@ import sys
 from hf_lstm_sentiment import pretrained
 from hf_lstm_sentiment.demo import Models, build
 from hf_lstm_sentiment.demo_server import launch
-from hf_lstm_sentiment.shipped import held
+from hf_lstm_sentiment.model.pretrained_models import held
 from hf_lstm_sentiment.space import export_space
 
 

@@ -11,8 +11,8 @@ import sys
 
 from transformers.utils.logging import disable_progress_bar
 
+from hf_lstm_sentiment.model.pretrained_models import DEFAULT
 from hf_lstm_sentiment.release import make_release
-from hf_lstm_sentiment.shipped import DEFAULT
 from hf_lstm_sentiment.utils.run_directory import METRICS, WEIGHTS, read_json
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
-    from hf_lstm_sentiment import SentimentLSTMConfig, checkpoints, glove, inference, json_rows, scoring, tokenization
+    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, json_rows, scoring
+    from hf_lstm_sentiment.model import loading as checkpoints
+    from hf_lstm_sentiment.model import tokenization
 
 from tests.mutations import mutated
 

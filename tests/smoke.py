@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment as package
-from hf_lstm_sentiment.shipped import held
+from hf_lstm_sentiment.model.pretrained_models import held
 
 for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pandas"):
     assert importlib.util.find_spec(extra) is None, f"{extra} is installed; the core must do without"

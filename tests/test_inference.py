@@ -19,7 +19,7 @@ from hf_lstm_sentiment import (
     predict,
     train_tokenizer,
 )
-from hf_lstm_sentiment.packed_lstm import PackedLSTM
+from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 
 from .reviews import GOOD, NOISE, make_reviews
 

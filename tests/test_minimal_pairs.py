@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment.minimal_pairs import PAIRS, score_pairs
-from hf_lstm_sentiment.tokenization import split_words
+from hf_lstm_sentiment.model.tokenization import split_words
 
 GROUPS = Counter(pair.group for pair in PAIRS)
 

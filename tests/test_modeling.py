@@ -24,13 +24,9 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
-from hf_lstm_sentiment import (
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    SentimentLSTMModel,
-    packed_lstm,
-)
-from hf_lstm_sentiment.packed_lstm import Packing
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
+from hf_lstm_sentiment.model import packed_lstm
+from hf_lstm_sentiment.model.packed_lstm import Packing
 
 MODELS = [SentimentLSTMModel, SentimentLSTMForSequenceClassification]
 POOLINGS = ["last", "max", "mean"]

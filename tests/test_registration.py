@@ -83,10 +83,10 @@ def test_every_way_gives_the_same_answers(answers):
 
 def test_the_factories_give_the_models_of_the_package(answers):
     assert answers["from_config"][0] == MODELS * 2
-    assert answers["from_pretrained"][0] == [*MODELS, "hf_lstm_sentiment.modeling_sentiment_lstm"]
+    assert answers["from_pretrained"][0] == [*MODELS, "hf_lstm_sentiment.model.modeling_sentiment_lstm"]
 
 
 def test_classifying_imports_no_model_class_of_transformers(answers):
     modules = answers["predict"][1]
-    assert "hf_lstm_sentiment.packed_lstm" in modules
+    assert "hf_lstm_sentiment.model.packed_lstm" in modules
     assert not set(SLOW_TO_IMPORT) & set(modules)

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment
-from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release, shipped
+from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release
+from hf_lstm_sentiment.model import pretrained_models as shipped
 from hf_lstm_sentiment.publishable import publishable_files
 from hf_lstm_sentiment.release import make_release
 
@@ -238,8 +239,8 @@ def test_unknown_names_are_told_what_is_there(ships):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import hf_lstm_sentiment.shipped",
-        "from hf_lstm_sentiment import pretrained; import hf_lstm_sentiment.shipped",
+        "import hf_lstm_sentiment.model.pretrained_models",
+        "from hf_lstm_sentiment import pretrained; import hf_lstm_sentiment.model.pretrained_models",
         "with contextlib.suppress(ImportError): import hf_lstm_sentiment.pretrained",
     ],
 )

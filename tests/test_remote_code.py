@@ -239,8 +239,8 @@ def test_importing_the_package_imports_little(tmp_path):
     # Not the models: the base class that they share with all of transformers takes as long to import as torch.
     assert {name for name in modules if name.startswith("hf_lstm_sentiment")} == {
         "hf_lstm_sentiment",
-        "hf_lstm_sentiment.configuration_sentiment_lstm",
-        "hf_lstm_sentiment.registration",
+        "hf_lstm_sentiment.model.configuration_sentiment_lstm",
+        "hf_lstm_sentiment.model.registration",
     }
     assert "transformers.modeling_utils" not in modules
 

@@ -1,0 +1,1 @@
+"""Everything that a checkpoint is: configuration, models, tokenizer, and how they are loaded."""
