@@ -14,9 +14,9 @@ from .model.configuration_sentiment_lstm import SentimentLSTMConfig
 from .model.registration import register
 
 if TYPE_CHECKING:
-    from .data import load_reviews
+    from .data.glove import load_glove
+    from .data.reviews import load_reviews
     from .explaining import Explainer, explain
-    from .glove import load_glove
     from .inference import Classifier, Prediction, predict
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
@@ -41,8 +41,8 @@ _LAZY = {
     "PRESETS": "presets",
     "Explainer": "explaining",
     "explain": "explaining",
-    "load_glove": "glove",
-    "load_reviews": "data",
+    "load_glove": "data.glove",
+    "load_reviews": "data.reviews",
     "pretrain": "pretraining",
     "pretrained": "model.pretrained_models",
     "teach": "teaching",

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .data.run_reviews import SPLIT
 from .presets import IMDB, Preset
 from .recorded import ABLATIONS
-from .run_reviews import SPLIT
 from .teaching import describe_soft_labels
 from .training import TrainingResult, train
 from .utils import run_directory as runs

@@ -18,11 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
-from .data import Reviews
+from .data.reviews import Reviews
+from .data.run_reviews import SPLIT, load_run_reviews
 from .inference import Classifier
 from .padding import padding_lesson
 from .presets import DEFAULTS, Preset, find_preset
-from .run_reviews import SPLIT, load_run_reviews
 from .scored import ScoredReviews, score_reviews
 from .significance import bootstrap_difference, mcnemar, spread
 from .training import train

@@ -18,11 +18,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .data.columns import TEXT_COLUMNS, find_column
+from .data.readers import csv_fields
 from .explaining import Explainer
 from .explanation_html import body
-from .rows import csv_fields
 from .scoring import predict_file
-from .sources import TEXT_COLUMNS, find_column
 from .utils.files import user_path
 from .utils.imports import require
 

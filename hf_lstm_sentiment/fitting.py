@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer_callback import ExportableState
 
 from .analysis import fit_temperature
-from .encoding import PaddingCollator
+from .data.encoding import PaddingCollator
 from .metrics import evaluate_logits
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import DEFAULTS, Preset

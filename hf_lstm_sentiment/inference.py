@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from .data.columns import HUB_ID
 from .model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
 from .model.packed_lstm import autocast_computes_lstm
 from .model.pretrained_models import pretrained
-from .sources import HUB_ID
 from .utils.files import user_path
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 
 from . import peers
-from .data import Reviews, load_reviews
+from .data.offline_reviews import load_sentences
+from .data.reviews import Reviews, load_reviews
+from .data.run_reviews import SPLIT, load_recorded_reviews
 from .inference import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
 from .model.pretrained_models import pretrained
-from .offline_reviews import load_sentences
-from .run_reviews import SPLIT, load_recorded_reviews
 from .utils.files import user_path
 from .utils.run_directory import METRICS, WEIGHTS, differences, read_json
 

@@ -118,7 +118,7 @@ def export_onnx(
     labelled = None
     if reviews is not None:
         require("datasets", extra="train")
-        from .data import load_reviews
+        from .data.reviews import load_reviews
 
         labelled = load_reviews(
             reviews, text_column=text_column, label_column=label_column, max_test_samples=max_reviews

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.modeling_outputs import CausalLMOutput
 
-from .data import Reviews, check_reviews_source, load_reviews
-from .encoding import PaddingCollator, encode_reviews, longest_first
+from .data.encoding import PaddingCollator, encode_reviews, longest_first
+from .data.glove import check_glove_source, start_from_glove
+from .data.reviews import Reviews, check_reviews_source, load_reviews
 from .fitting import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
-from .glove import check_glove_source, start_from_glove
 from .model.configuration_sentiment_lstm import SentimentLSTMConfig
 from .model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from .model.tokenization import train_tokenizer

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .run_reviews import SPLIT
+from .data.run_reviews import SPLIT
 from .significance import spread
 from .utils import run_directory as runs
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .data import Reviews
+from .data.reviews import Reviews
+from .data.run_reviews import load_recorded_reviews
 from .inference import Classifier
 from .measuring import agreement, measure_generalisation, timed_logits
 from .model import pretrained_models as shipped
@@ -26,7 +27,6 @@ from .model_card import write_model_card
 from .presets import Preset
 from .publishable import CARD, CONFIG, publishable_files
 from .recorded import read_ablations, summarise_seeds
-from .run_reviews import load_recorded_reviews
 from .utils import run_directory as runs
 from .utils.files import user_path
 

@@ -24,11 +24,11 @@ from .analysis import (
     word_log_odds,
 )
 from .comparison import check_accuracy, score_run
+from .data.run_reviews import load_run_reviews
 from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .explaining import Explainer
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
-from .run_reviews import load_run_reviews
 from .scored import ScoredReviews
 from .significance import bootstrap_difference, mcnemar, proportion_interval
 from .utils import run_directory as runs

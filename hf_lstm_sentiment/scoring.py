@@ -21,12 +21,12 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from . import __version__
+from .data.columns import HUB_ID
+from .data.readers import RowSource
+from .data.table_rows import open_dataset, open_parquet
+from .data.text_rows import open_text
 from .inference import WINDOW, Classifier
 from .row_writers import OutputLayout, join_parts, replacing
-from .rows import RowSource
-from .sources import HUB_ID
-from .table_rows import open_dataset, open_parquet
-from .text_rows import open_text
 from .utils import run_directory as runs
 from .utils.files import user_path
 from .utils.imports import require

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import Reviews
+from .data.reviews import Reviews
 from .model.tokenization import split_words
 from .utils import run_directory as runs
 from .utils.files import user_path

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from .data import Reviews, check_reviews_source, load_reviews
+from .data.reviews import Reviews, check_reviews_source, load_reviews
 from .presets import PRESETS
 from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
 from .utils import run_directory as runs

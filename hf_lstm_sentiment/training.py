@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
-from .data import Reviews, check_reviews_source, load_reviews
-from .encoding import encode_reviews, longest_first
+from .data.encoding import encode_reviews, longest_first
+from .data.glove import check_glove_source, start_from_glove
+from .data.reviews import Reviews, check_reviews_source, load_reviews
 from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
-from .glove import check_glove_source, start_from_glove
 from .hub import PushedRun
 from .hub_arguments import take_hub_arguments
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification

@@ -13,7 +13,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
-    from hf_lstm_sentiment import SentimentLSTMConfig, glove, inference, json_rows, scoring
+    from hf_lstm_sentiment import SentimentLSTMConfig, inference, scoring
+    from hf_lstm_sentiment.data import glove, json_rows
     from hf_lstm_sentiment.model import loading as checkpoints
     from hf_lstm_sentiment.model import tokenization
 

@@ -11,8 +11,8 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
-from hf_lstm_sentiment.data import check_reviews_source
-from hf_lstm_sentiment.encoding import PaddingCollator, encode_reviews
+from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
+from hf_lstm_sentiment.data.reviews import check_reviews_source
 
 from .reviews import make_reviews, write_csv
 
@@ -308,7 +308,7 @@ def test_a_directory_without_a_train_split_is_refused(tmp_path):
 def test_texts_are_read_from_the_files_each_time(tmp_path):
     import datasets
 
-    from hf_lstm_sentiment.data import Texts
+    from hf_lstm_sentiment.data.reviews import Texts
 
     first, second = (datasets.Dataset.from_dict({"text": [f"{name}{i}" for i in range(2_500)]}) for name in "ab")
     texts = Texts(first, second.select(range(2_000, 1_000, -1)))
@@ -361,7 +361,7 @@ def test_encoding_truncates_and_keeps_what_leads_back(tmp_path):
 
 
 def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path, monkeypatch):
-    import hf_lstm_sentiment.encoding as encoding
+    import hf_lstm_sentiment.data.encoding as encoding
 
     path = write_csv(tmp_path / "a.csv", make_reviews(40))
     calls = []

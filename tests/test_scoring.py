@@ -29,11 +29,10 @@ from hf_lstm_sentiment import (
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
     scoring,
-    table_rows,
-    text_rows,
     train_tokenizer,
 )
-from hf_lstm_sentiment.rows import DELIMITERS
+from hf_lstm_sentiment.data import table_rows, text_rows
+from hf_lstm_sentiment.data.readers import DELIMITERS
 from hf_lstm_sentiment.scoring import predict_file
 
 from .reviews import make_reviews

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .review_rows import class_counts, whole_numbers
+from .labels import class_counts, whole_numbers
 
 if TYPE_CHECKING:
     from datasets import Dataset

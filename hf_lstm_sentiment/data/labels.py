@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .columns import TEXT_COLUMNS, find_column, first_cause, shown
 from .json_rows import JsonFiles
-from .sources import TEXT_COLUMNS, find_column, first_cause, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

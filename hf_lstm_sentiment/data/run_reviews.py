@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .data import Reviews, load_reviews
-from .presets import PRESETS, V1
-from .utils import run_directory as runs
+from ..presets import PRESETS, V1
+from ..utils import run_directory as runs
+from .reviews import Reviews, load_reviews
 
 _LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
 _SAMPLING = ("text_column", "label_column", "split_seed", *_LIMITS)

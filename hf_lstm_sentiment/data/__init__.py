@@ -1,0 +1,1 @@
+"""Reviews and word vectors in; checked, split and encoded."""
