@@ -16,31 +16,31 @@ from .model.registration import register
 if TYPE_CHECKING:
     from .data.glove import load_glove
     from .data.reviews import load_reviews
-    from .explaining import Explainer, explain
-    from .inference import Classifier, Prediction, predict
+    from .inference.classifier import Classifier, Prediction, predict
+    from .inference.explain import Explainer, explain
+    from .inference.files import predict_file
+    from .inference.shards import predict_files
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
     from .model.tokenization import train_tokenizer
     from .presets import PRESETS
     from .pretraining import pretrain
-    from .scoring import predict_file
-    from .shards import predict_files
     from .teaching import teach
     from .training import train
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Classifier": "inference",
-    "Prediction": "inference",
-    "predict": "inference",
-    "predict_file": "scoring",
-    "predict_files": "shards",
+    "Classifier": "inference.classifier",
+    "Prediction": "inference.classifier",
+    "predict": "inference.classifier",
+    "predict_file": "inference.files",
+    "predict_files": "inference.shards",
     "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
     "SentimentLSTMModel": "model.modeling_sentiment_lstm",
     "PRESETS": "presets",
-    "Explainer": "explaining",
-    "explain": "explaining",
+    "Explainer": "inference.explain",
+    "explain": "inference.explain",
     "load_glove": "data.glove",
     "load_reviews": "data.reviews",
     "pretrain": "pretraining",

@@ -20,7 +20,7 @@ from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
 from .data.reviews import Reviews
 from .data.run_reviews import SPLIT, load_run_reviews
-from .inference import Classifier
+from .inference.classifier import Classifier
 from .padding import padding_lesson
 from .presets import DEFAULTS, Preset, find_preset
 from .scored import ScoredReviews, score_reviews

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .demo import MAX_BATCH
-from .explanation_html import css
+from .inference.explanation_html import css
 
 if TYPE_CHECKING:
     import gradio as gr

@@ -17,7 +17,7 @@ from . import peers
 from .data.offline_reviews import load_sentences
 from .data.reviews import Reviews, load_reviews
 from .data.run_reviews import SPLIT, load_recorded_reviews
-from .inference import WINDOW, Classifier
+from .inference.classifier import WINDOW, Classifier
 from .metrics import evaluate_logits
 from .minimal_pairs import score_pairs
 from .model.pretrained_models import pretrained

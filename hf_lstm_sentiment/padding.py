@@ -60,7 +60,7 @@ def padding_lesson(
 
 def _sample(run: Path, scored: ScoredReviews) -> tuple[Tensor, Tensor, np.ndarray]:
     """Token ids, lengths and labels of some reviews. *Shape:* (reviews, longest), (reviews,), (reviews,)."""
-    from .inference import Classifier
+    from .inference.classifier import Classifier
 
     classifier = Classifier.from_pretrained(run)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(scored.tokens > 0))[:_REVIEWS]

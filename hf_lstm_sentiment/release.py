@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .data.reviews import Reviews
 from .data.run_reviews import load_recorded_reviews
-from .inference import Classifier
+from .inference.classifier import Classifier
 from .measuring import agreement, measure_generalisation, timed_logits
 from .model import pretrained_models as shipped
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification

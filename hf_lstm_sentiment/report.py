@@ -26,7 +26,7 @@ from .analysis import (
 from .comparison import check_accuracy, score_run
 from .data.run_reviews import load_run_reviews
 from .error_plots import plot_confidences, plot_error_words, plot_groups
-from .explaining import Explainer
+from .inference.explain import Explainer
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .scored import ScoredReviews

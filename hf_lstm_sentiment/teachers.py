@@ -135,7 +135,7 @@ def student(reviews: Reviews, *, run: str | os.PathLike[str]) -> tuple[Logits, L
     Raises:
         ValueError: It was trained on another split, and so on validation reviews.
     """
-    from .inference import Classifier
+    from .inference.classifier import Classifier
 
     trained, here = runs.read_json(user_path(run, "the run") / runs.METRICS)["dataset"], reviews.summary()
     for key in ("split_seed", "train", "validation"):

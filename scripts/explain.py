@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from hf_lstm_sentiment import Explainer
-from hf_lstm_sentiment.explaining import deletion_faithfulness
-from hf_lstm_sentiment.explanation import Explanation
+from hf_lstm_sentiment.inference.explain import deletion_faithfulness
+from hf_lstm_sentiment.inference.explanation import Explanation
 
 
 def main() -> None:

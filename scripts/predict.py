@@ -17,8 +17,8 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.scoring import parts_of, predict_file
-from hf_lstm_sentiment.shards import predict_files
+from hf_lstm_sentiment.inference.files import parts_of, predict_file
+from hf_lstm_sentiment.inference.shards import predict_files
 from hf_lstm_sentiment.utils.distributed import place
 from hf_lstm_sentiment.utils.files import user_path
 

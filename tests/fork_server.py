@@ -191,7 +191,7 @@ def _serve():
     import torch
     import transformers.pipelines  # noqa: F401
 
-    import hf_lstm_sentiment.scoring
+    import hf_lstm_sentiment.inference.files
     import hf_lstm_sentiment.training  # noqa: F401
 
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)

@@ -13,8 +13,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
-    from hf_lstm_sentiment import SentimentLSTMConfig, inference, scoring
+    from hf_lstm_sentiment import SentimentLSTMConfig
     from hf_lstm_sentiment.data import glove, json_rows
+    from hf_lstm_sentiment.inference import classifier as inference
+    from hf_lstm_sentiment.inference import files as scoring
     from hf_lstm_sentiment.model import loading as checkpoints
     from hf_lstm_sentiment.model import tokenization
 

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 
-from hf_lstm_sentiment import Classifier, explaining
+from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.demo import (
     EXAMPLES,
     MAX_BATCH,
@@ -23,6 +23,7 @@ from hf_lstm_sentiment.demo import (
     classify_many,
     read_review,
 )
+from hf_lstm_sentiment.inference import explain as explaining
 
 from .demo_model import save_model
 from .reviews import make_reviews, write_csv

@@ -20,8 +20,8 @@ from hf_lstm_sentiment import (
     explain,
     train_tokenizer,
 )
-from hf_lstm_sentiment.explaining import TOLERANCE, TRUNCATED_KEPT, deletion_faithfulness
-from hf_lstm_sentiment.explanation import Explanation, Word
+from hf_lstm_sentiment.inference.explain import TOLERANCE, TRUNCATED_KEPT, deletion_faithfulness
+from hf_lstm_sentiment.inference.explanation import Explanation, Word
 
 from .reviews import BAD, GOOD, make_reviews
 

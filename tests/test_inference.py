@@ -15,10 +15,10 @@ from hf_lstm_sentiment import (
     Prediction,
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
-    inference,
     predict,
     train_tokenizer,
 )
+from hf_lstm_sentiment.inference import classifier as inference
 from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 
 from .reviews import GOOD, NOISE, make_reviews

@@ -213,7 +213,7 @@ def test_no_arguments_are_pickled(whole):
 
 
 # The function, in which call of it in that session, and how; forty parts of fifty rows.
-LOGITS, REPLACE, FSYNC = "hf_lstm_sentiment.inference:Classifier.logits", "os:replace", "os:fsync"
+LOGITS, REPLACE, FSYNC = "hf_lstm_sentiment.inference.classifier:Classifier.logits", "os:replace", "os:fsync"
 SCORING_KILLS = [
     *[(LOGITS, call, "before") for call in (1, 3, 2, 5)],
     *[(REPLACE, call, "before") for call in (1, 2, 4, 3)],
@@ -243,7 +243,7 @@ def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
     for target, call in (
         (REPLACE, 40 - last + 2),
         (REPLACE, 3),
-        ("hf_lstm_sentiment.scoring:_refuse_to_overwrite", 2),
+        ("hf_lstm_sentiment.inference.files:_refuse_to_overwrite", 2),
         ("pathlib:Path.unlink", 3),
         ("shutil:rmtree", 1),
     ):

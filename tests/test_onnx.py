@@ -12,16 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
-from hf_lstm_sentiment import (
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    load_reviews,
-    onnx_export,
-    predict,
-)
-from hf_lstm_sentiment.onnx_classify import OnnxClassifier
-from hf_lstm_sentiment.onnx_export import export_onnx
-from hf_lstm_sentiment.onnx_graph import make_graph
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews, predict
+from hf_lstm_sentiment.inference import onnx_export
+from hf_lstm_sentiment.inference.onnx import make_graph
+from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
+from hf_lstm_sentiment.inference.onnx_export import export_onnx
 from hf_lstm_sentiment.utils import imports as extras
 
 from .hub_clients import run_script

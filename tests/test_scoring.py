@@ -24,16 +24,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_lstm_sentiment import (
-    Classifier,
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    scoring,
-    train_tokenizer,
-)
+from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
 from hf_lstm_sentiment.data import table_rows, text_rows
 from hf_lstm_sentiment.data.readers import DELIMITERS
-from hf_lstm_sentiment.scoring import predict_file
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference.files import predict_file
 
 from .reviews import make_reviews
 
@@ -826,7 +821,7 @@ SCORE = """
 import os, signal, sys
 
 import torch
-from hf_lstm_sentiment import scoring
+from hf_lstm_sentiment.inference import files as scoring
 from hf_lstm_sentiment import Classifier
 
 source, output, model, last = sys.argv[1:]

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_lstm_sentiment import Classifier, predict_file, predict_files, scoring
-from hf_lstm_sentiment.shards import Shard, find_shards, share
+from hf_lstm_sentiment import Classifier, predict_file, predict_files
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference.shards import Shard, find_shards, share
 from hf_lstm_sentiment.utils.distributed import place
 
 from .demo_model import save_model
@@ -323,8 +324,8 @@ def test_script_refuses(arguments, said, monkeypatch, capsys):
 # scripts/predict.py with small parts, whose process 1 dies where it is told to, once process 0 has finished a file.
 LAUNCHED = f"""
 import glob, os, runpy, signal, sys, time
-from hf_lstm_sentiment import scoring
-from hf_lstm_sentiment import shards
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference import shards
 from hf_lstm_sentiment import Classifier
 
 scoring.WINDOW, shards.predict_files.__kwdefaults__["rows_per_part"] = 8, 20

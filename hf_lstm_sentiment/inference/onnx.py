@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

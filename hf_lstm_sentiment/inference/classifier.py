@@ -17,16 +17,16 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from .data.columns import HUB_ID
-from .model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
-from .model.packed_lstm import autocast_computes_lstm
-from .model.pretrained_models import pretrained
-from .utils.files import user_path
+from ..data.columns import HUB_ID
+from ..model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
+from ..model.packed_lstm import autocast_computes_lstm
+from ..model.pretrained_models import pretrained
+from ..utils.files import user_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+    from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 # Reviews that are tokenized and sorted together. Enough of them that a batch holds reviews of one length; few enough
 # that they take some tens of megabytes.

@@ -7,8 +7,8 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+from ..utils.imports import require
 from .explanation import Explanation, Word
-from .utils.imports import require
 
 # From the palette of Okabe and Ito, as in `plots.py`, which is not needed for HTML.
 _BLUE, _ORANGE = "0, 114, 178", "213, 94, 0"
@@ -68,7 +68,7 @@ def page(explanation: Explanation) -> str:
 @cache
 def css() -> str:
     """The style sheet that :func:`body` needs; every rule of it is for elements of the class `explanation`."""
-    return files("hf_lstm_sentiment").joinpath("explanation.css").read_text(encoding="utf-8")
+    return files(__package__).joinpath("explanation.css").read_text(encoding="utf-8")
 
 
 def body(explanation: Explanation) -> str:
@@ -84,7 +84,7 @@ def body(explanation: Explanation) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    template = files("hf_lstm_sentiment").joinpath("explanation.html").read_text(encoding="utf-8")
+    template = files(__package__).joinpath("explanation.html").read_text(encoding="utf-8")
     read = [word for word in explanation.words if not word.truncated]
     ranked = sorted(read, key=lambda word: -abs(word.contribution or 0))
     return (

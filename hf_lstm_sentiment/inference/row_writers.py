@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
-from .data.readers import DELIMITERS, Row, RowSource, Window
-from .inference import Prediction
+from ..data.readers import DELIMITERS, Row, RowSource, Window
+from .classifier import Prediction
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -20,16 +20,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from . import __version__
-from .data.columns import HUB_ID
-from .data.readers import RowSource
-from .data.table_rows import open_dataset, open_parquet
-from .data.text_rows import open_text
-from .inference import WINDOW, Classifier
+from .. import __version__
+from ..data.columns import HUB_ID
+from ..data.readers import RowSource
+from ..data.table_rows import open_dataset, open_parquet
+from ..data.text_rows import open_text
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
+from .classifier import WINDOW, Classifier
 from .row_writers import OutputLayout, join_parts, replacing
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import __version__
-from .inference import Classifier
-from .scoring import INPUTS, OUTPUTS, check_file, parts_of, predict_file
-from .utils import run_directory as runs
-from .utils.distributed import place, refuse_to_be_alone
-from .utils.files import user_path
+from .. import __version__
+from ..utils import run_directory as runs
+from ..utils.distributed import place, refuse_to_be_alone
+from ..utils.files import user_path
+from .classifier import Classifier
+from .files import INPUTS, OUTPUTS, check_file, parts_of, predict_file
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from .inference import Classifier
-from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .onnx_graph import make_graph
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
+from .classifier import Classifier
+from .onnx import make_graph
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def export_onnx(
     labelled = None
     if reviews is not None:
         require("datasets", extra="train")
-        from .data.reviews import load_reviews
+        from ..data.reviews import load_reviews
 
         labelled = load_reviews(
             reviews, text_column=text_column, label_column=label_column, max_test_samples=max_reviews

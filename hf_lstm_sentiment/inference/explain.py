@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..model.packed_lstm import Packing, summarise
+from .classifier import Classifier
 from .explanation import Explanation, Word
-from .inference import Classifier
-from .model.packed_lstm import Packing, summarise
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+    from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 __all__ = ["DeletionFaithfulness", "Explainer", "Explanation", "Word", "deletion_faithfulness", "explain"]
 

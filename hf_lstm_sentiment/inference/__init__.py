@@ -1,0 +1,1 @@
+"""Texts in; labels, files, explanations and exported models out."""
