@@ -24,9 +24,9 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from .analysis import fit_temperature
 from .data.encoding import PaddingCollator
-from .metrics import evaluate_logits
+from .evaluation.errors import fit_temperature
+from .evaluation.metrics import evaluate_logits
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .presets import DEFAULTS, Preset
 from .stopping import SafeTrainer, StopAtSignal

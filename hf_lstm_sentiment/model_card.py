@@ -9,9 +9,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .comparison_tables import percent
+from .evaluation.comparison_tables import percent
+from .evaluation.statistics import spread
 from .presets import Preset
-from .significance import spread
 
 # How the metrics are called in the card, in the order of its table.
 _NAMES = {

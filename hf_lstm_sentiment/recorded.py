@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.run_reviews import SPLIT
-from .significance import spread
+from .evaluation.statistics import spread
 from .utils import run_directory as runs
 
 ABLATIONS = "ablations.json"

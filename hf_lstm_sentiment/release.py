@@ -19,8 +19,8 @@ from torch import Tensor
 
 from .data.reviews import Reviews
 from .data.run_reviews import load_recorded_reviews
+from .evaluation.measure import agreement, measure_generalisation, timed_logits
 from .inference.classifier import Classifier
-from .measuring import agreement, measure_generalisation, timed_logits
 from .model import pretrained_models as shipped
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .model_card import write_model_card

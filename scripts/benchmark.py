@@ -35,7 +35,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
-from hf_lstm_sentiment.plots import plot_cost_growth, plot_speed_against_accuracy
+from hf_lstm_sentiment.evaluation.plots import plot_cost_growth, plot_speed_against_accuracy
 from hf_lstm_sentiment.utils.files import user_path
 
 HERE = Path(__file__).parent

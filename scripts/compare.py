@@ -13,7 +13,7 @@ import os
 import sys
 
 from hf_lstm_sentiment import PRESETS
-from hf_lstm_sentiment.comparison import compare
+from hf_lstm_sentiment.evaluation.compare import compare
 
 
 def main() -> None:

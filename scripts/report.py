@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from hf_lstm_sentiment.report import write_report
+from hf_lstm_sentiment.evaluation.report import write_report
 
 
 def main() -> None:

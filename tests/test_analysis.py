@@ -8,7 +8,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from hf_lstm_sentiment.analysis import (
+from hf_lstm_sentiment.evaluation.errors import (
     TEMPERATURES,
     accuracy_by_duplicates,
     accuracy_by_length,
@@ -19,8 +19,8 @@ from hf_lstm_sentiment.analysis import (
     fit_temperature,
     word_log_odds,
 )
-from hf_lstm_sentiment.scored import ScoredReviews, score_reviews
-from hf_lstm_sentiment.significance import bootstrap_difference, mcnemar, proportion_interval
+from hf_lstm_sentiment.evaluation.scored import ScoredReviews, score_reviews
+from hf_lstm_sentiment.evaluation.statistics import bootstrap_difference, mcnemar, proportion_interval
 
 
 class Words:

@@ -27,8 +27,8 @@ from hf_lstm_sentiment import (
     train,
     train_tokenizer,
 )
+from hf_lstm_sentiment.evaluation.report import write_report
 from hf_lstm_sentiment.hub import push_run
-from hf_lstm_sentiment.report import write_report
 
 from .mutations import mutated
 from .reviews import make_reviews, write_csv

@@ -15,9 +15,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from hf_lstm_sentiment import Classifier, load_reviews
-from hf_lstm_sentiment.comparison import compare
-from hf_lstm_sentiment.comparison_tables import count, markdown, percent
-from hf_lstm_sentiment.pages import p_value
+from hf_lstm_sentiment.evaluation.compare import compare
+from hf_lstm_sentiment.evaluation.comparison_tables import count, markdown, percent
+from hf_lstm_sentiment.evaluation.pages import p_value
 
 from .reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 

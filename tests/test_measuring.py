@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_lstm_sentiment import Classifier, measuring, peers
+from hf_lstm_sentiment import Classifier, peers
 from hf_lstm_sentiment.data.offline_reviews import load_sentences
 from hf_lstm_sentiment.data.reviews import load_reviews
-from hf_lstm_sentiment.measuring import agreement, measure
-from hf_lstm_sentiment.metrics import evaluate_logits
+from hf_lstm_sentiment.evaluation import measure as measuring
+from hf_lstm_sentiment.evaluation.measure import agreement, measure
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.minimal_pairs import PAIRS
 from hf_lstm_sentiment.model import pretrained_models as shipped
 

@@ -17,8 +17,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_lstm_sentiment import metrics
-from hf_lstm_sentiment.metrics import (
+from hf_lstm_sentiment.evaluation import metrics
+from hf_lstm_sentiment.evaluation.metrics import (
     F1,
     ROCAUC,
     Accuracy,

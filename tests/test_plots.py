@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_lstm_sentiment import plots
-from hf_lstm_sentiment.plots import (
+from hf_lstm_sentiment.evaluation import plots
+from hf_lstm_sentiment.evaluation.plots import (
     plot_confusion_matrix,
     plot_reliability_diagram,
     plot_training_curves,
@@ -210,7 +210,7 @@ def test_missing_matplotlib_is_reported_with_the_command_that_installs_it(tmp_pa
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path):
     code = """
 import sys
-from hf_lstm_sentiment import plots
+from hf_lstm_sentiment.evaluation import plots
 assert "matplotlib" not in sys.modules
 confusion = {"tn": 1, "fp": 2, "fn": 3, "tp": 4}
 plots.plot_confusion_matrix(confusion, "confusion.png", title="ten reviews")

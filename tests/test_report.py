@@ -12,9 +12,9 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from hf_lstm_sentiment import PRESETS, Classifier, train
-from hf_lstm_sentiment.metrics import evaluate_logits
-from hf_lstm_sentiment.report import _error_words, write_report
-from hf_lstm_sentiment.scored import ScoredReviews
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.evaluation.report import _error_words, write_report
+from hf_lstm_sentiment.evaluation.scored import ScoredReviews
 
 from .reviews import make_reviews, write_csv
 

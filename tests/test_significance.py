@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from hf_lstm_sentiment.significance import bootstrap_difference, mcnemar, proportion_interval
+from hf_lstm_sentiment.evaluation.statistics import bootstrap_difference, mcnemar, proportion_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 3), (17, 40), (21_325, 25_000)])

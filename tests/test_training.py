@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, fitting, load_reviews, train
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.fitting import epoch_history
-from hf_lstm_sentiment.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.stopping import SafeTrainer
 from hf_lstm_sentiment.training_arguments import use_cpu_threads

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _TICK_SIZE, _new_figure, _style, _write
+from ..evaluation.plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _TICK_SIZE, _new_figure, _style, _write
 from ..utils.imports import require
 from .explanation import Explanation
 

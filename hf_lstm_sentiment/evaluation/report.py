@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import (
+from ..data.run_reviews import load_run_reviews
+from ..inference.explain import Explainer
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
+from .compare import check_accuracy, score_run
+from .error_plots import plot_confidences, plot_error_words, plot_groups
+from .errors import (
     Group,
     WordOdds,
     accuracy_by_duplicates,
@@ -23,17 +30,10 @@ from .analysis import (
     has_words,
     word_log_odds,
 )
-from .comparison import check_accuracy, score_run
-from .data.run_reviews import load_run_reviews
-from .error_plots import plot_confidences, plot_error_words, plot_groups
-from .inference.explain import Explainer
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .scored import ScoredReviews
-from .significance import bootstrap_difference, mcnemar, proportion_interval
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
+from .statistics import bootstrap_difference, mcnemar, proportion_interval
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

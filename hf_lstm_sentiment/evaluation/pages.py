@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .utils.imports import require
+from ..utils.imports import require
 
 
 def render(template: str, **values: Any) -> str:
@@ -24,7 +24,7 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    folder = files("hf_lstm_sentiment")
+    folder = files(__package__)
     css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..utils.imports import require
 from .scored import Indices, ScoredReviews, check_labels, check_lengths, check_logits, sigmoid
-from .significance import proportion_interval
-from .utils.imports import require
+from .statistics import proportion_interval
 
 logger = logging.getLogger(__name__)
 

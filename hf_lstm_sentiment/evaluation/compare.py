@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from ..data.reviews import Reviews
+from ..data.run_reviews import SPLIT, load_run_reviews
+from ..inference.classifier import Classifier
+from ..presets import DEFAULTS, Preset, find_preset
+from ..training import train
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
-from .data.reviews import Reviews
-from .data.run_reviews import SPLIT, load_run_reviews
-from .inference.classifier import Classifier
-from .padding import padding_lesson
-from .presets import DEFAULTS, Preset, find_preset
+from .padding_experiment import padding_lesson
 from .scored import ScoredReviews, score_reviews
-from .significance import bootstrap_difference, mcnemar, spread
-from .training import train
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
+from .statistics import bootstrap_difference, mcnemar, spread
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .utils.imports import require
+from ..utils.imports import require
 
 try:
     import evaluate

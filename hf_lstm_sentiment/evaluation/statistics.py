@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..utils.imports import require
 from .scored import check_lengths
-from .utils.imports import require
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .scored import ScoredReviews
-from .significance import proportion_interval
+from .statistics import proportion_interval
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192)
 # Upper limits of the groups of reviews by the padding behind them.
@@ -60,7 +60,7 @@ def padding_lesson(
 
 def _sample(run: Path, scored: ScoredReviews) -> tuple[Tensor, Tensor, np.ndarray]:
     """Token ids, lengths and labels of some reviews. *Shape:* (reviews, longest), (reviews,), (reviews,)."""
-    from .inference.classifier import Classifier
+    from ..inference.classifier import Classifier
 
     classifier = Classifier.from_pretrained(run)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(scored.tokens > 0))[:_REVIEWS]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .utils.imports import require
+from ..utils.imports import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,16 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 
-from . import peers
-from .data.offline_reviews import load_sentences
-from .data.reviews import Reviews, load_reviews
-from .data.run_reviews import SPLIT, load_recorded_reviews
-from .inference.classifier import WINDOW, Classifier
+from .. import peers
+from ..data.offline_reviews import load_sentences
+from ..data.reviews import Reviews, load_reviews
+from ..data.run_reviews import SPLIT, load_recorded_reviews
+from ..inference.classifier import WINDOW, Classifier
+from ..minimal_pairs import score_pairs
+from ..model.pretrained_models import pretrained
+from ..utils.files import user_path
+from ..utils.run_directory import METRICS, WEIGHTS, differences, read_json
 from .metrics import evaluate_logits
-from .minimal_pairs import score_pairs
-from .model.pretrained_models import pretrained
-from .utils.files import user_path
-from .utils.run_directory import METRICS, WEIGHTS, differences, read_json
 
 Logits = NDArray[np.float32]
 _SPLITS = ("test", "validation")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .analysis import Group, WordOdds
+from .errors import Group, WordOdds
 from .plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _SKY, _TICK_SIZE, _new_figure, _style, _write
 from .scored import ScoredReviews
 

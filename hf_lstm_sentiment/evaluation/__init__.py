@@ -1,0 +1,1 @@
+"""Predictions in; numbers, tables, plots and reports out."""
