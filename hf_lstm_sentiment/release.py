@@ -20,12 +20,12 @@ from torch import Tensor
 from .data.reviews import Reviews
 from .data.run_reviews import load_recorded_reviews
 from .evaluation.measure import agreement, measure_generalisation, timed_logits
+from .hub.model_card import write_model_card
+from .hub.publishable import CARD, CONFIG, publishable_files
 from .inference.classifier import Classifier
 from .model import pretrained_models as shipped
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .model_card import write_model_card
 from .presets import Preset
-from .publishable import CARD, CONFIG, publishable_files
 from .recorded import read_ablations, summarise_seeds
 from .utils import run_directory as runs
 from .utils.files import user_path

@@ -19,11 +19,11 @@ from .data.glove import check_glove_source, start_from_glove
 from .data.reviews import Reviews, check_reviews_source, load_reviews
 from .evaluation.plots import plot_confusion_matrix, plot_training_curves
 from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
-from .hub import PushedRun
+from .hub.model_card import write_model_card
+from .hub.push import PushedRun
 from .hub_arguments import take_hub_arguments
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .model.tokenization import train_tokenizer
-from .model_card import write_model_card
 from .presets import Preset, find_preset
 from .pretraining import check_pretrained, describe_pretrained, load_pretrained
 from .stopping import StopAtSignal, telling_of_a_full_disk

@@ -9,8 +9,8 @@ import argparse
 import logging
 import sys
 
-from hf_lstm_sentiment.hub import check_repo_id, push_run
-from hf_lstm_sentiment.publishable import publishable_files
+from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import check_repo_id, push_run
 from hf_lstm_sentiment.utils.files import user_path
 
 

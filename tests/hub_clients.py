@@ -16,7 +16,7 @@ import datasets
 import pytest
 
 from hf_lstm_sentiment import __version__, train
-from hf_lstm_sentiment.publishable import publishable_files
+from hf_lstm_sentiment.hub.publishable import publishable_files
 
 from .reviews import TINY, make_reviews, write_csv
 from .test_remote_code import TRAVELLING

@@ -28,7 +28,7 @@ from hf_lstm_sentiment import (
     train_tokenizer,
 )
 from hf_lstm_sentiment.evaluation.report import write_report
-from hf_lstm_sentiment.hub import push_run
+from hf_lstm_sentiment.hub.push import push_run
 
 from .mutations import mutated
 from .reviews import make_reviews, write_csv

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hf_lstm_sentiment.hub import push_run
+from hf_lstm_sentiment.hub.push import push_run
 
 from .hub_clients import (
     PUBLISHED,

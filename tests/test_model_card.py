@@ -10,8 +10,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_lstm_sentiment import PRESETS, predict
-from hf_lstm_sentiment.model_card import make_model_card
-from hf_lstm_sentiment.publishable import publishable_files
+from hf_lstm_sentiment.hub.model_card import make_model_card
+from hf_lstm_sentiment.hub.publishable import publishable_files
 
 from .hub_store import check_card
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from hf_lstm_sentiment.publishable import publishable_files
+from hf_lstm_sentiment.hub.publishable import publishable_files
 
 from .hub_clients import PUBLISHED, WRITE, edit_config
 

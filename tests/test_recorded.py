@@ -4,7 +4,7 @@ import re
 import pytest
 
 from hf_lstm_sentiment.evaluation import measure as measuring
-from hf_lstm_sentiment.model_card import make_model_card
+from hf_lstm_sentiment.hub.model_card import make_model_card
 from hf_lstm_sentiment.recorded import read_ablations, summarise_seeds
 from hf_lstm_sentiment.release import make_release
 

@@ -12,8 +12,8 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment
 from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release
+from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
-from hf_lstm_sentiment.publishable import publishable_files
 from hf_lstm_sentiment.release import make_release
 
 from .reviews import make_reviews, write_csv

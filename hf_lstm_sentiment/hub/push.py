@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils import run_directory as runs
+from ..utils.files import user_path
 from .hub_errors import LOGIN, in_own_words, may_not_write
 from .hub_remote import MAIN, Remote, look
 from .publishable import CARD, CONFIG, publishable_files
-from .utils import run_directory as runs
-from .utils.files import user_path
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -10,9 +10,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from .model.configuration_sentiment_lstm import SentimentLSTMConfig
-from .utils import run_directory as runs
-from .utils.files import user_path
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..utils import run_directory as runs
+from ..utils.files import user_path
 
 CARD = "README.md"
 CONFIG = "config.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..utils import run_directory as runs
 from .publishable import CARD, CONFIG, PICTURE, code_files
-from .utils import run_directory as runs
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -9,9 +9,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .evaluation.comparison_tables import percent
-from .evaluation.statistics import spread
-from .presets import Preset
+from ..evaluation.comparison_tables import percent
+from ..evaluation.statistics import spread
+from ..presets import Preset
 
 # How the metrics are called in the card, in the order of its table.
 _NAMES = {
@@ -55,7 +55,7 @@ def make_model_card(preset: Preset, metrics: Mapping[str, Any], *, shipped_as: s
     validation = metrics["validation"]
     card: ModelCard = ModelCard.from_template(
         card_data,
-        template_str=files("hf_lstm_sentiment").joinpath("model_card.md").read_text(encoding="utf-8"),
+        template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
         title=f"Sentiment LSTM: {preset.name}",
         description=preset.description,
         summary=_SUMMARIES[preset.pooling],
