@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
     from .model.tokenization import train_tokenizer
-    from .presets import PRESETS
-    from .pretraining import pretrain
-    from .teaching import teach
-    from .training import train
+    from .training.distill import teach
+    from .training.presets import PRESETS
+    from .training.pretrain import pretrain
+    from .training.train import train
 
 __version__ = "0.1.0"
 
@@ -38,15 +38,15 @@ _LAZY = {
     "predict_files": "inference.shards",
     "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
     "SentimentLSTMModel": "model.modeling_sentiment_lstm",
-    "PRESETS": "presets",
+    "PRESETS": "training.presets",
     "Explainer": "inference.explain",
     "explain": "inference.explain",
     "load_glove": "data.glove",
     "load_reviews": "data.reviews",
-    "pretrain": "pretraining",
+    "pretrain": "training.pretrain",
     "pretrained": "model.pretrained_models",
-    "teach": "teaching",
-    "train": "training",
+    "teach": "training.distill",
+    "train": "training.train",
     "train_tokenizer": "model.tokenization",
 }
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from .data.run_reviews import SPLIT
-from .presets import IMDB, Preset
 from .recorded import ABLATIONS
-from .teaching import describe_soft_labels
-from .training import TrainingResult, train
+from .training.distill import describe_soft_labels
+from .training.presets import IMDB, Preset
+from .training.train import TrainingResult, train
 from .utils import run_directory as runs
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from transformers import HfArgumentParser, TrainingArguments
 
-from .stopping import TrainingStopped, stop_at_once
+from .training.interrupt import TrainingStopped, stop_at_once
 
 
 class _Summarised(Protocol):

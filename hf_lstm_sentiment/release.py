@@ -25,8 +25,8 @@ from .hub.publishable import CARD, CONFIG, publishable_files
 from .inference.classifier import Classifier
 from .model import pretrained_models as shipped
 from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .presets import Preset
 from .recorded import read_ablations, summarise_seeds
+from .training.presets import Preset
 from .utils import run_directory as runs
 from .utils.files import user_path
 

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass, field
 
 from hf_lstm_sentiment.command_line import run_training
-from hf_lstm_sentiment.presets import LANGUAGE_MODEL
-from hf_lstm_sentiment.pretraining import pretrain
+from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
+from hf_lstm_sentiment.training.pretrain import pretrain
 
 
 @dataclass

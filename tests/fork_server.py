@@ -192,7 +192,7 @@ def _serve():
     import transformers.pipelines  # noqa: F401
 
     import hf_lstm_sentiment.inference.files
-    import hf_lstm_sentiment.training  # noqa: F401
+    import hf_lstm_sentiment.training.train  # noqa: F401
 
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
     logging.getLogger("hf_lstm_sentiment").addHandler(logging.StreamHandler())

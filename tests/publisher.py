@@ -17,8 +17,9 @@ from huggingface_hub.utils import disable_progress_bars
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from hf_lstm_sentiment import SentimentLSTMForSequenceClassification, training
+from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.hub import push as hub
+from hf_lstm_sentiment.training import train as training
 
 from .hub_clients import SHORT
 

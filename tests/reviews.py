@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-from hf_lstm_sentiment.presets import PRESETS
+from hf_lstm_sentiment.training.presets import PRESETS
 
 GOOD = ["wonderful", "great", "funny", "moving", "superb"]
 BAD = ["terrible", "boring", "awful", "dull", "stupid"]

@@ -49,8 +49,8 @@ CHAINS = {
     ],
     "while the results are written": [
         (SAVE_WEIGHTS, 4, "half"),
-        ("hf_lstm_sentiment.training:plot_training_curves", 1, "half"),
-        ("hf_lstm_sentiment.training:write_model_card", 1, "before"),
+        ("hf_lstm_sentiment.training.train:plot_training_curves", 1, "half"),
+        ("hf_lstm_sentiment.training.train:write_model_card", 1, "before"),
         ("os:replace", 2, "before"),
     ],
     "at random": [0.25, 0.45, 0.35, 0.6, 0.5],

@@ -6,7 +6,7 @@ import pytest
 from transformers import TrainingArguments
 
 from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequenceClassification
-from hf_lstm_sentiment.presets import Preset
+from hf_lstm_sentiment.training.presets import Preset
 
 
 def differences(preset, parent):

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, pretrain, train
-from hf_lstm_sentiment.presets import LANGUAGE_MODEL
-from hf_lstm_sentiment.pretraining import SentimentLSTMForCausalLM
+from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
+from hf_lstm_sentiment.training.pretrain import SentimentLSTMForCausalLM
 
 from .reviews import make_reviews, save_with_unlabeled
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from hf_lstm_sentiment.stopping import StopAtSignal, TrainingStopped, _LengthGroupedSampler
-from hf_lstm_sentiment.training_arguments import check_processes
+from hf_lstm_sentiment.training.arguments import check_processes
+from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped, _LengthGroupedSampler
 from hf_lstm_sentiment.utils import run_directory as runs
 
 from .reviews import make_reviews, write_csv
@@ -134,7 +134,7 @@ def test_the_first_signal_to_one_is_no_second_where_another_was_told_before(monk
 LAUNCHED = f"""
 import os, runpy, signal, sys, time
 from transformers import Trainer
-from hf_lstm_sentiment.stopping import StopAtSignal
+from hf_lstm_sentiment.training.interrupt import StopAtSignal
 
 step, receive, steps, told = Trainer.training_step, StopAtSignal._receive, [], []
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hf_lstm_sentiment import PRESETS, load_reviews, teach, teaching, train
-from hf_lstm_sentiment.teachers import document_vectors, ngrams_and_vectors, weigh
+from hf_lstm_sentiment import PRESETS, load_reviews, teach, train
+from hf_lstm_sentiment.training import distill as teaching
+from hf_lstm_sentiment.training.teachers import document_vectors, ngrams_and_vectors, weigh
 from hf_lstm_sentiment.utils.run_directory import WEIGHTS
 
 from .reviews import save_with_unlabeled

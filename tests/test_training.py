@@ -17,12 +17,13 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
-from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, fitting, load_reviews, train
+from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
-from hf_lstm_sentiment.fitting import epoch_history
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
-from hf_lstm_sentiment.stopping import SafeTrainer
-from hf_lstm_sentiment.training_arguments import use_cpu_threads
+from hf_lstm_sentiment.training import trainer as fitting
+from hf_lstm_sentiment.training.arguments import use_cpu_threads
+from hf_lstm_sentiment.training.interrupt import SafeTrainer
+from hf_lstm_sentiment.training.trainer import epoch_history
 from hf_lstm_sentiment.utils import run_directory as runs
 
 from .reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
@@ -286,7 +287,7 @@ def test_a_run_killed_after_early_stopping_does_not_train_on(reviews, tmp_path, 
     preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
     arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
     with monkeypatch.context() as patch:
-        patch.setattr("hf_lstm_sentiment.training._write_run", lambda *a: (_ for _ in ()).throw(KilledError()))
+        patch.setattr("hf_lstm_sentiment.training.train._write_run", lambda *a: (_ for _ in ()).throw(KilledError()))
         with pytest.raises(KilledError):
             train(preset, **arguments)
     with monkeypatch.context() as patch:
@@ -377,7 +378,7 @@ def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
 
 
 def test_a_best_checkpoint_that_lost_its_score_is_not_published(reviews, tmp_path, monkeypatch):
-    import hf_lstm_sentiment.fitting as fitting
+    import hf_lstm_sentiment.training.trainer as fitting
 
     def spoil(path):
         return {name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}

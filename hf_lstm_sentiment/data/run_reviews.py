@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ..presets import PRESETS, V1
+from ..training.presets import PRESETS, V1
 from ..utils import run_directory as runs
 from .reviews import Reviews, load_reviews
 

@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from ..data.reviews import Reviews
 from ..data.run_reviews import SPLIT, load_run_reviews
 from ..inference.classifier import Classifier
-from ..presets import DEFAULTS, Preset, find_preset
-from ..training import train
+from ..training.presets import DEFAULTS, Preset, find_preset
+from ..training.train import train
 from ..utils import run_directory as runs
 from ..utils.files import user_path
 from ..utils.imports import require

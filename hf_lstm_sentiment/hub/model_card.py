@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..evaluation.comparison_tables import percent
 from ..evaluation.statistics import spread
-from ..presets import Preset
+from ..training.presets import Preset
 
 # How the metrics are called in the card, in the order of its table.
 _NAMES = {

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
-from .utils import run_directory as runs
+from ..utils import run_directory as runs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

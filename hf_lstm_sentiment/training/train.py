@@ -14,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
 
-from .data.encoding import encode_reviews, longest_first
-from .data.glove import check_glove_source, start_from_glove
-from .data.reviews import Reviews, check_reviews_source, load_reviews
-from .evaluation.plots import plot_confusion_matrix, plot_training_curves
-from .fitting import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
-from .hub.model_card import write_model_card
-from .hub.push import PushedRun
+from ..data.encoding import encode_reviews, longest_first
+from ..data.glove import check_glove_source, start_from_glove
+from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..evaluation.plots import plot_confusion_matrix, plot_training_curves
+from ..hub.model_card import write_model_card
+from ..hub.push import PushedRun
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..model.tokenization import train_tokenizer
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
+from .arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
+from .distill import describe_soft_labels, read_soft_labels
 from .hub_arguments import take_hub_arguments
-from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .model.tokenization import train_tokenizer
+from .interrupt import StopAtSignal, telling_of_a_full_disk
 from .presets import Preset, find_preset
-from .pretraining import check_pretrained, describe_pretrained, load_pretrained
-from .stopping import StopAtSignal, telling_of_a_full_disk
-from .teaching import describe_soft_labels, read_soft_labels
-from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
+from .pretrain import check_pretrained, describe_pretrained, load_pretrained
+from .trainer import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
 
 if TYPE_CHECKING:
     from datasets import Dataset

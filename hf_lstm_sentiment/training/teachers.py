@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .data.reviews import Reviews
-from .model.tokenization import split_words
-from .utils import run_directory as runs
-from .utils.files import user_path
+from ..data.reviews import Reviews
+from ..model.tokenization import split_words
+from ..utils import run_directory as runs
+from ..utils.files import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def student(reviews: Reviews, *, run: str | os.PathLike[str]) -> tuple[Logits, L
     Raises:
         ValueError: It was trained on another split, and so on validation reviews.
     """
-    from .inference.classifier import Classifier
+    from ..inference.classifier import Classifier
 
     trained, here = runs.read_json(user_path(run, "the run") / runs.METRICS)["dataset"], reviews.summary()
     for key in ("split_seed", "train", "validation"):

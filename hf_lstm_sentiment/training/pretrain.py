@@ -22,19 +22,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Trainer, set_seed
 from transformers.modeling_outputs import CausalLMOutput
 
-from .data.encoding import PaddingCollator, encode_reviews, longest_first
-from .data.glove import check_glove_source, start_from_glove
-from .data.reviews import Reviews, check_reviews_source, load_reviews
-from .fitting import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
-from .model.configuration_sentiment_lstm import SentimentLSTMConfig
-from .model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
-from .model.tokenization import train_tokenizer
+from ..data.encoding import PaddingCollator, encode_reviews, longest_first
+from ..data.glove import check_glove_source, start_from_glove
+from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
+from ..model.tokenization import train_tokenizer
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
+from .arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
+from .interrupt import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .presets import LANGUAGE_MODEL, Preset
-from .stopping import SafeTrainer, StopAtSignal, telling_of_a_full_disk
-from .training_arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
+from .trainer import Clock, exact_batches, prepare_run, train_to_the_best, training_facts
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -24,13 +24,13 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from .data.encoding import PaddingCollator
-from .evaluation.errors import fit_temperature
-from .evaluation.metrics import evaluate_logits
-from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..data.encoding import PaddingCollator
+from ..evaluation.errors import fit_temperature
+from ..evaluation.metrics import evaluate_logits
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..utils import run_directory as runs
+from .interrupt import SafeTrainer, StopAtSignal
 from .presets import DEFAULTS, Preset
-from .stopping import SafeTrainer, StopAtSignal
-from .utils import run_directory as runs
 
 if TYPE_CHECKING:
     from datasets import Dataset

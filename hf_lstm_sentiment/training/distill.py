@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from .data.reviews import Reviews, check_reviews_source, load_reviews
+from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..utils import run_directory as runs
+from ..utils.files import user_path
+from ..utils.imports import require
 from .presets import PRESETS
 from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
-from .utils import run_directory as runs
-from .utils.files import user_path
-from .utils.imports import require
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from .model.packed_lstm import autocast_computes_lstm
+from ..model.packed_lstm import autocast_computes_lstm
+from ..utils import run_directory as runs
+from ..utils.distributed import refuse_to_be_alone
 from .presets import Preset
-from .utils import run_directory as runs
-from .utils.distributed import refuse_to_be_alone
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .model.configuration_sentiment_lstm import SentimentLSTMConfig
-from .model.tokenization import Scheme
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..model.tokenization import Scheme
 
 
 @dataclass(frozen=True, kw_only=True)

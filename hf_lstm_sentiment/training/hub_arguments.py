@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .hub.push import PushedRun, check_destination, full_repo_id, push_run
+from ..hub.push import PushedRun, check_destination, full_repo_id, push_run
 
 _OTHERS = ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision")
 

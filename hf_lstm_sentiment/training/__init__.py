@@ -1,0 +1,1 @@
+"""A preset and reviews in, a run directory out."""
