@@ -9,10 +9,10 @@ import argparse
 import sys
 
 from hf_lstm_sentiment import pretrained
-from hf_lstm_sentiment.demo import Models, build
-from hf_lstm_sentiment.demo_server import launch
+from hf_lstm_sentiment.demo.page import Models, build
+from hf_lstm_sentiment.demo.server import launch
+from hf_lstm_sentiment.demo.space import export_space
 from hf_lstm_sentiment.model.pretrained_models import held
-from hf_lstm_sentiment.space import export_space
 
 
 def main() -> None:

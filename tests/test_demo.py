@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.demo import (
+from hf_lstm_sentiment.demo.page import (
     EXAMPLES,
     MAX_BATCH,
     MAX_CHARACTERS,

@@ -22,10 +22,10 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.demo import MAX_BATCH, MAX_CHARACTERS
-from hf_lstm_sentiment.demo_server import MAX_REQUEST
+from hf_lstm_sentiment.demo.page import MAX_BATCH, MAX_CHARACTERS
+from hf_lstm_sentiment.demo.server import MAX_REQUEST
+from hf_lstm_sentiment.demo.space import export_space
 from hf_lstm_sentiment.inference.explanation_html import _TURNS
-from hf_lstm_sentiment.space import export_space
 
 from .demo_model import save_model
 from .reviews import make_reviews, write_csv

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 
-from hf_lstm_sentiment import demo_server
-from hf_lstm_sentiment.demo import Models, build
-from hf_lstm_sentiment.demo_server import LatestUsed, launch
+from hf_lstm_sentiment.demo import server as demo_server
+from hf_lstm_sentiment.demo.page import Models, build
+from hf_lstm_sentiment.demo.server import LatestUsed, launch
 
 from .demo_model import save_model
 from .test_demo_page import PATIENCE, free_port

@@ -27,8 +27,8 @@ pytest.importorskip("psutil", reason="needs the extra train")
 import psutil
 
 from hf_lstm_sentiment import predict, pretrained
-from hf_lstm_sentiment.demo import MAX_CHARACTERS
-from hf_lstm_sentiment.demo_server import MAX_REQUEST
+from hf_lstm_sentiment.demo.page import MAX_CHARACTERS
+from hf_lstm_sentiment.demo.server import MAX_REQUEST
 
 from .reviews import make_reviews
 from .test_demo_page import ENVIRONMENT, PATIENCE, SCRIPT, free_port, served

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from importlib.metadata import requires, version
 from pathlib import Path
 
-from .utils.files import user_path
-from .utils.imports import require
+from ..utils.files import user_path
+from ..utils.imports import require
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
-from .demo import Models, build
-from .demo_server import launch
+from .page import Models, build
+from .server import launch
 
 if __name__ == "__main__":
     launch(build(Models({models!r})))
@@ -94,7 +94,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         for file in files[name]:
             (target / name / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(run / file, target / name / file)
-    shutil.copytree(Path(__file__).parent, target / "hf_lstm_sentiment", ignore=_IGNORED)
+    shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
     (target / "app.py").write_text(_APP.format(models=named), encoding="utf-8")
     (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
     (target / "README.md").write_text(

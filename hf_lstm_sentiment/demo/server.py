@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .demo import MAX_BATCH
-from .inference.explanation_html import css
+from ..inference.explanation_html import css
+from .page import MAX_BATCH
 
 if TYPE_CHECKING:
     import gradio as gr

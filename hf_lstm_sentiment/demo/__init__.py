@@ -1,0 +1,1 @@
+"""The demo page, its server and the Space."""
