@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from hf_lstm_sentiment.command_line import run_training
+from hf_lstm_sentiment.cli import run_training
 from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
 from hf_lstm_sentiment.training.pretrain import pretrain
 

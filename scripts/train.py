@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 
 from hf_lstm_sentiment import PRESETS, train
-from hf_lstm_sentiment.command_line import run_training
+from hf_lstm_sentiment.cli import run_training
 
 
 @dataclass
