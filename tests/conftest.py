@@ -30,7 +30,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The directory of a finished run, not to be changed."""
-    from .hub_clients import train_tiny
+    from tests.hub_clients import train_tiny
 
     return train_tiny(tmp_path_factory.mktemp("trained"))
 
@@ -46,9 +46,9 @@ def run(trained, tmp_path):
 @pytest.fixture(scope="session")
 def hub():
     """A loopback Hub; its user's name is user."""
-    from .hub_clients import READ, WRITE
-    from .hub_server import HubServer
-    from .hub_store import Token
+    from tests.hub_clients import READ, WRITE
+    from tests.hub_server import HubServer
+    from tests.hub_store import Token
 
     with HubServer({WRITE: Token("user"), READ: Token("user", write=False)}) as server:
         yield server
@@ -57,7 +57,7 @@ def hub():
 @pytest.fixture(scope="session")
 def publisher(hub, tmp_path_factory):
     """A process that publishes to it."""
-    from .hub_clients import Publisher
+    from tests.hub_clients import Publisher
 
     publisher = Publisher(hub, tmp_path_factory.mktemp("publisher"))
     yield publisher
@@ -68,7 +68,7 @@ def publisher(hub, tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Runs jobs in children that can be killed."""
-    from .fork_server import ForkServer
+    from tests.fork_server import ForkServer
 
     server = ForkServer(tmp_path_factory.mktemp("server"))
     yield server

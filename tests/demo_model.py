@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
-
-from .reviews import BAD, GOOD, make_reviews
+from tests.reviews import BAD, GOOD, make_reviews
 
 MAX_LENGTH = 12
 

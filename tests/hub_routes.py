@@ -13,10 +13,10 @@ from urllib.parse import parse_qs
 
 import yaml
 
-from .hub_store import Commit, File, Repository, check_card
+from tests.hub_store import Commit, File, Repository, check_card
 
 if TYPE_CHECKING:
-    from .hub_server import Handler
+    from tests.hub_server import Handler
 
 # Regular files are kept in git; larger ones, and weights of any size, in the large file storage.
 REGULAR_LIMIT = 5_000_000

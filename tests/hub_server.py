@@ -20,8 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .hub_routes import ROUTES, Answer, HttpError
-from .hub_store import Repository, Token
+from tests.hub_routes import ROUTES, Answer, HttpError
+from tests.hub_store import Repository, Token
 
 
 @dataclass(frozen=True)

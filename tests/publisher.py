@@ -20,8 +20,7 @@ from transformers import AutoModelForSequenceClassification
 from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.hub import push as hub
 from hf_lstm_sentiment.training import train as training
-
-from .hub_clients import SHORT
+from tests.hub_clients import SHORT
 
 
 def push(**arguments):

@@ -20,7 +20,17 @@ for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pa
 
 assert Path(package.__file__).is_relative_to(sys.prefix), package.__file__
 assert files("hf_lstm_sentiment").joinpath("py.typed").is_file()
-for name in ("model_card.md", "explanation.html", "explanation.css", "demo.css"):
+for room in ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo"):
+    assert importlib.util.find_spec(f"hf_lstm_sentiment.{room}").origin, f"{room} is not in the wheel"
+for name in (
+    "hub/model_card.md",
+    "inference/explanation.html",
+    "inference/explanation.css",
+    "evaluation/report.html",
+    "evaluation/comparison.html",
+    "evaluation/page.css",
+    "demo/demo.css",
+):
     assert files("hf_lstm_sentiment").joinpath(name).is_file(), name
 
 tokenizer = package.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=8)

@@ -27,8 +27,7 @@ from hf_lstm_sentiment import (
     predict,
     train_tokenizer,
 )
-
-from .reviews import make_reviews
+from tests.reviews import make_reviews
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,8 +14,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import hf_lstm_sentiment
-
-from .reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
+from tests.reviews import BAD, GOOD, NOISE, make_reviews, write_csv, write_glove
 
 PACKAGE = Path(hf_lstm_sentiment.__file__).parent
 SOURCES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")]

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .hub_clients import PUBLISHED, SHORT, TAG, run_stranger
-from .hub_store import check_card
+from tests.hub_clients import PUBLISHED, SHORT, TAG, run_stranger
+from tests.hub_store import check_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

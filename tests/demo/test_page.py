@@ -1,0 +1,258 @@
+"""What stands behind the demo page, without a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="needs the extra demo")
+
+from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment.demo.page import (
+    EXAMPLES,
+    MAX_BATCH,
+    MAX_CHARACTERS,
+    MAX_MODELS,
+    Models,
+    build,
+    classify_many,
+    read_review,
+)
+from hf_lstm_sentiment.inference import explain as explaining
+from tests.demo_model import save_model
+from tests.reviews import make_reviews, write_csv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "explain.py"
+REVIEWS = [text for text, _ in make_reviews(30)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return str(save_model(tmp_path_factory.mktemp("demo") / "tiny-run"))
+
+
+@pytest.fixture(scope="module")
+def models(run):
+    return Models([run])
+
+
+def test_a_review_is_explained(models, run):
+    html = read_review(models, "a wonderful film", run)
+    assert '<p class="verdict">POSITIVE' in html
+    assert ">wonderful</span>" in html
+    assert "<polyline" in html
+    assert html == read_review(models, "a wonderful film", run)
+
+
+def test_every_example_is_explained(models, run):
+    assert all("<polyline" in read_review(models, text, run) for text in EXAMPLES.values())
+    assert "Slow at first, but worth it in the end." in EXAMPLES.values()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "nothing to read yet"),
+        (None, "nothing to read yet"),
+        (" \n\t", "nothing to read yet"),
+        ("x" * (MAX_CHARACTERS + 1), "20,001 characters; up to 20,000"),
+        ("\ud83d", "surrogate"),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_said(models, run, text, said):
+    html = read_review(models, text, run)
+    assert said in html
+    assert 'role="alert"' in html
+
+
+def test_the_longest_text_is_explained(models, run):
+    assert "more are not read" in read_review(models, "a " * (MAX_CHARACTERS // 2), run)
+
+
+@pytest.mark.parametrize("name", ["", None, "/etc", "../elsewhere", "user/other"])
+def test_only_offered_models_are_loaded(models, name, monkeypatch):
+    monkeypatch.setattr(explaining.Explainer, "from_pretrained", lambda *_: pytest.fail("loaded"))
+    assert 'role="alert"' in read_review(models, "good", name)
+    assert 'role="alert"' in models.describe(name)
+
+
+def test_any_model_may_be_named_where_that_is_allowed(run, tmp_path):
+    other = str(save_model(tmp_path / "other"))
+    assert "POSITIVE" in read_review(Models([run], any_model=True), "wonderful", other)
+    html = read_review(Models([run], any_model=True), "wonderful", str(tmp_path / "<missing>"))
+    assert "no such directory" in html
+    assert "<missing>" not in html
+
+
+def test_a_broken_model_is_said(run, tmp_path):
+    broken = save_model(tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    assert "is damaged" in read_review(Models([str(broken)]), "wonderful", str(broken))
+
+
+def test_a_model_is_loaded_once_and_the_last_few_are_kept(run, monkeypatch):
+    loads = []
+    real = explaining.Explainer.from_pretrained
+    monkeypatch.setattr(explaining.Explainer, "from_pretrained", lambda name: loads.append(name) or real(run))
+    names = [f"user/{i}" for i in range(MAX_MODELS + 1)]
+    models = Models(names)
+    first = models(names[0])
+    assert models(names[0]) is first
+    assert loads == names[:1]
+    for name in names[1:]:
+        models(name)
+    models(names[-1])
+    assert loads == names
+    models(names[0])
+    assert loads == [*names, names[0]]
+
+
+def test_a_page_needs_a_model():
+    with pytest.raises(ValueError, match="pass --model"):
+        Models([])
+
+
+def test_a_model_is_described(models, run):
+    assert "reads up to 12 words left to right, and decides by the maximum of its states" in models.describe(run)
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_file_is_classified(models, run, tmp_path):
+    source = write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(REVIEWS)], ("review", "id"))
+    html, path = classify_many(models, str(source), "not read", "", run, str(tmp_path / "results"))
+    header, *rows = rows_of(path)
+    assert header == ["review", "id", "label", "score"]
+    expected = Classifier.from_pretrained(run)(REVIEWS)
+    assert [(row[0], row[2]) for row in rows] == [(t, p.label) for t, p in zip(REVIEWS, expected, strict=True)]
+    assert Path(path).name == "mine-classified.csv"
+    assert "30 reviews: 15 POSITIVE, 15 NEGATIVE" in html
+    assert "The first 20 of 30" in html
+    assert html.count("<tr>") == 21
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".txt"])
+def test_other_kinds_of_files(models, run, tmp_path, suffix):
+    text = {
+        ".tsv": "id\ttext\n1\twonderful\n2\tawful\n",
+        ".jsonl": '{"text": "wonderful"}\n{"text": "awful"}\n',
+        ".txt": "wonderful\nawful\n",
+    }[suffix]
+    source = tmp_path / f"mine{suffix}"
+    source.write_text(text)
+    _, path = classify_many(models, str(source), "", "", run, str(tmp_path))
+    assert [row[-2] for row in rows_of(path)[1:]] == ["POSITIVE", "NEGATIVE"]
+
+
+@pytest.mark.parametrize(
+    ("pasted", "column", "texts"),
+    [
+        ("wonderful\r\n\r\nan awful, boring film\n", "", ["wonderful", "an awful, boring film"]),
+        ('id,text\n1,"wonderful, really"\n', "", ["wonderful, really"]),
+        ("id,words\n1,wonderful\n", "words", ["wonderful"]),
+        ('"quoted" and never <b>closed\n', "", ['"quoted" and never <b>closed']),
+        ('a "\n', "", ['a "']),
+    ],
+)
+def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, texts):
+    html, path = classify_many(models, None, pasted, column, run, str(tmp_path))
+    header, *rows = rows_of(path)
+    place = header.index(column or "text")
+    assert [row[place] for row in rows] == texts
+    assert "<b>" not in html
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv", b"id,words\n1,good\n", "name it with the field"),
+        ("a.csv", b"text\n\xff\xfe\n", "a.csv, row 1: byte 0xff is not UTF-8"),
+        ("a.csv", b'text\n"never closed\n', "correct its quotes"),
+        ("a.csv", b"text,id\ngood\n", "a.csv, row 1: it has 1 fields and the header 2"),
+        ("a.jsonl", b"{", "it is not JSON"),
+        ("a.jsonl", b"[" * 100_000, "nested more than 100 deep"),
+        ("a.parquet", b"PAR1", "files of this kind are not read here"),
+        ("a.csv", b"text\n" + b"x" * MAX_BATCH, "up to 2,000,000 are read here"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(models, run, tmp_path, name, content, said):
+    source = tmp_path / name
+    source.write_bytes(content)
+    html, path = classify_many(models, str(source), "", "", run, str(tmp_path))
+    assert said in html
+    assert path is None
+    # Where the server keeps its files is nobody's business.
+    assert str(tmp_path) not in html
+
+
+def test_reviews_of_any_length_are_read(models, run, tmp_path):
+    long = "good " * 40_000
+    # As a process starts; what was read before may have raised it.
+    for name, file, pasted in (("a.txt", long, None), ("a.csv", f"text\n{long}\n", None), (None, None, long)):
+        csv.field_size_limit(131_072)
+        if name:
+            (tmp_path / name).write_text(file)
+        html, path = classify_many(models, name and str(tmp_path / name), pasted, "", run, str(tmp_path / "out"))
+        assert "1 review: 1 " in html
+        assert path is not None
+
+
+@pytest.mark.parametrize(("pasted", "said"), [("", "nothing to classify yet"), ("é" * (MAX_BATCH // 2 + 1), "up to 2")])
+def test_what_is_wrong_with_pasted_text_is_said(models, run, tmp_path, pasted, said):
+    assert said in classify_many(models, None, pasted, "", run, str(tmp_path))[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_without_a_row(models, run, tmp_path):
+    source = tmp_path / "none.csv"
+    source.write_text("text\n")
+    html, path = classify_many(models, str(source), "", "", run, str(tmp_path))
+    assert "0 reviews: none" in html
+    assert len(rows_of(path)) == 1
+
+
+def test_the_page_asks_nobody_elsewhere(models, monkeypatch):
+    page = build(models)
+    assert page.analytics_enabled is False
+    config = json.dumps(page.get_config_file())
+    assert "googleapis" not in config
+    assert "cdn" not in config.lower()
+
+
+def test_explain_on_the_command_line(run, tmp_path):
+    data = write_csv(tmp_path / "mine.csv", make_reviews(60))
+    options = [
+        "--model",
+        run,
+        "--picture",
+        tmp_path / "a.png",
+        "--html",
+        tmp_path / "a.html",
+        "--json",
+        tmp_path / "a.json",
+    ]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "a wonderful film", *options, "--faithfulness", data, "--reviews", "10"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("POSITIVE")
+    assert "faithfulness, 10 test reviews of" in done.stdout
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["faithfulness"]["texts"] == 10
+    assert [word["text"] for word in found["explanation"]["words"]] == ["a", "wonderful", "film"]
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "<!DOCTYPE html>" in (tmp_path / "a.html").read_text()

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from hf_lstm_sentiment import Classifier, load_reviews
+from hf_lstm_sentiment.evaluation.compare import compare
+from hf_lstm_sentiment.evaluation.comparison_tables import count, markdown, percent
+from hf_lstm_sentiment.evaluation.pages import p_value
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
+
+ROOT = Path(__file__).parents[2]
+ARGUMENTS = ["--presets", "v0_naive", "v1", "v2_glove", "--seeds", "1", "--num_train_epochs", "1", "--num_threads", "1"]
+SHORT = replace(TINY, epochs=2)
+OTHER = replace(SHORT, name="other", embedding_dropout=0.2)
+
+
+def start(folder):
+    command = [sys.executable, ROOT / "scripts" / "compare.py", *ARGUMENTS, "--runs_dir", folder / "runs"]
+    command += ["--dataset", folder / "reviews.csv", "--glove", folder / "glove.txt"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(tmp_path_factory):
+    """A comparison of 400 reviews, killed in its second run and started again."""
+    folder = tmp_path_factory.mktemp("comparison")
+    write_csv(folder / "reviews.csv", make_reviews(400))
+    write_glove(folder / "glove.txt", [*GOOD, *BAD, *NOISE], 100)
+    process = start(folder)
+    deadline = time.monotonic() + 300
+    while not (folder / "runs" / "v1-seed1" / "checkpoints" / "recipe.json").exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = folder / "runs" / "v0_naive-seed1" / "model.safetensors"
+    before = first.stat().st_mtime_ns
+    again = start(folder)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert first.stat().st_mtime_ns == before
+    return folder, output
+
+
+def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):
+    folder, output = killed_and_resumed
+    assert "run 3 of 3: v2_glove, seed 1" in output
+    assert "is finished; nothing is left to train" in output
+    written = {path.name for path in (folder / "runs" / "comparison").iterdir()}
+    assert written >= {"comparison.json", "comparison.md", "comparison.html", "accuracy.png", "padding.png"}
+
+
+def test_the_table_lists_what_differs_and_nothing_else(killed_and_resumed):
+    folder, output = killed_and_resumed
+    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    assert results["settings"]["differs"] == {
+        "glove": {"v0_naive": None, "v1": None, "v2_glove": "glove.txt"},
+        "naive_padding": {"v0_naive": True, "v1": False, "v2_glove": False},
+    }
+    assert results["settings"]["same"]["max_length"] == 256
+    assert results["settings"]["same"]["split_seed"] == 42
+    assert markdown(results) in output
+
+
+def test_every_number_is_that_of_the_runs(killed_and_resumed):
+    folder, _ = killed_and_resumed
+    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    for name, found in results["presets"].items():
+        metrics = json.loads((folder / "runs" / f"{name}-seed1" / "metrics.json").read_text())
+        assert found["test_accuracy"] == {"mean": metrics["test"]["accuracy"], "values": [metrics["test"]["accuracy"]]}
+        assert found["false_positives"]["mean"] == metrics["test"]["confusion_matrix"]["fp"]
+    accuracy = {name: found["test_accuracy"]["mean"] for name, found in results["presets"].items()}
+    for pair in results["neighbours"]:
+        difference = accuracy[pair["b"]] - accuracy[pair["a"]]
+        assert pair["difference"]["difference"] == pytest.approx(difference)
+        assert pair["difference"]["low"] <= difference <= pair["difference"]["high"]
+        test = pair["mcnemar"]["1"]
+        assert (test["only_b"] - test["only_a"]) / results["dataset"]["test"] == pytest.approx(difference)
+
+
+def test_the_page_needs_no_other_file(killed_and_resumed):
+    folder, _ = killed_and_resumed
+    page = (folder / "runs" / "comparison" / "comparison.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert "http" not in page
+    assert "src=" in page
+    assert page.count("<table>") == 3
+    # A phone scrolls what is too wide for it, and not the page.
+    assert page.count('<div class="wide"') == 5
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_reviews(200))
+
+
+@pytest.fixture(scope="module")
+def two_seeds(reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, compare([SHORT, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
+
+
+def test_means_and_deviations_are_those_of_the_seeds(two_seeds):
+    folder, comparison = two_seeds
+    values = [json.loads((folder / f"tiny-seed{s}" / "metrics.json").read_text())["test"]["accuracy"] for s in (1, 2)]
+    found = comparison.results["presets"]["tiny"]["test_accuracy"]
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["standard_deviation"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert comparison.results["neighbours"][0]["seeds"] == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_recorded_results_stand_in_for_runs(two_seeds, reviews, tmp_path):
+    folder, comparison = two_seeds
+    test = load_reviews(reviews).test
+    for name in ("tiny", "other"):
+        for seed in (1, 2):
+            record = tmp_path / "cards" / name / f"seed-{seed}"
+            record.mkdir(parents=True)
+            shutil.copy(folder / f"{name}-seed{seed}" / "metrics.json", record)
+            if seed == 1:
+                logits = Classifier.from_pretrained(folder / f"{name}-seed{seed}").logits(test["text"][:])
+                save_file({"logits": logits}, record / "test_logits.safetensors")
+    again = compare(
+        [SHORT, OTHER], seeds=[1, 2], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews
+    )
+    assert not list((tmp_path / "none").glob("*-seed*"))
+    assert again.results["presets"] == comparison.results["presets"]
+    # Tests of neighbours say that they rest on the one seed whose logits are recorded.
+    assert again.results["neighbours"][0]["seeds"] == {"a": [1], "b": [1]}
+    assert again.results["neighbours"][0]["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
+
+
+def test_runs_of_an_earlier_release_are_taken_up(two_seeds, reviews, tmp_path):
+    folder, comparison = two_seeds
+    shutil.copytree(folder / "tiny-seed1", tmp_path / "tiny-seed1")
+    path = tmp_path / "tiny-seed1" / "checkpoints" / "recipe.json"
+    recipe = json.loads(path.read_text())
+    # A setting that the reference experiment does not use, and that did not exist then.
+    assert recipe.pop("word_dropout") == 0
+    path.write_text(json.dumps(recipe))
+    again = compare([SHORT], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+    assert (
+        again.results["presets"]["tiny"]["test_accuracy"]["mean"]
+        == (comparison.results["presets"]["tiny"]["test_accuracy"]["values"][0])
+    )
+    assert again.results["settings"]["same"]["word_dropout"] == 0
+    with pytest.raises(ValueError, match=r"word_dropout was 0\.0 and is 0\.1"):
+        compare([replace(SHORT, word_dropout=0.1)], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+
+
+def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, tmp_path):
+    folder, _ = two_seeds
+    record = tmp_path / "cards" / "tiny" / "seed-1"
+    record.mkdir(parents=True)
+    shutil.copy(folder / "tiny-seed1" / "metrics.json", record)
+    wrong = 1 - 2 * np.asarray(load_reviews(reviews).test["label"][:], dtype=np.float32)
+    save_file({"logits": wrong}, record / "test_logits.safetensors")
+    with pytest.raises(ValueError, match="were changed since it was trained"):
+        compare([SHORT], seeds=[1], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"presets": ["v9"]}, "preset 'v9' is not known"),
+        ({"presets": []}, "presets are"),
+        ({"seeds": [1, 1]}, "seeds are"),
+        ({"one_seed": ["v9"]}, "one_seed names v9"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        compare(**{"presets": ["v1"], "runs_dir": tmp_path, **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_spreads_are_written_for_readers():
+    assert percent({"mean": 0.81912}) == "81.91 %"
+    assert percent({"mean": 0.81912, "standard_deviation": 0.0012}) == "81.91 ± 0.12 %"
+    assert p_value(0.0) == "p < 1e-300"
+    assert p_value(0.0123) == "p = 0.012"
+    assert count({"mean": 2512.4, "standard_deviation": 9.6}) == "2,512 ± 10"

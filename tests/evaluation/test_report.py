@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import binomtest
+
+from hf_lstm_sentiment import PRESETS, Classifier, train
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.evaluation.report import _error_words, write_report
+from hf_lstm_sentiment.evaluation.scored import ScoredReviews
+from tests.reviews import make_reviews, write_csv
+
+TINY = replace(
+    PRESETS["v1"], name="tiny", vocab_words=60, embedding_size=8, hidden_size=16, max_length=8, batch_size=16, epochs=1
+)
+ATTACK = "<script>alert(1)</script>&"
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    # Labels that contradict the words, so that there are errors of either kind; texts that try to be HTML.
+    texts = [*make_reviews(240), *((f"great {i}", i % 2) for i in range(60))]
+    return write_csv(
+        tmp_path_factory.mktemp("data") / "reviews.csv", [(f"{ATTACK} {text}", label) for text, label in texts]
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(reviews, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, epochs in (("first", 1), ("second", 4)):
+        preset = replace(TINY, name=name, pooling="max", learning_rate=2e-2, epochs=epochs)
+        train(preset, dataset=reviews, output_dir=folder / name, disable_tqdm=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(trained, one_thread):
+    path = write_report(trained / "second", against=trained / "first", excerpts=4)
+    return path, json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Open and closed elements, and what the page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.names, self.loaded = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.names.append(tag)
+        self.loaded += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("img", "meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(report):
+    _, _, page = report
+    tags = Tags()
+    tags.feed(page)
+    assert not tags.open
+    assert {"script", "link", "iframe"}.isdisjoint(tags.names)
+    assert len(tags.loaded) >= 6
+    assert all(address.startswith("data:image/png;base64,iVBOR") for address in tags.loaded)
+
+
+def test_reviews_are_escaped(report):
+    _, _, page = report
+    assert "<script" not in page
+    assert "&lt;script&gt;" in re.sub(r"</?span[^>]*>", "", page)
+
+
+def test_the_numbers_are_those_of_the_run(report, trained):
+    _, found, page = report
+    metrics = json.loads((trained / "second" / "metrics.json").read_text())
+    assert found["test"] == metrics["test"]
+    assert f"{100 * metrics['test']['accuracy']:.2f} %" in page
+    confusion = metrics["test"]["confusion_matrix"]
+    for key, name in (("fp", "false_positives"), ("fn", "false_negatives")):
+        assert sum(row[name] for row in found["confidence"]) == confusion[key]
+    assert sum(row["reviews"] for row in found["confidence"]) == metrics["test"]["reviews"]
+    for groups in found["groups"].values():
+        assert sum(group["reviews"] for group in groups) == metrics["test"]["reviews"]
+        assert sum(group["correct"] for group in groups) == confusion["tn"] + confusion["tp"]
+    cross_entropy = found["calibration"]["as it is"]["nll"]
+    assert cross_entropy == pytest.approx(metrics["test"]["loss"], abs=1e-5)
+
+
+def test_what_is_fixed_and_broken_adds_up(report, trained):
+    _, found, page = report
+    accuracy = [
+        json.loads((trained / name / "metrics.json").read_text())["test"]["accuracy"] for name in ("first", "second")
+    ]
+    against = found["against"]
+    assert (against["fixed"] - against["broken"]) / found["test"]["reviews"] == pytest.approx(accuracy[1] - accuracy[0])
+    assert against["run"] == "first"
+    assert "Right here, wrong in first" in page
+    n = against["fixed"] + against["broken"]
+    assert against["p_value"] == pytest.approx(binomtest(against["fixed"], n).pvalue if n else 1)
+    difference = against["accuracy"]
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert f"{100 * difference['difference']:+.2f} points" in page
+
+
+def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
+    _, found, page = report
+    assert found["shares"][0]["accuracy"] == pytest.approx(found["test"]["accuracy"])
+    assert found["shares"][1]["accuracy"] == pytest.approx(found["test"]["recall"])
+    for share in found["shares"]:
+        assert share["low"] <= share["accuracy"] <= share["high"]
+        assert f"{100 * share['low']:.2f} % to {100 * share['high']:.2f} %" in page
+    for rows in found["excerpts"].values():
+        for row in rows:
+            right = row["actual"] == row["predicted"]
+            decision = "labelled correctly" if right else f"taken for {row['predicted']}"
+            assert f"Review {row['place']:,}: {row['actual']}, {decision};" in page
+    cut = [row for rows in found["excerpts"].values() for row in rows if row["truncated"]]
+    assert page.count("of which 8 are read") == len(cut) > 0
+
+
+def test_a_run_without_errors_and_without_truncated_reviews(trained, tmp_path):
+    """Its test reviews get the labels that it decides for, and lie elsewhere than its recipe says."""
+    for name, seed, count in (("train", 0, 80), ("test", 1, 40)):
+        write_csv(tmp_path / "old" / f"{name}.csv", make_reviews(count, seed=seed))
+    run = tmp_path / "<b>run"
+    preset = replace(TINY, max_length=32, pooling="max", learning_rate=2e-2, epochs=4)
+    train(preset, dataset=tmp_path / "old", output_dir=run, disable_tqdm=True)
+    texts = [text for text, _ in make_reviews(40, seed=1)]
+    logits = Classifier.from_pretrained(run).logits(texts)
+    labels = [int(logit > 0) for logit in logits]
+    write_csv(tmp_path / "moved" / "test.csv", list(zip(texts, labels, strict=True)))
+    (tmp_path / "old" / "train.csv").rename(tmp_path / "moved" / "train.csv")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"] = evaluate_logits(logits, labels)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    path = write_report(run, dataset=tmp_path / "moved", against=run)
+    found, page = json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+    assert found["words"] == {}
+    assert [group["name"] for group in found["groups"]["truncated or not"]] == ["read to the end"]
+    assert all(rows == [] for rows in found["excerpts"].values())
+    assert found["against"]["p_value"] == 1
+    assert found["against"]["accuracy"] == {"difference": 0, "low": 0, "high": 0}
+    assert "100.00 %" in page
+    assert "&lt;b&gt;run" in page
+    assert "<b>" not in page
+
+
+def test_errors_without_a_word_have_no_words_that_mark_them():
+    logits = np.array([1.0, -1.0, -1.0, 1.0])
+    scored = ScoredReviews(
+        texts=["...", "dull", "<br />", "great"],
+        labels=np.array([0, 0, 1, 1]),
+        logits=logits,
+        tokens=np.ones(4, dtype=np.int64),
+        unknown=np.zeros(4),
+        max_length=8,
+        duplicates=np.zeros(4, dtype=bool),
+    )
+    assert _error_words(scored) == {}
+
+
+def test_every_picture_is_a_picture(report):
+    path, found, _ = report
+    names = {picture.name for picture in path.parent.glob("*.png")}
+    assert names >= {
+        "confusion_matrix.png",
+        "training_curves.png",
+        "confidences.png",
+        "groups.png",
+        "reliability.png",
+        "reliability_with_temperature.png",
+    }
+    assert ("error_words.png" in names) == bool(found["words"])
+    for picture in path.parent.glob("*.png"):
+        with Image.open(picture) as image:
+            assert image.size[0] >= 800
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 10
+
+
+def test_changed_weights_are_noticed(trained, tmp_path):
+    run = tmp_path / "second"
+    shutil.copytree(trained / "second", run, ignore=shutil.ignore_patterns("report"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["test"]["accuracy"] -= 0.2
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="were changed since it was trained"):
+        write_report(run)
+
+
+def test_what_cannot_be_reported_is_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match=r"is no finished run, metrics\.json is missing"):
+        write_report(tmp_path)
+    with pytest.raises(ValueError, match="excerpts is 0; allowed"):
+        write_report(trained / "second", excerpts=0)

@@ -1,0 +1,356 @@
+"""The real client of the Hub, publishing to the loopback one."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from hf_lstm_sentiment.hub.push import push_run
+from tests.hub_clients import (
+    PUBLISHED,
+    READ,
+    ROOT,
+    TAG,
+    WRITE,
+    WRONG,
+    contents,
+    edit_card,
+    environment,
+    received,
+    refusal,
+    run_script,
+)
+from tests.hub_store import File, Repository
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("name", ["model", "a/b/c", "user/na me", "user/a--b", "/model", "user/", "", "user/x.git"])
+def test_bad_names_are_refused(trained, name):
+    with pytest.raises(ValueError, match=re.escape(f"repo_id {name!r}") + ".*allowed: USER/NAME"):
+        push_run(trained, name, token=WRITE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tag": "a b"}, "tag 'a b' is no name; allowed: letters"),
+        ({"tag": "v1", "create_pr": True}, "tag 'v1' cannot be set on a pull request"),
+        ({"revision": "../main"}, "revision '../main' is no name"),
+        ({"revision": "0" * 40}, "is the hash of a commit"),
+    ],
+)
+def test_names_of_tags_and_branches_are_checked(trained, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        push_run(trained, "user/name", token=WRITE, **arguments)
+
+
+def test_offline_is_said(trained):
+    with pytest.raises(ConnectionError, match="user/name cannot be pushed to, HF_HUB_OFFLINE is set; unset it"):
+        push_run(trained, "user/name", token=WRITE)
+
+
+@pytest.fixture
+def writes(hub):
+    """The requests since then that change something."""
+    start = len(hub.requests)
+    harmless = re.compile(r"/api/validate-yaml|/preupload/|/paths-info/")
+    return lambda: [
+        f"{request.method} {request.path}"
+        for request in hub.requests[start:]
+        if request.method not in ("GET", "HEAD") and not harmless.search(request.path)
+    ]
+
+
+def test_a_run_arrives_as_it_is_in_one_tagged_commit(hub, publisher, run):
+    pushed = publisher.push(run, "user/first")
+    repository = hub.repositories["user/first"]
+    assert received(hub, "user/first") == contents(run)
+    accuracy = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
+    assert repository.history() == [f"tiny, seed 42: test accuracy {accuracy:.2%}", "initial commit"]
+    assert repository.tags == {TAG: pushed["commit"]}
+    assert repository.branches == {"main": pushed["commit"]}
+    assert pushed["url"] == f"{hub.endpoint}/user/first"
+    assert (pushed["tag"], pushed["files"]) == (TAG, sorted(PUBLISHED))
+    assert pushed["commit"] in pushed["snippet"]
+    large = {name for name, file in repository.commits[pushed["commit"]].files.items() if file.lfs}
+    assert large == {"model.safetensors"}
+    assert not repository.private
+
+
+def test_the_same_push_again_changes_nothing(hub, publisher, run, writes):
+    first = publisher.push(run, "user/again", commit_message="mine")
+    assert hub.repositories["user/again"].history()[0] == "mine"
+    before = len(writes())
+    assert publisher.push(run, "user/again") == first
+    assert len(writes()) == before
+    assert publisher.push(run, "user/again", tag="best")["commit"] == first["commit"]
+    assert hub.repositories["user/again"].tags == {TAG: first["commit"], "best": first["commit"]}
+
+
+def test_a_tag_is_not_moved(hub, publisher, run, writes):
+    first = publisher.push(run, "user/tagged")
+    edit_card(run, "# Sentiment", "# A new sentiment")
+    before = len(writes())
+    message = refusal(ValueError, publisher.push, run, "user/tagged")
+    assert f"tag {TAG} of user/tagged stands at commit {first['commit'][:12]}" in message
+    assert f"--tag {TAG}-2" in message
+    assert len(writes()) == before
+    second = publisher.push(run, "user/tagged", tag=f"{TAG}-2")
+    repository = hub.repositories["user/tagged"]
+    assert repository.tags == {TAG: first["commit"], f"{TAG}-2": second["commit"]}
+    assert len(repository.history()) == 3
+    old, new = received(hub, "user/tagged", TAG), received(hub, "user/tagged")
+    assert new == contents(run)
+    assert [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)] == ["README.md"]
+
+
+def test_only_what_an_earlier_push_left_is_deleted(hub, publisher, run):
+    path = run / "packed_lstm.py"
+    path.write_text(path.read_text().replace("import torch\n", "import torch\n\nfrom .helper import nothing\n", 1))
+    (run / "helper.py").write_text("nothing = None\n")
+    (run / "plots" / "old.png").write_bytes(b"picture")
+    publisher.push(run, "user/kept")
+    assert {"helper.py", "plots/old.png"} < received(hub, "user/kept").keys()
+    repository = hub.repositories["user/kept"]
+    head = repository.commits[repository.branches["main"]]
+    own = {name: File(b"mine") for name in ("handler.py", "LICENSE", "pytorch_model.bin", "plots/data.csv", "a/b.py")}
+    repository.add("main", replace(head, parent=head.id, message="own files", files={**head.files, **own}))
+    shutil.copy(ROOT / "hf_lstm_sentiment" / "model" / "packed_lstm.py", path)
+    (run / "plots" / "old.png").unlink()
+    publisher.push(run, "user/kept", tag="next")
+    assert received(hub, "user/kept").keys() == {*PUBLISHED, *own}
+    assert len(repository.history()) == 4
+
+
+def test_a_private_repository(hub, publisher, run, writes):
+    publisher.push(run, "user/private", private=True)
+    assert hub.repositories["user/private"].private
+    before = len(writes())
+    publisher.push(run, "user/private")
+    publisher.push(run, "user/private", private=True)
+    assert "user/private is there already and is private" in refusal(
+        ValueError, publisher.push, run, "user/private", private=False
+    )
+    assert len(writes()) == before
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(publisher, run, writes):
+    publisher.push(run, "user/public")
+    edit_card(run, "# Sentiment", "# Secret sentiment")
+    before = len(writes())
+    assert "user/public is there already and is public" in refusal(
+        ValueError, publisher.push, run, "user/public", private=True, tag="t"
+    )
+    assert len(writes()) == before
+
+
+def test_a_branch(hub, publisher, run):
+    pushed = publisher.push(run, "user/branches", revision="experiments/one")
+    repository = hub.repositories["user/branches"]
+    assert received(hub, "user/branches", "experiments/one") == contents(run)
+    assert received(hub, "user/branches") == {}
+    assert (pushed["tag"], repository.tags) == (None, {})
+    assert publisher.push(run, "user/branches", revision="experiments/one", tag="one")["commit"] == pushed["commit"]
+    assert "'one' is a tag of user/branches" in refusal(
+        ValueError, publisher.push, run, "user/branches", revision="one"
+    )
+
+
+def test_a_pull_request(hub, publisher, run):
+    publisher.push(run, "user/proposal")
+    before = received(hub, "user/proposal")
+    edit_card(run, "# Sentiment", "# Proposed sentiment")
+    pushed = publisher.push(run, "user/proposal", create_pr=True)
+    repository = hub.repositories["user/proposal"]
+    assert received(hub, "user/proposal") == before
+    assert received(hub, "user/proposal", "refs/pr/1") == contents(run)
+    assert repository.branches["refs/pr/1"] == pushed["commit"]
+    assert pushed["url"] == f"{hub.endpoint}/user/proposal/discussions/1"
+    assert pushed["tag"] is None
+    assert repository.tags.keys() == {TAG}
+    edit_card(run, "# Proposed", "# Corrected")
+    publisher.push(run, "user/proposal", revision="refs/pr/1")
+    assert received(hub, "user/proposal", "refs/pr/1") == contents(run)
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "message"),
+    [
+        (
+            None,
+            "user/refused",
+            "to push to user/refused, an access token is needed: run hf auth login, or set HF_TOKEN",
+        ),
+        (WRONG, "user/refused", "the Hub does not accept the access token (401)"),
+        (READ, "user/refused", "the access token may not write to user/refused (403); it must have the role write"),
+        (WRITE, "other/refused", "the access token may not write to other/refused (403)"),
+    ],
+)
+def test_who_may_not_write_is_told_so(hub, publisher, run, token, name, message):
+    assert message in refusal(PermissionError, publisher.push, run, name, token=token)
+    assert name not in hub.repositories
+
+
+def test_a_read_only_token_on_a_repository_that_is_there(hub, publisher, run):
+    publisher.push(run, "user/readonly")
+    before = dict(hub.repositories["user/readonly"].branches)
+    edit_card(run, "# Sentiment", "# Forbidden sentiment")
+    assert "(403)" in refusal(PermissionError, publisher.push, run, "user/readonly", token=READ, tag="t")
+    assert hub.repositories["user/readonly"].branches == before
+
+
+def put(hub, name, files):
+    """A repository of somebody else's making."""
+    repository = hub.repositories[name] = Repository(name, private=False, author="user")
+    head = repository.commits[repository.branches["main"]]
+    repository.add("main", replace(head, parent=head.id, message="theirs", files={**head.files, **files}))
+
+
+@pytest.mark.parametrize(
+    ("files", "holds"),
+    [
+        ({"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x"}, "holds a model of type 'bert'"),
+        ({"config.json": b"[1]"}, "holds files and no model"),
+        ({"thesis.pdf": b"precious"}, "holds files and no model"),
+    ],
+)
+def test_another_kind_of_repository_is_not_touched(hub, publisher, run, writes, files, holds):
+    put(hub, "user/theirs", {name: File(content) for name, content in files.items()})
+    message = refusal(ValueError, publisher.push, run, "user/theirs")
+    assert f"user/theirs {holds}" in message
+    assert "push under another name" in message
+    assert writes() == []
+
+
+def test_a_blank_repository_is_used(hub, publisher, run):
+    put(hub, "user/blank", {"README.md": File(b"---\nlicense: mit\n---\n"), "LICENSE": File(b"MIT")})
+    publisher.push(run, "user/blank")
+    assert received(hub, "user/blank") == {**contents(run), "LICENSE": b"MIT"}
+
+
+def test_the_hub_looks_at_the_card_before_there_is_a_repository(hub, publisher, run, writes):
+    edit_card(run, "license: mit", "license: none-of-your-business")
+    message = refusal(ValueError, publisher.push, run, "user/card")
+    assert f'the Hub refuses the metadata of {run / "README.md"}: "license" must be one of' in message
+    assert writes() == []
+
+
+@pytest.mark.parametrize(
+    ("uploads", "times", "path"),
+    [(0, 9, "/storage/"), (1, 1, "/storage/|/commit/"), (0, 1, "/repos/create"), (0, 9, "/preupload/")],
+    ids=["weights", "commit", "create", "preupload"],
+)
+def test_after_a_broken_connection_the_same_push_completes_it(hub, publisher, run, uploads, times, path, request):
+    name = f"user/dropped-{request.node.callspec.id}"
+    hub.large_files.clear()
+    hub.drop_after(uploads, times=times, path=path)
+    message = refusal(ConnectionError, publisher.push, run, name)
+    assert f"the connection to {hub.endpoint} failed" in message
+    assert "run the same command again" in message
+    if name in hub.repositories:
+        assert received(hub, name) == {}
+        assert hub.repositories[name].tags == {}
+    hub.drop_after(0, times=0)
+    pushed = publisher.push(run, name)
+    assert received(hub, name) == contents(run)
+    assert hub.repositories[name].tags == {TAG: pushed["commit"]}
+    assert len(hub.repositories[name].history()) == 2
+
+
+def test_a_short_interruption_is_not_noticed(hub, publisher, run):
+    hub.large_files.clear()
+    hub.drop_after(0)
+    publisher.push(run, "user/hiccup")
+    assert received(hub, "user/hiccup") == contents(run)
+
+
+def test_a_commit_without_its_tag_is_said_and_completed(hub, publisher, run):
+    hub.drop_after(0, path="/tag/")
+    message = refusal(ConnectionError, publisher.push, run, "user/untagged")
+    repository = hub.repositories["user/untagged"]
+    head = repository.branches["main"]
+    assert f"commit {head} is published in user/untagged, but it has no tag yet" in message
+    assert publisher.push(run, "user/untagged")["commit"] == head
+    assert repository.tags == {TAG: head}
+
+
+def test_who_pushes_at_the_same_time_is_not_overwritten(hub, publisher, run):
+    publisher.push(run, "user/busy")
+    repository = hub.repositories["user/busy"]
+    edit_card(run, "# Sentiment", "# Late sentiment")
+
+    def meanwhile():
+        head = repository.commits[repository.branches["main"]]
+        files = {**head.files, "README.md": File(b"theirs")}
+        repository.add("main", replace(head, parent=head.id, message="theirs", files=files))
+
+    hub.once("/commit/main", meanwhile)
+    assert "somebody else changed user/busy during the push" in refusal(
+        OSError, publisher.push, run, "user/busy", tag="t"
+    )
+    assert received(hub, "user/busy")["README.md"] == b"theirs"
+    assert repository.tags.keys() == {TAG}
+
+
+def test_no_token_in_any_output(hub, publisher, run):
+    edit_card(run, "# Sentiment", "# Said sentiment")
+    said = [refusal(PermissionError, publisher.push, run, "user/said", token=token) for token in (WRONG, READ)]
+    hub.drop_after(0, path="/commit/")
+    said.append(refusal(ConnectionError, publisher.push, run, "user/said"))
+    said.append(json.dumps(publisher.push(run, "user/said")))
+    said.append(publisher.log.read_text())
+    # The errors with all that led to them, and every request.
+    assert "PermissionError: the Hub does not accept" in said[-1]
+    assert "ConnectionError: the connection to" in said[-1]
+    assert "/api/models/user/said/commit/main (authenticated: True)" in said[-1]
+    assert not any(token in text for token in (WRITE, READ, WRONG) for text in said)
+
+
+def test_a_dry_run_needs_neither_network_nor_token(hub, run, tmp_path):
+    before = len(hub.requests)
+    done = run_script(
+        "push_to_hub.py",
+        run,
+        "--repo_id",
+        "user/dry",
+        "--dry_run",
+        env=environment(hub, tmp_path, HF_HUB_OFFLINE="1", HF_ENDPOINT=""),
+    )
+    assert done.returncode == 0, done.stderr
+    *listed, total = done.stdout.splitlines()
+    sizes = {name: len(content) for name, content in contents(run).items()}
+    assert [line.split() for line in listed] == [[f"{size:,}", name] for name, size in sorted(sizes.items())]
+    assert (
+        total.split()
+        == f"{sum(sizes.values()):,} bytes in {len(sizes)} files would go to user/dry; nothing was sent".split()
+    )
+    assert len(hub.requests) == before
+
+
+def test_the_script_publishes_and_says_how_to_load_it(hub, run, tmp_path):
+    done = run_script(
+        "push_to_hub.py", run, "--repo_id", "user/script", "--private", env=environment(hub, tmp_path, HF_TOKEN=WRITE)
+    )
+    assert done.returncode == 0, done.stderr
+    commit = hub.repositories["user/script"].branches["main"]
+    assert done.stdout.startswith(f"{hub.endpoint}/user/script\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
+    assert f'commit = "{commit}"' in done.stdout
+    assert received(hub, "user/script") == contents(run)
+    assert hub.repositories["user/script"].private
+    assert WRITE not in done.stdout + done.stderr
+
+
+def test_the_script_answers_a_mistake_in_one_line(hub, run, tmp_path):
+    done = run_script(
+        "push_to_hub.py", run, "--repo_id", "user/mistake", env=environment(hub, tmp_path, HF_TOKEN=WRONG)
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: the Hub does not accept the access token (401)")
+    assert len(done.stderr.splitlines()) == 1
+    assert WRONG not in done.stderr

@@ -1,0 +1,479 @@
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, pipeline
+
+from hf_lstm_sentiment import (
+    Classifier,
+    Prediction,
+    SentimentLSTMConfig,
+    SentimentLSTMForSequenceClassification,
+    predict,
+    train_tokenizer,
+)
+from hf_lstm_sentiment.inference import classifier as inference
+from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
+from tests.reviews import GOOD, NOISE, make_reviews
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MAX_LENGTH = 9
+TEXTS = [text for text, _ in make_reviews(60)]
+VARIANTS = [
+    {},
+    {"pooling": "max", "bidirectional": True, "num_hidden_layers": 2},
+    {"pooling": "mean", "classifier_dropout": 0.5, "embedding_dropout": 0.5},
+]
+
+
+def tokenizer(scheme="whitespace"):
+    return train_tokenizer(TEXTS, scheme=scheme, vocab_size=50, max_length=MAX_LENGTH)
+
+
+def make(words=None, **changes):
+    torch.manual_seed(0)
+    config = SentimentLSTMConfig(vocab_size=words or len(tokenizer()), embedding_size=8, hidden_size=6, **changes)
+    model = SentimentLSTMForSequenceClassification(config).eval()
+    # So that both labels occur.
+    with torch.no_grad():
+        model.classifier.weight.mul_(4)
+        model.classifier.bias.zero_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "run"
+    make().save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier(make(), tokenizer())
+
+
+def texts_of(lengths, seed=0):
+    """Texts of so many words, known and unknown ones."""
+    generator = random.Random(seed)
+    return [" ".join(generator.choices([*GOOD, *NOISE, "unknown", "<pad>"], k=n)) for n in lengths]
+
+
+def one_by_one(model, texts, tokenizer):
+    """Logits of the model itself, for each text alone."""
+    with torch.no_grad():
+        logits = [
+            model.eval()(torch.tensor([tokenizer(text, truncation=True)["input_ids"]])).logits[0] for text in texts
+        ]
+    return np.array([float(pair[1] - pair[0]) for pair in logits])
+
+
+def same(predictions, others):
+    assert [p.label for p in predictions] == [p.label for p in others]
+    np.testing.assert_allclose([p.score for p in predictions], [p.score for p in others], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_logits_are_those_of_the_model_one_by_one(changes):
+    model = make(**changes)
+    # Empty, blank, as long as allowed, one more, and much more.
+    lengths = [0, MAX_LENGTH, MAX_LENGTH + 1, 300, *np.random.default_rng(0).integers(0, 30, 60).tolist(), 0]
+    texts = [*texts_of(lengths), "   "]
+    np.testing.assert_allclose(
+        Classifier(model, tokenizer()).logits(texts, batch_size=7),
+        one_by_one(model, texts, tokenizer()),
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_predictions_are_those_of_the_pipeline(changes):
+    model = make(**changes)
+    texts = texts_of([0, 1, 5, MAX_LENGTH, MAX_LENGTH + 1, 100])
+    stock = pipeline("text-classification", model=model, tokenizer=tokenizer())
+    expected = [Prediction(answer["label"], answer["score"]) for answer in stock(texts, truncation=True)]
+    same(predict(texts, model=Classifier(model, tokenizer())), expected)
+    assert {p.label for p in expected} <= {"NEGATIVE", "POSITIVE"}
+
+
+def test_texts_are_cut_as_the_pipeline_cuts_them(classifier):
+    long = texts_of([40])[0]
+    kept = " ".join(long.split()[:MAX_LENGTH])
+    assert classifier([long]) == classifier([kept])
+    assert classifier([long]) != classifier([" ".join(long.split()[: MAX_LENGTH - 1])])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(0, 14), max_size=30),
+    window=st.integers(1, 12),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 9),
+)
+def test_order_is_kept_across_windows_and_batches(classifier, lengths, window, batch_size, seed):
+    texts = texts_of(lengths, seed)
+    found = list(classifier.stream(iter(texts), window=window, batch_size=batch_size))
+    logits = one_by_one(make(), texts, tokenizer())
+    assert len(found) == len(texts)
+    signed = [(p.score if p.label == "POSITIVE" else 1 - p.score) for p in found]
+    np.testing.assert_allclose(signed, 1 / (1 + np.exp(-logits)), rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(texts=st.lists(st.text(max_size=40), max_size=8))
+def test_any_text_has_an_answer(classifier, texts):
+    found = classifier(texts, batch_size=3)
+    assert len(found) == len(texts)
+    assert all(p.label in ("NEGATIVE", "POSITIVE") and 0.5 <= p.score <= 1 for p in found)
+
+
+def test_duplicates_have_one_answer_each(classifier):
+    texts = texts_of([3, 5]) * 4
+    found = predict(texts, model=classifier, batch_size=64)
+    assert len(found) == 8
+    for answers in (found[::2], found[1::2]):
+        assert len(set(answers)) == 1
+    assert found[0] != found[1]
+
+
+def test_no_texts_no_predictions(classifier):
+    assert predict([], model=classifier) == []
+    assert list(classifier.stream(iter([]))) == []
+    assert classifier.logits([]).shape == (0,)
+
+
+def test_only_empty_texts(classifier):
+    found = classifier(["", "", " \n"])
+    assert len(set(found)) == 1
+    np.testing.assert_allclose(classifier.logits([""]), one_by_one(make(), [""], tokenizer()), atol=1e-6)
+
+
+def test_labels_are_those_of_the_configuration():
+    model = make(id2label={0: "thumb down", 1: "thumb up"}, label2id={"thumb down": 0, "thumb up": 1})
+    classifier = Classifier(model, tokenizer())
+    texts = texts_of([4] * 30)
+    logits = classifier.logits(texts)
+    assert [p.label for p in classifier(texts)] == ["thumb up" if z > 0 else "thumb down" for z in logits]
+    assert len({p.label for p in classifier(texts)}) == 2
+
+
+def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
+    monkeypatch.setattr(classifier, "logits", lambda texts, batch_size: np.array([30, -30, 0], dtype=np.float32))
+    up, down, middle = classifier(["a", "b", "c"])
+    assert up.label == "POSITIVE"
+    assert down.label == "NEGATIVE"
+    assert up.score == down.score == pytest.approx(1, abs=1e-12)
+    assert middle.score == 0.5
+
+
+def test_one_string_is_refused(classifier):
+    with pytest.raises(TypeError, match="texts is one string; pass a list of strings"):
+        predict("a good film", model=classifier)
+    with pytest.raises(TypeError, match="one string"):
+        next(classifier.stream("a good film"))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"bytes", ["a"], float("nan")])
+def test_what_is_no_string_is_refused_with_its_place(classifier, wrong):
+    with pytest.raises(TypeError, match=r"text 2 is .*; every text must be a string"):
+        predict(["a", "b", wrong, "c"], model=classifier)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_below_one_is_refused(classifier, batch_size):
+    with pytest.raises(ValueError, match=rf"batch_size is {batch_size}; allowed: .* at least 1"):
+        predict(["a"], model=classifier, batch_size=batch_size)
+
+
+def test_window_below_one_is_refused(classifier):
+    with pytest.raises(ValueError, match="window is 0; allowed"):
+        next(classifier.stream(["a"], window=0))
+
+
+def test_a_tokenizer_larger_than_the_table_is_refused():
+    words = len(tokenizer())
+    with pytest.raises(ValueError, match=rf"ids up to {words - 1} and .* {words - 1} rows; they do not"):
+        Classifier(make(words - 1), tokenizer())
+    Classifier(make(words + 1), tokenizer())
+
+
+def test_from_pretrained(checkpoint, classifier):
+    texts = texts_of([0, 3, 8, 20])
+    expected = classifier(texts)
+    for source in (checkpoint, str(checkpoint)):
+        same(predict(texts, model=source), expected)
+    same(Classifier.from_pretrained(checkpoint)(texts), expected)
+
+
+def test_from_pretrained_finds_a_relative_path(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    same(predict(["a"], model="run"), predict(["a"], model=checkpoint))
+    same(predict(["a"], model="./run"), predict(["a"], model=checkpoint))
+
+
+def test_a_missing_directory_and_an_unknown_repository(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such directory; pass a run directory or a Hub repository"):
+        predict(["a"], model=tmp_path / "none")
+    with pytest.raises(OSError, match="connect"):
+        predict(["a"], model="nobody/nothing")
+
+
+def test_another_kind_of_model_is_refused(tmp_path):
+    tiny = DistilBertConfig(vocab_size=20, dim=8, hidden_dim=8, n_layers=1, n_heads=1)
+    DistilBertForSequenceClassification(tiny).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is of type 'distilbert'; this package classifies with its"):
+        Classifier.from_pretrained(tmp_path)
+
+
+def test_no_code_of_the_checkpoint_is_run(tmp_path, classifier):
+    run, mark = tmp_path / "run", tmp_path / "mark"
+    make().save_pretrained(run)
+    tokenizer().save_pretrained(run)
+    poison = f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
+    sources = sorted(run.glob("*.py"))
+    assert [path.name for path in sources] == [
+        "configuration_sentiment_lstm.py",
+        "modeling_sentiment_lstm.py",
+        "packed_lstm.py",
+    ]
+    for path in sources:
+        path.write_text(poison + path.read_text())
+    assert "auto_map" in json.loads((run / "config.json").read_text())
+    same(predict(["wonderful"], model=run), classifier(["wonderful"]))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(("scheme", "words"), [("whitespace", 1), ("words", 3)])
+def test_a_literal_special_token_is_text(scheme, words):
+    own = tokenizer(scheme)
+    classifier = Classifier(make(len(own)), own)
+    for literal in ("<pad>", "<unk>"):
+        text = f"{literal} wonderful word1"
+        unknown = " ".join(["zzz"] * words)
+        assert classifier([text]) == classifier([f"{unknown} wonderful word1"])
+        assert classifier([text]) != classifier(["wonderful word1"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_no_padded_step_is_computed(monkeypatch, changes, batch_size):
+    model, own = make(**changes), tokenizer()
+    texts = texts_of([0, 3, 9, 1, 30, 0, 9, 2, 7, 7, 12])
+    tokens = sum(len(own(text, truncation=True)["input_ids"]) for text in texts)
+    lstm, steps = torch.lstm, []
+    monkeypatch.setattr(
+        torch, "lstm", lambda data, *rest: steps.append(data.size(0) * data.size(1)) or lstm(data, *rest)
+    )
+    Classifier(model, own)(texts, batch_size=batch_size)
+    passes = model.config.num_hidden_layers * (2 if model.config.bidirectional else 1)
+    assert sum(steps) == tokens * passes
+
+
+def test_batches_hold_reviews_of_one_length(classifier, monkeypatch):
+    shapes = []
+    forward = classifier._forward
+    monkeypatch.setattr(
+        classifier, "_forward", lambda ids, lengths: shapes.append(sorted(map(len, ids))) or forward(ids, lengths)
+    )
+    classifier(texts_of([1, 5, 9, 1, 5, 9, 1, 5, 9]), batch_size=3)
+    assert shapes == [[9, 9, 9], [5, 5, 5], [1, 1, 1]]
+
+
+def test_stream_reads_one_window_ahead_and_no_more(classifier):
+    read = []
+
+    def source():
+        for number, text in enumerate(texts_of([4] * 23)):
+            read.append(number)
+            yield text
+
+    stream = classifier.stream(source(), window=5)
+    assert not read
+    for count in range(1, 24):
+        next(stream)
+        assert len(read) == min(-(-count // 5) * 5, 23)
+    assert next(stream, None) is None
+
+
+def test_the_model_is_in_evaluation_mode_and_without_gradients(monkeypatch):
+    model = make(embedding_dropout=0.5, classifier_dropout=0.5).train()
+    classifier = Classifier(model, tokenizer())
+    assert not any(module.training for module in model.modules())
+    modes = []
+    forward = PackedLSTM.forward
+    monkeypatch.setattr(
+        PackedLSTM,
+        "forward",
+        lambda *a, **k: modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled())) or forward(*a, **k),
+    )
+    texts = texts_of([5, 6, 7])
+    assert classifier(texts) == classifier(texts)
+    assert modes == [(False, True)] * 2
+    assert torch.is_grad_enabled()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_tokenizer_of_the_caller_changes_nothing_and_is_not_changed(classifier):
+    texts = texts_of([0, 2, 5, 9, 20])
+    own = tokenizer()
+    own.backend_tokenizer.enable_truncation(2)
+    own.backend_tokenizer.enable_padding(length=30)
+    before = own.backend_tokenizer.to_str()
+    early = Classifier(make(), own)
+    assert own.backend_tokenizer.to_str() == before
+    own.backend_tokenizer.enable_truncation(1)
+    assert early(texts) == classifier(texts)
+    assert json.loads(own.backend_tokenizer.to_str())["truncation"]["max_length"] == 1
+
+
+def test_the_stock_pipeline_leaves_no_trace(classifier):
+    own, model = tokenizer(), make()
+    used = Classifier(model, own)
+    texts = texts_of([0, 2, 5, 9, 20])
+    pipeline("text-classification", model=model, tokenizer=own)(texts, truncation=True, max_length=3, padding=True)
+    assert used(texts) == classifier(texts)
+
+
+def test_a_bad_text_is_named_by_its_row_in_the_whole_stream(classifier):
+    with pytest.raises(TypeError, match="text 5 is 7"):
+        list(classifier.stream(["good"] * 5 + [7], window=2))
+    with pytest.raises(TypeError, match="one string"):
+        classifier.logits("good")
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_a_loaded_classifier_and_one_made_of_a_model_agree_bit_for_bit(tmp_path, changes):
+    model, own = make(**changes), tokenizer()
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    loaded, made = Classifier.from_pretrained(tmp_path), Classifier(model, own)
+    texts = texts_of([0, 1, 5, 9, 30, 5])
+    # From memory that is aligned as that of the model in hand.
+    loaded._network.load_state_dict({k: v.clone() for k, v in loaded._network.state_dict().items()}, assign=True)
+    np.testing.assert_array_equal(loaded.logits(texts), made.logits(texts))
+    assert loaded.fingerprint() == made.fingerprint()
+    assert (loaded.max_length, loaded.labels, loaded.unk_token_id) == (MAX_LENGTH, ("NEGATIVE", "POSITIVE"), 1)
+    assert loaded.token_ids(texts) == own(texts)["input_ids"]
+
+
+def test_the_fingerprint_tells_what_decides_the_scores():
+    own = tokenizer()
+    prints = {Classifier(make(**changes), own).fingerprint() for changes in VARIANTS}
+    moved = make()
+    with torch.no_grad():
+        moved.classifier.bias.add_(1e-6)
+    prints.add(Classifier(moved, own).fingerprint())
+    shorter = tokenizer()
+    shorter.model_max_length = 3
+    prints.add(Classifier(make(), shorter).fingerprint())
+    assert len(prints) == len(VARIANTS) + 2
+    assert Classifier(make(), own).fingerprint() in prints
+
+
+def test_half_precision_weights_are_computed_in_single_precision(tmp_path):
+    model, own = make(), tokenizer()
+    model.half().save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    texts = texts_of([1, 5, 9])
+    logits = Classifier.from_pretrained(tmp_path).logits(texts)
+    np.testing.assert_allclose(logits, one_by_one(model.float(), texts, own), atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, monkeypatch, changes):
+    run, texts = tmp_path / "run", texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
+    make(**changes).save_pretrained(run)
+    tokenizer().save_pretrained(run)
+    expected = Classifier.from_pretrained(run)
+    classifier = Classifier.from_pretrained(run, dtype=torch.bfloat16)
+    lstm, kinds = torch.lstm, set()
+    monkeypatch.setattr(torch, "lstm", lambda data, *rest: kinds.add(data.dtype) or lstm(data, *rest))
+    found = classifier.logits(texts)
+    assert kinds == {torch.bfloat16}
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.logits(texts), rtol=0, atol=2e-2)
+    assert (found != expected.logits(texts)).any()
+    # A file that was begun in one of them is not continued in the other.
+    assert classifier.fingerprint() != expected.fingerprint()
+    with pytest.raises(ValueError, match=r"dtype is torch\.float16; allowed: torch\.float32, torch\.bfloat16"):
+        Classifier.from_pretrained(run, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_bfloat16_where_the_processor_has_none_is_warned_of(tmp_path, monkeypatch, recwarn, able):
+    make().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    monkeypatch.setattr(inference, "autocast_computes_lstm", lambda dtype: able)
+    Classifier.from_pretrained(tmp_path)
+    Classifier.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    said = [str(warning.message) for warning in recwarn if "bfloat16" in str(warning.message)]
+    assert len(said) == (0 if able else 1)
+    assert all("float32, the default, is fast and exact" in line for line in said)
+
+
+def test_a_naive_model_gets_its_padding(tmp_path):
+    model, own = make(naive_padding=True), tokenizer()
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    texts = texts_of([0, 1, 4, 9, 30])
+    ids = own(texts, truncation=True, padding="max_length", return_tensors="pt")["input_ids"]
+    assert ids.shape == (5, MAX_LENGTH)
+    with torch.no_grad():
+        expected = model(ids).logits[:, 1]
+    for classifier in (Classifier(model, own), Classifier.from_pretrained(tmp_path)):
+        np.testing.assert_allclose(classifier.logits(texts, batch_size=2), expected, atol=1e-6)
+    own.model_max_length = int(1e30)
+    with pytest.raises(ValueError, match="a naive_padding model needs the length"):
+        Classifier(model, own)
+
+
+def edit(run, file, change):
+    (run / file).write_text(json.dumps(json.loads((run / file).read_text()) | change))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda run: (run / "model.safetensors").unlink(), OSError, "model.safetensors"),
+        (lambda run: (run / "tokenizer.json").unlink(), OSError, "tokenizer.json"),
+        (lambda run: (run / "model.safetensors").write_bytes(b"\x10"), ValueError, "is damaged"),
+        (lambda run: edit(run, "config.json", {"hidden_size": 7}), ValueError, "does not hold the weights that its"),
+        (lambda run: edit(run, "config.json", {"num_hidden_layers": 2}), ValueError, "has 7 tensors, expected 11"),
+        (lambda run: edit(run, "config.json", {"vocab_size": 10**14}), ValueError, "does not hold the weights"),
+        (lambda run: edit(run, "config.json", {"vocab_size": 10}), ValueError, "does not hold the weights"),
+        (
+            lambda run: edit(run, "config.json", {"id2label": {"0": "a", "1": "b", "2": "c"}, "label2id": None}),
+            ValueError,
+            "3 labels; this model has one logit",
+        ),
+    ],
+)
+def test_a_spoiled_checkpoint_is_refused(tmp_path, spoil, error, message):
+    make().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(error, match=message):
+        Classifier.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_without_a_length_cuts_nothing(tmp_path):
+    make().save_pretrained(tmp_path)
+    own = tokenizer()
+    own.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del settings["model_max_length"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    own.model_max_length = 30
+    texts = texts_of([30, 9])
+    np.testing.assert_allclose(
+        Classifier.from_pretrained(tmp_path).logits(texts), Classifier(make(), own).logits(texts), atol=1e-6
+    )

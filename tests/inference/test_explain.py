@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import hf_lstm_sentiment
+from hf_lstm_sentiment import (
+    Explainer,
+    SentimentLSTMConfig,
+    SentimentLSTMForSequenceClassification,
+    explain,
+    train_tokenizer,
+)
+from hf_lstm_sentiment.inference.explain import TOLERANCE, TRUNCATED_KEPT, deletion_faithfulness
+from hf_lstm_sentiment.inference.explanation import Explanation, Word
+from tests.reviews import BAD, GOOD, make_reviews
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MAX_LENGTH = 12
+TEXTS = [text for text, _ in make_reviews(60)]
+REVIEW = "word1 wonderful word2 terrible, boring never-seen word3 great"
+VARIANTS = {
+    "last": {},
+    "max": {"pooling": "max"},
+    "mean": {"pooling": "mean", "num_hidden_layers": 2},
+    "last, both directions": {"bidirectional": True},
+    "max, both directions": {"bidirectional": True, "pooling": "max"},
+    "naive padding": {"naive_padding": True},
+}
+
+
+def make(*, scheme="whitespace", pushed=3.0, **changes):
+    """A model whose word vectors say which words are good and bad, loudly enough to saturate the cells."""
+    words = train_tokenizer(TEXTS, scheme=scheme, vocab_size=200, max_length=MAX_LENGTH)
+    torch.manual_seed(0)
+    config = SentimentLSTMConfig(vocab_size=len(words), embedding_size=8, hidden_size=6, **changes)
+    model = SentimentLSTMForSequenceClassification(config)
+    with torch.no_grad():
+        for sign, some in ((1, GOOD), (-1, BAD)):
+            for word in some:
+                model.sentiment_lstm.word_embeddings.weight[words.convert_tokens_to_ids(word)] += sign * pushed
+        model.classifier.weight.mul_(6)
+    return model, words
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def explainer(request):
+    return Explainer(*make(**VARIANTS[request.param]))
+
+
+@pytest.fixture(scope="module")
+def one():
+    return Explainer(*make(pooling="max"))
+
+
+class Page(HTMLParser):
+    """What a browser makes of HTML: its text, its tags and their attributes."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.tags = "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_score_after_a_word_is_that_of_a_review_that_ends_there(explainer):
+    explanation = explainer(REVIEW)
+    prefixes = [REVIEW[: word.end] for word in explanation.words]
+    expected = 1 / (1 + np.exp(-explainer.classifier.logits(prefixes).astype(np.float64)))
+    np.testing.assert_allclose([word.probability for word in explanation.words], expected, atol=1e-5)
+    # Or any curve would do.
+    assert np.ptp(expected) > 1e-3
+
+
+def test_the_decision_is_the_classifiers(explainer):
+    explanation = explainer(REVIEW)
+    (prediction,) = explainer.classifier([REVIEW])
+    assert explanation.label == prediction.label
+    assert explanation.score == pytest.approx(prediction.score, abs=1e-5)
+    positive = explanation.score if explanation.label == "POSITIVE" else 1 - explanation.score
+    assert explanation.words[-1].probability == pytest.approx(positive, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", [*TEXTS[:4], REVIEW, "wonderful", "terrible " * 50])
+def test_contributions_sum_to_the_logit_minus_the_baselines(explainer, text):
+    explanation = explainer(text)
+    total = sum(word.contribution for word in explanation.words if not word.truncated)
+    difference = explanation.logit - explanation.baseline_logit
+    assert abs(total - difference) <= TOLERANCE * max(abs(difference), 0.1)
+    assert explanation.completeness_error < TOLERANCE
+
+
+def test_the_baseline_is_as_many_zero_vectors(one):
+    explanation = one(REVIEW)
+    model, _ = make(pooling="max")
+    zeros = torch.zeros(1, len(explanation.words), model.config.embedding_size)
+    expected = model.eval()(inputs_embeds=zeros).logits[0, 1].item()
+    assert explanation.baseline_logit == pytest.approx(expected, abs=1e-6)
+
+
+def test_contributions_agree_with_a_fine_sum_over_the_path():
+    """Integrated gradients once more, by the midpoint rule and through the model's own forward pass."""
+    model, words = make(pooling="mean")
+    ids = torch.tensor(words([REVIEW])["input_ids"])
+    vectors = model.eval().get_input_embeddings()(ids).detach()
+    points = (torch.arange(400) + 0.5) / 400
+    scaled = (points[:, None, None] * vectors).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(inputs_embeds=scaled).logits[:, 1].sum(), scaled)
+    expected = (gradient.mean(0) * vectors[0]).sum(-1)
+    found = [word.contribution for word in Explainer(model, words)(REVIEW, steps=64).words]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_too_few_points_are_doubled(one, monkeypatch):
+    tried = []
+    integrate = Explainer._integrate
+    monkeypatch.setattr(
+        Explainer, "_integrate", lambda self, v, b, steps: tried.append(steps) or integrate(self, v, b, steps)
+    )
+    assert one(REVIEW, steps=1).completeness_error < TOLERANCE
+    assert tried == [2**i for i in range(len(tried))]
+    assert len(tried) > 1
+
+
+def test_a_sum_that_stays_wrong_is_reported(one, monkeypatch):
+    monkeypatch.setattr(Explainer, "_integrate", lambda self, v, b, steps: np.zeros(len(v)))
+    assert one(REVIEW).completeness_error > 0.5
+
+
+def test_unknown_words_are_marked(one):
+    unknown = {word.text for word in one(REVIEW).words if word.unknown}
+    assert unknown == {"terrible,", "never-seen"}
+
+
+def test_words_beyond_the_models_length_are_marked_and_counted(one):
+    text = "wonderful " * (MAX_LENGTH + TRUNCATED_KEPT + 7)
+    explanation = one(text)
+    assert [word.truncated for word in explanation.words] == [False] * MAX_LENGTH + [True] * TRUNCATED_KEPT
+    assert {(w.contribution, w.probability) for w in explanation.words if w.truncated} == {(None, None)}
+    assert explanation.words_left_out == 7
+    assert explanation.logit == pytest.approx(one("wonderful " * MAX_LENGTH).logit, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "   \n\t "])
+def test_a_text_without_a_word(explainer, text, tmp_path):
+    explanation = explainer(text)
+    assert explanation.words == ()
+    assert explanation.logit == pytest.approx(float(explainer.classifier.logits([text])[0]), abs=1e-6)
+    assert explanation.completeness_error == 0
+    assert explanation.strongest_window() == (0, 0)
+    assert explanation.to_html_fragment().strip() == ""
+    assert explanation.label in explanation.to_html()
+    assert explanation.plot(tmp_path / "empty.png").stat().st_size > 0
+
+
+def test_a_very_long_text(one):
+    explanation = one("a wonderful film, " * 60_000)
+    assert len(explanation.words) + explanation.words_left_out == 180_000
+    assert explanation.completeness_error < TOLERANCE
+    assert len(explanation.to_html()) < 200_000
+
+
+@pytest.mark.parametrize("scheme", ["whitespace", "words"])
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=60) | st.text("aé e\u0301<pad>unk.'\u2019…—brBR/ \n\ufb01İ😀\u0000", max_size=40))
+@example("good\x1ffilm \x1c")
+def test_offsets_are_places_in_the_original_text(scheme, text):
+    explanation = _of_scheme(scheme)(text)
+    before = 0
+    for word in explanation.words:
+        assert before <= word.start <= word.end <= len(text)
+        assert word.text == text[word.start : word.end]
+        before = word.end
+    if scheme == "whitespace" and text.isascii():
+        # Unicode's white space; Python's own `split` takes four control characters for it, too.
+        expected = re.findall(r"[^\t\n\v\f\r ]+", text[: before or None])
+        assert [word.text for word in explanation.words] == expected[: len(explanation.words)]
+
+
+_SCHEMES: dict[str, Explainer] = {}
+
+
+def _of_scheme(scheme):
+    if scheme not in _SCHEMES:
+        _SCHEMES[scheme] = Explainer(*make(scheme=scheme))
+    return _SCHEMES[scheme]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text", "words"),
+    [
+        ("whitespace", "A <pad> film\u00a0<UNK>good", ["A", "<pad>", "film", "<UNK>good"]),
+        ("words", "I don\u2019t<br />know…", ["I", "do", "n\u2019t", "know", "…"]),
+        ("words", "e\u0301te\u0301, cannot", ["e\u0301te\u0301", ",", "can", "not"]),
+        ("words", "so—what 😀", ["so", "—", "what", "😀"]),
+    ],
+)
+def test_words_are_spelt_as_in_the_review(scheme, text, words):
+    assert [word.text for word in _of_scheme(scheme)(text).words] == words
+
+
+def test_half_of_a_surrogate_pair_is_refused(one):
+    with pytest.raises(ValueError, match="surrogate"):
+        one("good \ud83d film")
+
+
+def test_what_is_no_string_is_refused(one):
+    with pytest.raises(TypeError, match=r"None \(NoneType\)"):
+        one(None)
+
+
+@pytest.mark.parametrize("steps", [0, 2_000])
+def test_steps_out_of_range_are_refused(one, steps):
+    with pytest.raises(ValueError, match=f"steps is {steps}; allowed"):
+        one("good", steps=steps)
+
+
+def test_explain_loads_a_checkpoint_once_or_takes_an_explainer(tmp_path):
+    model, words = make()
+    model.save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    of_path = explain(REVIEW, model=tmp_path)
+    assert of_path.to_dict() == explain(REVIEW, model=Explainer.from_pretrained(tmp_path)).to_dict()
+    assert of_path.logit == pytest.approx(Explainer(model, words)(REVIEW).logit, abs=1e-5)
+    assert hf_lstm_sentiment.explain is explain
+
+
+def test_a_missing_model_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="pass a run directory or a Hub repository"):
+        explain("good", model=tmp_path / "nowhere")
+
+
+def test_explaining_leaves_no_trace_on_the_model():
+    model, words = make()
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    Explainer(model, words)(REVIEW)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+def test_explaining_works_where_gradients_are_off(one):
+    with torch.inference_mode():
+        explanation = one(REVIEW)
+    assert explanation.to_dict() == one(REVIEW).to_dict()
+
+
+def test_threads_get_the_answers_that_one_gets(one):
+    texts = [f"{text} {'great' if i % 2 else 'awful'}" for i, text in enumerate(TEXTS[:24])]
+    alone = [one(text).to_dict() for text in texts]
+    barrier = threading.Barrier(8)
+
+    def work(i):
+        if i < 8:
+            barrier.wait(timeout=60)
+        return one(texts[i]).to_dict()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(len(texts)))) == alone
+
+
+def test_to_dict_is_json(one):
+    explanation = one(REVIEW)
+    again = json.loads(json.dumps(explanation.to_dict()))
+    assert again["label"] == explanation.label
+    assert again["words"][1]["text"] == "wonderful"
+    assert (
+        Explanation(
+            **{**again, "words": tuple(Word(**word) for word in again["words"]), "labels": tuple(again["labels"])}
+        )
+        == explanation
+    )
+
+
+@pytest.mark.parametrize(
+    "text", [REVIEW, "<script>alert('x')</script> & \"good\"", "a\r\nb\rc \x00 \x9b <em>great</em>"]
+)
+def test_html_shows_the_review_and_runs_nothing_of_it(one, text):
+    shown = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\u2400").replace("\x9b", "\ufffd")
+    explanation = one(text)
+    part, page = Page(explanation.to_html_fragment()), Page(explanation.to_html())
+    assert part.text == shown
+    assert shown in page.text
+    assert {tag for tag, _ in part.tags} == {"span"}
+    assert not {"script", "em", "link", "img"} & {tag for tag, _ in page.tags}
+
+
+def test_html_escapes_the_names_of_labels():
+    model, words = make(id2label={0: "<em>bad</em>", 1: "<em>good</em>"})
+    page = Page(Explainer(model, words)(REVIEW).to_html())
+    assert "<em>good</em>" in page.text
+    assert "em" not in {tag for tag, _ in page.tags}
+
+
+def test_html_loads_nothing(one):
+    page = Page(one(REVIEW).to_html())
+    assert not [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
+    assert "http" not in one(REVIEW).to_html()
+
+
+def test_colours_tell_direction_and_strength(one):
+    explanation = one(REVIEW)
+    styles = {tag["title"]: tag["style"] for _, tag in Page(explanation.to_html_fragment()).tags}
+    assert len(styles) == len(explanation.words)
+    for word, style in zip(explanation.words, styles.values(), strict=True):
+        assert ("0, 114, 178" in style) == (word.contribution > 0)
+    strongest = max(explanation.words, key=lambda word: abs(word.contribution))
+    assert "0.550" in styles[next(title for title in styles if f"{strongest.contribution:+.3f}" in title)]
+    assert ["dotted" in style for style in styles.values()] == [word.unknown for word in explanation.words]
+
+
+def test_words_that_are_not_read_say_so(one):
+    *_, (_, last) = Page(one("good " * (MAX_LENGTH + 1)).to_html_fragment()).tags
+    assert "not read" in last["title"]
+    assert "background" not in last["style"]
+
+
+def test_a_fragment_of_some_words(one):
+    explanation = one("  one two  three four ")
+    assert Page(explanation.to_html_fragment(1, 3)).text == "… two  three …"
+    assert Page(explanation.to_html_fragment(0, 2)).text == "  one two …"
+    assert Page(explanation.to_html_fragment(2)).text == "… three four "
+    with pytest.raises(ValueError, match="words 3 to 2 asked for"):
+        explanation.to_html_fragment(3, 2)
+
+
+def test_the_strongest_window_holds_the_largest_sum(one):
+    explanation = one("word1 word2 wonderful great word3 word4 terrible")
+    sign = 1 if explanation.logit > 0 else -1
+    sums = [sign * sum(word.contribution for word in explanation.words[i : i + 2]) for i in range(6)]
+    assert explanation.strongest_window(2) == (int(np.argmax(sums)), int(np.argmax(sums)) + 2)
+    assert explanation.strongest_window() == (0, 7)
+    with pytest.raises(ValueError, match="words is 0"):
+        explanation.strongest_window(0)
+
+
+@pytest.mark.parametrize("text", ["great", REVIEW, "great awful word1 " * 20 + "$x_1$ 😀"])
+def test_plot_writes_a_picture(text, tmp_path):
+    explainer = Explainer(*make())
+    explainer.classifier.max_length = 100
+    path = explainer(text).plot(tmp_path / "new" / "curve.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_deleting_what_the_contributions_point_at_hurts_more_than_deleting_any(one):
+    texts = [text for text, _ in make_reviews(40, seed=3)]
+    found = deletion_faithfulness(one, texts)
+    assert found.texts == 40
+    assert found.difference == pytest.approx(found.drop_top - found.drop_random)
+    assert found.interval[0] < found.difference < found.interval[1]
+    assert found.interval[0] > 0
+    assert found == deletion_faithfulness(one, texts)
+    assert found.drop_random != deletion_faithfulness(one, texts, seed=1).drop_random
+
+
+def test_contributions_of_chance_are_not_faithful(one, monkeypatch):
+    """Or the measure would praise anything."""
+    texts = [text for text, _ in make_reviews(60, seed=3)]
+    real = deletion_faithfulness(one, texts).difference
+    generator = np.random.default_rng(0)
+    monkeypatch.setattr(Explainer, "_contributions", lambda self, ids, *_: (generator.normal(size=len(ids)), 0.0, 0.0))
+    assert abs(deletion_faithfulness(one, texts).difference) < real / 4
+
+
+def test_faithfulness_needs_texts_and_a_share(one):
+    with pytest.raises(ValueError, match="1 of 2 texts have a word"):
+        deletion_faithfulness(one, ["good", ""])
+    with pytest.raises(ValueError, match="share is 0"):
+        deletion_faithfulness(one, TEXTS, share=0)
+    with pytest.raises(TypeError, match="text 1 is 3"):
+        deletion_faithfulness(one, ["good", 3])

@@ -1,0 +1,944 @@
+from __future__ import annotations
+
+import csv
+import gc
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import weakref
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from hf_lstm_sentiment.data import table_rows, text_rows
+from hf_lstm_sentiment.data.readers import DELIMITERS
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference.files import predict_file
+from tests.reviews import make_reviews
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROOT = Path(__file__).parents[2]
+INPUTS = ["csv", "tsv", "jsonl", "parquet", "txt"]
+OUTPUTS = ["csv", "tsv", "jsonl", "parquet"]
+# Whatever a text file can trip over.
+NASTY = [
+    "",
+    " blank around ",
+    'she said "no", twice',
+    "two\nlines",
+    "two\r\nlines",
+    "old\rmac",
+    "tab\there",
+    "comma, semicolon; and 'quotes'",
+    '"',
+    '""',
+    "\n",
+    "null",
+    "NA",
+    "naïve café 映画 🎬 e\u0301 \u2028 \x85 \ufeff",
+    "word1 wonderful",
+]
+TEXTS = [*NASTY, *(text for text, _ in make_reviews(120))]
+ONE_LINE = [text for text in TEXTS if "\n" not in text]
+
+
+def make(seed=0):
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(TEXTS, vocab_size=50, max_length=9)
+    model = SentimentLSTMForSequenceClassification(
+        SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=8, hidden_size=6)
+    )
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "run"
+    for part in make():
+        part.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return Classifier.from_pretrained(run)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
+    yield
+    datasets.config.HF_DATASETS_CACHE = before
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(scoring, "WINDOW", 8)
+
+
+def rows_of(texts):
+    return [{"id": f"r{i}", "text": text, "note": f'n"{i}, é'} for i, text in enumerate(texts)]
+
+
+def write(path, rows):
+    kind = path.suffix
+    if kind == ".txt":
+        path.write_bytes("".join(f"{row['text']}\n" for row in rows).encode())
+    elif kind == ".jsonl":
+        path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    elif kind == ".parquet":
+        # Row groups that fit no window and no part.
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=DELIMITERS[kind])
+            writer.writeheader()
+            writer.writerows(rows)
+    return path
+
+
+def read(path):
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_bytes().decode().removesuffix("\n").split("\n") if line]
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter=DELIMITERS[path.suffix], strict=True))
+    return [{**row, "score": float(row["score"])} for row in rows]
+
+
+def check(found, rows, classifier, added=("label", "score")):
+    """Every row once, in order, with all its columns and the answer for its text."""
+    assert [{key: value for key, value in row.items() if key not in added} for row in found] == rows
+    assert all(list(row)[-2:] == list(added) for row in found)
+    expected = [classifier([row["text"]])[0] for row in rows]
+    assert [row[added[0]] for row in found] == [p.label for p in expected]
+    assert [row[added[1]] for row in found] == pytest.approx([p.score for p in expected], rel=0, abs=1e-6)
+
+
+def score(source, output, model, **options):
+    return predict_file(source, output, model=model, **{"rows_per_part": 20, "batch_size": 4, **options})
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+@pytest.mark.parametrize("given_", INPUTS)
+def test_every_pair_of_formats(tmp_path, classifier, small_windows, given_, wanted):
+    texts = ONE_LINE if given_ == "txt" else TEXTS
+    rows = [{"text": text} for text in texts] if given_ == "txt" else rows_of(texts)
+    output = tmp_path / f"out.{wanted}"
+    source = write(tmp_path / f"in.{given_}", rows)
+    assert score(source, output, classifier) == len(rows)
+    check(read(output), rows, classifier)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, output.name])
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+def test_scores_keep_all_their_digits(tmp_path, classifier, wanted):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS))
+    output = tmp_path / f"out.{wanted}"
+    score(source, output, classifier, rows_per_part=1_000)
+    assert [row["score"] for row in read(output)] == [p.score for p in classifier(TEXTS, batch_size=4)]
+
+
+def test_a_directory_and_a_saved_data_set(tmp_path, classifier, small_windows):
+    rows = rows_of(ONE_LINE[1:40])
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train.jsonl", rows)
+    write(tmp_path / "dir" / "test.jsonl", rows[:3])
+    parts = {"train": datasets.Dataset.from_list(rows), "test": datasets.Dataset.from_list(rows[:3])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    parts["train"].save_to_disk(tmp_path / "one")
+    for name in ("dir", "saved", "one"):
+        assert score(tmp_path / name, tmp_path / f"{name}.csv", classifier) == len(rows)
+        check(read(tmp_path / f"{name}.csv"), rows, classifier)
+        score(tmp_path / name, tmp_path / f"{name}.parquet", classifier)
+        check(read(tmp_path / f"{name}.parquet"), rows, classifier)
+    for name in ("dir", "saved"):
+        assert score(tmp_path / name, tmp_path / f"{name}-test.jsonl", classifier, split="test") == 3
+        check(read(tmp_path / f"{name}-test.jsonl"), rows[:3], classifier)
+        with pytest.raises(ValueError, match="splits 'train', 'test', not 'dev'; choose with --split"):
+            score(tmp_path / name, tmp_path / "none.csv", classifier, split="dev")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "txt"])
+def test_texts_of_a_directory_are_texts(tmp_path, classifier, small_windows, kind):
+    rows = [{"text": text} for text in ("null", "NA", "007", "1e5", "true", "wonderful")]
+    (tmp_path / "dir").mkdir()
+    for number in range(2):
+        lines = ([] if kind == "txt" else ["text"]) + [row["text"] for row in rows[3 * number : 3 * number + 3]]
+        (tmp_path / "dir" / f"train-{number}.{kind}").write_text("\n".join(lines))
+    for wanted in ("jsonl", "parquet"):
+        score(tmp_path / "dir", tmp_path / f"out.{wanted}", classifier)
+        check(read(tmp_path / f"out.{wanted}"), rows, classifier)
+
+
+def test_files_of_a_directory_have_one_header(tmp_path, classifier):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "train-0.csv").write_text("text,id\na,1\n")
+    (tmp_path / "dir" / "train-1.csv").write_text("id,text\n2,b\n")
+    with pytest.raises(
+        ValueError, match=r"dir, row 2: train-1\.csv has the columns 'id', 'text', and train-0\.csv has"
+    ):
+        score(tmp_path / "dir", tmp_path / "out.csv", classifier)
+    (tmp_path / "dir" / "train-1.csv").write_text("text,id\na,1\nb\n")
+    with pytest.raises(ValueError, match=r"dir, row 3: train-1\.csv, row 2: it has 1 fields and the header 2"):
+        score(tmp_path / "dir", tmp_path / "out.csv", classifier)
+
+
+def test_the_directory_at_hand(tmp_path, classifier, small_windows, monkeypatch):
+    rows = rows_of(ONE_LINE[1:20])
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train.csv", rows)
+    monkeypatch.chdir(tmp_path / "dir")
+    score(".", tmp_path / "out.csv", classifier)
+    check(read(tmp_path / "out.csv"), rows, classifier)
+
+
+def test_json_of_a_directory_is_read_by_python(tmp_path, classifier, small_windows, monkeypatch):
+    """Arrow's reader ends the process where a file begins with null, and knows one kind of value per column."""
+    monkeypatch.setattr("pyarrow.json.read_json", None)
+    rows = [{**row, "more": [[], {}, None, "a"][i % 4]} for i, row in enumerate(rows_of(ONE_LINE[1:20]))]
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train-0.jsonl", rows[:10])
+    (tmp_path / "dir" / "train-1.json").write_text(json.dumps(rows[10:]))
+    assert score(tmp_path / "dir", tmp_path / "out.jsonl", classifier) == len(rows)
+    check(read(tmp_path / "out.jsonl"), rows, classifier)
+    (tmp_path / "dir" / "train-1.json").write_text(json.dumps([*rows[10:], None]))
+    with pytest.raises(ValueError, match=r"dir, row 20: train-1\.json, object 10: it is null; a list of objects"):
+        score(tmp_path / "dir", tmp_path / "none.jsonl", classifier)
+
+
+def test_a_missing_text_in_a_data_set(tmp_path, classifier, small_windows):
+    rows = rows_of(ONE_LINE[:30])
+    rows[20]["text"] = None
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"saved, row 21: the text is None; .*--text_column"):
+        score(tmp_path / "saved", tmp_path / "out.csv", classifier)
+
+
+@pytest.mark.parametrize(("name", "content"), [("train.csv", "text\n"), ("train.jsonl", "\n")])
+def test_an_empty_split_is_refused(tmp_path, name, content):
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / name).write_text(content)
+    with pytest.raises(ValueError, match="dir: split 'train' holds no row"):
+        score(tmp_path / "dir", tmp_path / "out.csv", "/no/model")
+
+
+def test_a_stream_that_breaks_says_where():
+    def tables():
+        yield pa.table({"text": ["a", "b"]})
+        raise RuntimeError("connection lost\nlong story")
+
+    take = table_rows._TableReader("imdb", tables(), pa.schema([("text", pa.string())]), "text")
+    assert take(1)["text"].to_pylist() == ["a"]
+    with pytest.raises(OSError, match=r"^imdb, after row 2: connection lost; call again to go on$"):
+        take(2)
+
+
+def test_parquet_keeps_types_and_metadata(tmp_path, classifier, small_windows):
+    count = 30
+    source = pa.table(
+        {
+            "text": pa.array(ONE_LINE[:count]).dictionary_encode(),
+            "when": pa.array([10**18 + i for i in range(count)], type=pa.timestamp("ns", tz="UTC")),
+            "price": pa.array([Decimal(i).scaleb(-2) for i in range(count)], type=pa.decimal128(9, 2)),
+            "nested": pa.array([{"a": [i], "b": None} for i in range(count)]),
+            "small": pa.array([None, *range(count - 1)], type=pa.int8()),
+        }
+    ).replace_schema_metadata({"made by": "hand"})
+    pq.write_table(source, tmp_path / "in.parquet", row_group_size=11)
+    score(tmp_path / "in.parquet", tmp_path / "out.parquet", classifier)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.select(source.column_names).equals(source)
+    assert found.schema.metadata[b"made by"] == b"hand"
+    assert found.schema.field("score").type == pa.float64()
+    assert datasets.load_dataset("parquet", data_files=str(tmp_path / "out.parquet"), split="train").num_rows == count
+    score(tmp_path / "in.parquet", tmp_path / "out.csv", classifier)
+    assert read(tmp_path / "out.csv")[3]["price"] == "0.03"
+    assert json.loads(read(tmp_path / "out.csv")[3]["nested"]) == {"a": [3], "b": None}
+
+
+def test_bytes_are_no_text(tmp_path, classifier):
+    pq.write_table(pa.table({"text": ["a"], "picture": [b"\x00"]}), tmp_path / "in.parquet")
+    for kind in ("csv", "jsonl"):
+        with pytest.raises(ValueError, match=r"the data hold a bytes, .*\.parquet"):
+            score(tmp_path / "in.parquet", tmp_path / f"out.{kind}", classifier)
+    assert score(tmp_path / "in.parquet", tmp_path / "out.parquet", classifier) == 1
+
+
+def test_json_objects_of_several_shapes(tmp_path, classifier, small_windows):
+    rows = [
+        {"text": "a", "n": 1},
+        {"text": "b", "n": 2.5, "more": {"x": 1}},
+        *({"text": f"c{i}", "n": None, "ok": True} for i in range(20)),
+        {"text": "d", "late": ["x"], "more": {"y": "z"}},
+    ]
+    source = write(tmp_path / "in.jsonl", rows)
+    score(source, tmp_path / "out.jsonl", classifier)
+    check(read(tmp_path / "out.jsonl"), rows, classifier)
+    score(source, tmp_path / "out.csv", classifier)
+    found = read(tmp_path / "out.csv")
+    assert list(found[0]) == ["text", "n", "more", "ok", "late", "label", "score"]
+    assert [found[i]["n"] for i in (0, 1, 2)] == ["1", "2.5", ""]
+    assert (found[1]["more"], found[2]["ok"], found[-1]["late"]) == ('{"x": 1}', "true", '["x"]')
+    score(source, tmp_path / "out.parquet", classifier)
+    found = read(tmp_path / "out.parquet")
+    assert [row["n"] for row in found[:3]] == [1.0, 2.5, None]
+    assert found[1]["more"] == {"x": 1, "y": None}
+    assert (found[-1]["late"], found[0]["late"]) == (["x"], None)
+
+
+@pytest.mark.parametrize("values", [[1, "one"], [{"a": 1}, [1]], [2**70, 1]])
+def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, classifier, small_windows, values):
+    for distance in (0, 20):
+        rows = [{"text": "a", "x": values[0]}] * (1 + distance) + [{"text": "b", "x": values[1]}]
+        source = write(tmp_path / "in.jsonl", rows)
+        with pytest.raises(ValueError, match=r"in\.jsonl, rows \d+ to \d+: no type holds a column: .*\.jsonl"):
+            score(source, tmp_path / "out.parquet", "/no/model")
+    assert score(source, tmp_path / "out.jsonl", classifier) == 22
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path, classifier):
+    inputs = {
+        "a.csv": "id,text\r\n1,good\r\n\r\n2,\r\n",
+        "a.tsv": "id\ttext\r\n1\tgood\r\n2\t\r\n",
+        "a.jsonl": '{"id": "1", "text": "good"}\r\n\r\n{"id": "2", "text": ""}',
+        "a.txt": "good\r\n\r\n",
+    }
+    for name, content in inputs.items():
+        path = tmp_path / name
+        path.write_bytes(b"\xef\xbb\xbf" + content.encode())
+        assert score(path, tmp_path / f"{name}.jsonl", classifier) == 2
+        found = read(tmp_path / f"{name}.jsonl")
+        assert [row["text"] for row in found] == ["good", ""]
+        if not name.endswith("txt"):
+            assert [row["id"] for row in found] == ["1", "2"]
+
+
+def test_the_last_line_needs_no_end(tmp_path, classifier):
+    (tmp_path / "a.txt").write_text("one\n\nthree")
+    assert score(tmp_path / "a.txt", tmp_path / "a.csv", classifier) == 3
+    (tmp_path / "b.txt").write_text("one\n\nthree\n")
+    assert score(tmp_path / "b.txt", tmp_path / "b.csv", classifier) == 3
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+
+
+def test_a_field_larger_than_the_csv_module_allows(tmp_path, classifier):
+    limit = csv.field_size_limit(131_072)
+    rows = rows_of(["word1 " * 100_000, "b"])
+    try:
+        score(write(tmp_path / "in.csv", rows), tmp_path / "out.csv", classifier)
+        assert read(tmp_path / "out.csv")[0]["text"] == rows[0]["text"]
+    finally:
+        csv.field_size_limit(limit)
+
+
+@settings(deadline=None, max_examples=20)
+# Python 3.10 reads no NUL from a csv file.
+@given(
+    texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30), min_size=1, max_size=9)
+)
+def test_any_text_comes_through(classifier, texts):
+    rows = [{"id": text, "text": text} for text in texts]
+    with tempfile.TemporaryDirectory() as directory:
+        for given_, wanted in (("csv", "jsonl"), ("jsonl", "csv"), ("csv", "tsv"), ("jsonl", "jsonl")):
+            folder = Path(directory)
+            output = folder / f"{given_}-out.{wanted}"
+            score(write(folder / f"in.{given_}", rows), output, classifier, rows_per_part=3)
+            assert [(row["id"], row["text"]) for row in read(output)] == [(text, text) for text in texts]
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
+    (tmp_path / "in.csv").write_text("id,text\n")
+    (tmp_path / "in.txt").write_text("")
+    (tmp_path / "in.jsonl").write_text("\n")
+    pq.write_table(
+        pa.table({"id": pa.array([], pa.int64()), "text": pa.array([], pa.string())}), tmp_path / "in.parquet"
+    )
+    columns = {"csv": ["id", "text"], "txt": ["text"], "jsonl": [], "parquet": ["id", "text"]}
+    for given_, names in columns.items():
+        output = tmp_path / f"{given_}.{wanted}"
+        assert score(tmp_path / f"in.{given_}", output, classifier) == 0
+        assert read(output) == []
+        if wanted == "parquet":
+            assert pq.read_schema(output).names == [*names, "label", "score"]
+        elif wanted != "jsonl":
+            assert output.read_text() == DELIMITERS[output.suffix].join([*names, "label", "score"]) + "\n"
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+def test_no_column_of_the_source_is_overwritten(tmp_path, classifier, wanted):
+    for taken in ("label", "score"):
+        source = write(tmp_path / "in.csv", [{"text": "a", taken: "0"}])
+        output = tmp_path / f"{taken}.{wanted}"
+        score(source, output, classifier)
+        found = pq.read_table(output).to_pylist() if wanted == "parquet" else None
+        if wanted == "jsonl":
+            found = read(output)
+        if found is None:
+            with output.open(newline="") as file:
+                found = list(csv.DictReader(file, delimiter=DELIMITERS[output.suffix]))
+        assert list(found[0]) == ["text", taken, "predicted_label", "predicted_score"]
+        assert found[0][taken] == "0"
+    source = write(tmp_path / "in.csv", [{"text": "a", "label": "0", "predicted_score": "1"}])
+    with pytest.raises(ValueError, match="columns for label and score and 'predicted_score' too; rename or remove"):
+        score(source, tmp_path / "out.csv", "/no/model")
+
+
+def test_a_column_that_comes_late_is_not_overwritten(tmp_path, classifier):
+    rows = [{"text": "a"}, {"text": "b", "label": "kept"}]
+    score(write(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl", classifier)
+    check(read(tmp_path / "out.jsonl"), rows, classifier, ("predicted_label", "predicted_score"))
+
+
+def test_the_text_column_is_found_or_named(tmp_path, classifier):
+    rows = [{"title": "wonderful", "Review": "terrible word1 word2"}]
+    source = write(tmp_path / "in.csv", rows)
+    for name, options in (("found", {}), ("named", {"text_column": "title"})):
+        score(source, tmp_path / f"{name}.csv", classifier, **options)
+        expected = classifier([rows[0][options.get("text_column", "Review")]])[0]
+        found = read(tmp_path / f"{name}.csv")[0]
+        assert (found["label"], found["score"]) == (expected.label, pytest.approx(expected.score, abs=1e-6))
+    with pytest.raises(ValueError, match=r"column 'body' not found; the data has 'title', 'Review'.*--text_column"):
+        score(source, tmp_path / "out.csv", "/no/model", text_column="body")
+    for kind in ("csv", "jsonl", "parquet"):
+        source = write(tmp_path / f"odd.{kind}", [{"a": "x", "b": "y"}])
+        with pytest.raises(ValueError, match="none is known as the text; name it with --text_column"):
+            score(source, tmp_path / "out.csv", "/no/model")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", r"a\.csv is empty; a \.csv file starts with a line of column names"),
+        ("a.csv", b"id,text\n1,a\n2\n", r"a\.csv, row 2: it has 1 fields and the header 2"),
+        ("a.csv", b"id,text\n1,a\n2,b\n3,c,d\n", r"row 3: it has 3 fields and the header 2"),
+        ("a.csv", b'id,text\n1,a\n2,"never closed\n3,c\n', r"row 2: unexpected end of data; correct its quotes"),
+        ("a.csv", b"text,text\n1,a\n", r"several columns called 'text'"),
+        ("a.csv", b"id,text\n1,a\n2,caf\xe9\n", r"row 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        ("a.csv", b"t\xe9,text\n1,a\n", r"a\.csv, header: byte 0xe9 is not UTF-8"),
+        ("a.txt", b"a\nb\n\xff\n", r"a\.txt, row 3: byte 0xff is not UTF-8"),
+        ("a.txt", "a".encode("utf-16"), r"a\.txt, row 1: byte 0xff is not UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n\n{"text": null}\n', r"row 2: the text is None; .*'text'.*--text_column"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": 3}\n', r"row 2: the text is 3; "),
+        ("a.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: the text is None; "),
+        ("a.jsonl", b'{"text": "a"}\n["b"]\n', r"row 2: it is a list; one object per line is read"),
+        ("a.jsonl", b'[{"text": "a"}]\n', r"row 1: it is a list"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": \n',
+            r"row 2: it is not JSON: Expecting value, character \d+; one object",
+        ),
+        ("a.jsonl", b'{"text": "a", "x": "\\ud83d"}\n', r"row 1: it holds half of a surrogate pair"),
+        ("a.jsonl", b'null\n{"text": "a"}\n', r"row 1: it is null; one object per line is read"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 5_000, r"row 2: its values are nested more than 100 deep; flatten"),
+        ("a.jsonl", b'{"text": "a", "x": ' + b"[" * 101 + b"]" * 101 + b"}", r"nested more than 100 deep; flatten"),
+        (
+            "a.jsonl",
+            b'{"text": "a", "x": ' + b"9" * 5_000 + b"}",
+            r"row 1: it holds a number of more than 4,300 digits",
+        ),
+        ("a.jsonl", b'{"text": "a", "text": "b"}', r"row 1: it has two values called 'text'; remove or rename one"),
+        ("a.parquet", b"no parquet", r"a\.parquet cannot be read as a Parquet file"),
+    ],
+)
+def test_defects_are_named_with_their_row(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        score(tmp_path / name, tmp_path / "out.csv", "/no/model")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_defects_of_parquet(tmp_path):
+    source = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"text": [*("abc" * 10), None, "d"]}), source)
+    with pytest.raises(ValueError, match=r"in\.parquet, row 31: the text is None; "):
+        score(source, tmp_path / "out.csv", "/no/model")
+    pq.write_table(pa.table({"text": [1, 2]}), source)
+    with pytest.raises(ValueError, match=r"column 'text' holds int64, not texts; .*--text_column"):
+        score(source, tmp_path / "out.csv", "/no/model")
+
+
+def test_whole_surrogate_pairs_are_text(tmp_path, classifier):
+    (tmp_path / "in.jsonl").write_text('{"text": "\\ud83c\\udfac"}\n')
+    score(tmp_path / "in.jsonl", tmp_path / "out.csv", classifier)
+    assert read(tmp_path / "out.csv")[0]["text"] == "🎬"
+
+
+def test_bad_arguments_are_refused_before_anything_is_done(tmp_path):
+    source = write(tmp_path / "in.csv", rows_of(["a"]))
+    out, no_model = tmp_path / "out.csv", "/no/model"
+    with pytest.raises(ValueError, match=r"out\.xlsx: files of kind '\.xlsx' are not written; allowed: \.csv, \.tsv"):
+        score(source, tmp_path / "out.xlsx", no_model)
+    with pytest.raises(ValueError, match=r"files of kind '\.txt' are not written"):
+        score(source, tmp_path / "out.txt", no_model)
+    with pytest.raises(ValueError, match=r"in\.csv is both what is read and what is to be written"):
+        score(source, source, no_model)
+    (tmp_path / "other.csv").symlink_to(source)
+    with pytest.raises(ValueError, match="both what is read"):
+        score(source, tmp_path / "other.csv", no_model)
+    with pytest.raises(FileNotFoundError, match=r"none: no such directory; make it"):
+        score(source, tmp_path / "none" / "out.csv", no_model)
+    for wrong in ("none.csv", "./none", "a b"):
+        with pytest.raises(FileNotFoundError, match=rf"{wrong}: no such file or directory; allowed: a file \(\.csv"):
+            score(wrong, out, no_model)
+    (tmp_path / "in.doc").write_text("a")
+    with pytest.raises(ValueError, match=r"files of kind '\.doc' are not read; allowed: \.csv"):
+        score(tmp_path / "in.doc", out, no_model)
+    for option in ("batch_size", "rows_per_part"):
+        with pytest.raises(ValueError, match=rf"{option} is 0; allowed: a whole number of at least 1"):
+            score(source, out, no_model, **{option: 0})
+    with pytest.raises(ConnectionError, match="nobody/nothing: not found on the Hub, or the Hub cannot be reached"):
+        score("nobody/nothing", out, no_model)
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(ValueError, match="hollow: no rows could be read"):
+        score(tmp_path / "hollow", out, no_model)
+    with pytest.raises(FileNotFoundError, match="/no/model: no such directory"):
+        score(source, out, no_model)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_an_output_that_is_there_is_not_touched(tmp_path, classifier):
+    source = write(tmp_path / "in.csv", rows_of(["a"]))
+    (tmp_path / "out.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"out\.csv is there already; move it away, or name another output"):
+        score(source, tmp_path / "out.csv", "/no/model")
+    assert (tmp_path / "out.csv").read_text() == "precious"
+
+
+def test_a_foreign_directory_in_the_way_is_not_touched(tmp_path, classifier):
+    source = write(tmp_path / "in.csv", rows_of(["a"]))
+    (tmp_path / "out.csv.parts").mkdir()
+    (tmp_path / "out.csv.parts" / "thesis.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"out\.csv\.parts is in the way and holds no parts"):
+        score(source, tmp_path / "out.csv", classifier)
+    assert (tmp_path / "out.csv.parts" / "thesis.txt").read_text() == "precious"
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, classifier, monkeypatch):
+    rows = rows_of(TEXTS)
+    for kind in INPUTS:
+        write(tmp_path / f"in.{kind}", [row for row in rows if kind != "txt" or "\n" not in row["text"]])
+    for name in ("pyarrow", "pyarrow.parquet", "datasets"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert importlib.util.find_spec("pyarrow") is None
+    for kind in ("csv", "tsv", "jsonl", "txt"):
+        for wanted in ("csv", "tsv", "jsonl"):
+            assert score(tmp_path / f"in.{kind}", tmp_path / f"{kind}.{wanted}", classifier) > 100
+        with pytest.raises(ModuleNotFoundError, match=r'pyarrow is not installed: pip install ".*\[train\]"'):
+            score(tmp_path / f"in.{kind}", tmp_path / "no.parquet", "/no/model")
+    with pytest.raises(ModuleNotFoundError, match="pyarrow is not installed"):
+        score(tmp_path / "in.parquet", tmp_path / "no.csv", "/no/model")
+    for source in (tmp_path, "stanfordnlp/imdb"):
+        with pytest.raises(ModuleNotFoundError, match="datasets is not installed"):
+            score(source, tmp_path / "no.csv", "/no/model")
+
+
+def test_the_bar_counts_rows_and_shows_on_terminals_only(tmp_path, classifier, small_windows, monkeypatch, capsys):
+    bars = []
+    original = scoring.tqdm
+    monkeypatch.setattr(scoring, "tqdm", lambda **options: bars.append((options, original(**options))) or bars[-1][1])
+    for kind in ("txt", "parquet"):
+        source = write(tmp_path / f"in.{kind}", rows_of(ONE_LINE))
+        for progress in (True, False):
+            bars.clear()
+            score(source, tmp_path / f"{kind}{progress}.csv", classifier, progress=progress)
+            [(options, _)] = bars
+            assert options["disable"] is (None if progress else True)
+            assert (options["total"], options["initial"]) == (len(ONE_LINE), 0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("wanted", ["csv", "jsonl", "parquet"])
+def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_windows, monkeypatch, wanted):
+    class Tracked(dict):
+        __slots__ = ("__weakref__",)
+
+    alive, most, sizes = weakref.WeakValueDictionary(), [], []
+    json_rows, call = text_rows._json_rows, Classifier.__call__
+
+    def tracked(path):
+        for row in json_rows(path):
+            row = Tracked(row)
+            alive[id(row)] = row
+            most.append(len(alive))
+            yield row
+
+    def watch(self, texts, **options):
+        sizes.append(len(texts))
+        return call(self, texts, **options)
+
+    source = write(tmp_path / "in.jsonl", rows_of(f"text {i}" for i in range(400)))
+    monkeypatch.setattr(text_rows, "_json_rows", tracked)
+    monkeypatch.setattr(Classifier, "__call__", watch)
+    gc.collect()
+    score(source, tmp_path / f"out.{wanted}", classifier)
+    # Twice over, and the first one a third time for the names of the columns.
+    assert len(most) >= 800
+    # One window is read while the one before it is still at hand.
+    assert max(most) <= 2 * 8 + 2
+    # Windows start anew with each part of 20 rows.
+    assert sizes == [8, 8, 4] * 20
+
+
+def test_windows_of_tables(tmp_path, classifier, small_windows, monkeypatch):
+    sizes = []
+    call = Classifier.__call__
+    monkeypatch.setattr(Classifier, "__call__", lambda self, t, **o: sizes.append(len(t)) or call(self, t, **o))
+    score(write(tmp_path / "in.parquet", rows_of(f"text {i}" for i in range(50))), tmp_path / "out.csv", classifier)
+    assert sizes == [8, 8, 4, 8, 8, 4, 8, 2]
+
+
+def dies_at(monkeypatch, owner, name, when, *, after=False):
+    """Make the call of that number (from 0) the last one; the number of calls so far."""
+    calls = []
+    original = getattr(owner, name)
+
+    def call(*arguments, **options):
+        calls.append(1)
+        if len(calls) - 1 == when and not after:
+            raise KilledError
+        result = original(*arguments, **options)
+        if len(calls) - 1 == when:
+            raise KilledError
+        return result
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+def kill(source, output, classifier):
+    """Kill a run in its third part."""
+    with pytest.MonkeyPatch.context() as patch:
+        dies_at(patch, Classifier, "__call__", 7)
+        with pytest.raises(KilledError):
+            score(source, output, classifier)
+
+
+def killed_everywhere(source, folder, classifier, wanted, owner, name, *, after=False):
+    """Kill a run at each call of something in turn and continue each; the outputs and how many classified rows."""
+    when, done = 0, False
+    while not done:
+        output = folder / f"{name.strip('_')}-{after}-{when}.{wanted}"
+        with pytest.MonkeyPatch.context() as patch:
+            calls = dies_at(patch, owner, name, when, after=after)
+            try:
+                score(source, output, classifier)
+            except KilledError:
+                pass
+            else:
+                done = len(calls) <= when
+        if not done:
+            assert score(source, output, classifier) == 70
+        yield output
+        when += 1
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Classifier, "__call__"),
+        (os, "fsync"),
+        (os, "replace"),
+        (Path, "unlink"),
+        (shutil, "rmtree"),
+        (shutil, "copyfileobj"),
+        (scoring, "join_parts"),
+    ],
+)
+def test_killed_anywhere_and_continued_the_output_is_the_same(
+    tmp_path, classifier, small_windows, monkeypatch, wanted, owner, name
+):
+    source = write(tmp_path / "in.jsonl", rows_of(TEXTS[:70]))
+    whole = tmp_path / f"whole.{wanted}"
+    score(source, whole, classifier)
+    expected = whole.read_bytes()
+    # After the last step of all there is nothing left to continue.
+    for after in (False, True)[: 1 if name == "rmtree" else 2]:
+        outputs = list(killed_everywhere(source, tmp_path, classifier, wanted, owner, name, after=after))
+        if name != "copyfileobj" or wanted != "parquet":
+            assert len(outputs) > 1
+        assert all(output.read_bytes() == expected for output in outputs)
+    assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.parametrize("given_", INPUTS)
+def test_every_source_is_continued(tmp_path, classifier, small_windows, given_):
+    source = write(tmp_path / f"in.{given_}", rows_of(ONE_LINE[:70]))
+    score(source, tmp_path / "whole.csv", classifier)
+    expected = (tmp_path / "whole.csv").read_bytes()
+    for output in killed_everywhere(source, tmp_path, classifier, "csv", Classifier, "__call__"):
+        assert output.read_bytes() == expected
+
+
+def test_a_data_set_is_continued(tmp_path, classifier, small_windows):
+    (tmp_path / "dir").mkdir()
+    write(tmp_path / "dir" / "train.jsonl", rows_of(ONE_LINE[:70]))
+    score(tmp_path / "dir", tmp_path / "whole.parquet", classifier)
+    kill(tmp_path / "dir", tmp_path / "out.parquet", classifier)
+    assert score(tmp_path / "dir", tmp_path / "out.parquet", classifier) == 70
+    assert (tmp_path / "out.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    kill(tmp_path / "dir", tmp_path / "again.parquet", classifier)
+    write(tmp_path / "dir" / "train.jsonl", rows_of(ONE_LINE[1:71]))
+    with pytest.raises(ValueError, match=r"state was .* and is "):
+        score(tmp_path / "dir", tmp_path / "again.parquet", classifier)
+
+
+@pytest.fixture
+def stopped(tmp_path, classifier, small_windows):
+    """A run of 70 rows that was killed in its third part."""
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:70]))
+    kill(source, tmp_path / "out.csv", classifier)
+    score(source, tmp_path / "whole.csv", classifier)
+    return tmp_path
+
+
+def test_what_is_done_is_not_done_again(stopped, classifier, monkeypatch, caplog):
+    parts = stopped / "out.csv.parts"
+    assert sorted(path.name for path in parts.iterdir()) == [
+        "manifest.json",
+        "part-00000.csv",
+        "part-00001.csv",
+        "part-00002.csv.tmp",
+    ]
+    texts = []
+    call = Classifier.__call__
+    monkeypatch.setattr(Classifier, "__call__", lambda self, t, **o: texts.extend(t) or call(self, t, **o))
+    with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
+        assert score(stopped / "in.csv", stopped / "out.csv", classifier) == 70
+    assert "40 rows are done already and skipped" in caplog.text
+    assert texts == TEXTS[40:70]
+    assert (stopped / "out.csv").read_bytes() == (stopped / "whole.csv").read_bytes()
+    assert not parts.exists()
+
+
+def test_a_torn_part_is_ignored(stopped, classifier):
+    parts = stopped / "out.csv.parts"
+    (parts / "part-00002.csv.tmp").write_bytes(b'torn,"')
+    (parts / "joined.csv.tmp").write_bytes(b"torn")
+    (parts / ".manifest.json.torn").write_bytes(b"{")
+    score(stopped / "in.csv", stopped / "out.csv", classifier)
+    assert (stopped / "out.csv").read_bytes() == (stopped / "whole.csv").read_bytes()
+    assert not parts.exists()
+
+
+def test_a_lost_part_is_made_again(stopped, classifier):
+    (stopped / "out.csv.parts" / "part-00000.csv").unlink()
+    score(stopped / "in.csv", stopped / "out.csv", classifier)
+    assert (stopped / "out.csv").read_bytes() == (stopped / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 5}, "batch_size was 4 and is 5"),
+        ({"rows_per_part": 30}, "rows_per_part was 20 and is 30"),
+        ({"text_column": "note"}, "text_column was 'text' and is 'note'"),
+    ],
+)
+def test_other_options_are_refused(stopped, classifier, options, message):
+    before = sorted((stopped / "out.csv.parts").iterdir())
+    with pytest.raises(ValueError, match=rf"cannot be continued: {message}\. Run it as it was started, delete that"):
+        score(stopped / "in.csv", stopped / "out.csv", classifier, **options)
+    assert sorted((stopped / "out.csv.parts").iterdir()) == before
+
+
+def test_another_source_is_refused(stopped, classifier):
+    source = stopped / "in.csv"
+    found = source.stat()
+    os.utime(source, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+    with pytest.raises(ValueError, match="continued: mtime_ns was"):
+        score(source, stopped / "out.csv", classifier)
+    write(source, rows_of(TEXTS[:69]))
+    with pytest.raises(ValueError, match=r"mtime_ns was .*; size was"):
+        score(source, stopped / "out.csv", classifier)
+    with pytest.raises(ValueError, match=r"source was '.*in\.csv' and is '.*whole\.csv'"):
+        score(stopped / "whole.csv", stopped / "out.csv", classifier)
+
+
+def test_another_model_is_refused(stopped, run):
+    model, tokenizer = make(seed=1)
+    with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:"):
+        score(stopped / "in.csv", stopped / "out.csv", Classifier(model, tokenizer))
+    model, tokenizer = make()
+    tokenizer.model_max_length = 8
+    with pytest.raises(ValueError, match="model was"):
+        score(stopped / "in.csv", stopped / "out.csv", Classifier(model, tokenizer))
+    # The same one at another place is the same one.
+    moved = shutil.copytree(run, stopped / "moved")
+    assert score(stopped / "in.csv", stopped / "out.csv", moved) == 70
+
+
+def test_another_release_is_refused(stopped, classifier, monkeypatch):
+    monkeypatch.setattr(scoring, "__version__", "9.9")
+    with pytest.raises(ValueError, match=r"hf_lstm_sentiment was '.*' and is '9\.9'"):
+        score(stopped / "in.csv", stopped / "out.csv", classifier)
+
+
+def test_an_output_that_came_up_meanwhile_is_not_overwritten(stopped, classifier, monkeypatch):
+    (stopped / "out.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match="is there already"):
+        score(stopped / "in.csv", stopped / "out.csv", "/no/model")
+    (stopped / "out.csv").unlink()
+    join = scoring.join_parts
+    monkeypatch.setattr(scoring, "join_parts", lambda *a: (join(*a), (stopped / "out.csv").write_text("precious")))
+    for _ in range(2):
+        with pytest.raises(FileExistsError, match="is there already"):
+            score(stopped / "in.csv", stopped / "out.csv", classifier)
+    assert (stopped / "out.csv").read_text() == "precious"
+    (stopped / "out.csv").unlink()
+    monkeypatch.undo()
+    score(stopped / "in.csv", stopped / "out.csv", classifier, rows_per_part=20)
+    assert not (stopped / "out.csv.parts").exists()
+
+
+SCORE = """
+import os, signal, sys
+
+import torch
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment import Classifier
+
+source, output, model, last = sys.argv[1:]
+scoring.WINDOW = 8
+torch.set_num_threads(1)
+left = int(last)
+call = Classifier.__call__
+
+def count(self, texts, **options):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, texts, **options)
+
+Classifier.__call__ = count
+print(scoring.predict_file(source, output, model=model, rows_per_part=20, batch_size=4))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_process_that_is_killed_is_continued_by_another(tmp_path, run):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS))
+
+    def process(output, last):
+        arguments = [str(source), str(tmp_path / output), str(run), str(last)]
+        return subprocess.run([sys.executable, "-c", SCORE, *arguments], capture_output=True, text=True, check=False)
+
+    whole = process("whole.csv", 0)
+    assert whole.stdout == f"{len(TEXTS)}\n", whole.stderr
+    assert process("out.csv", 9).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out.csv").exists()
+    assert len(list((tmp_path / "out.csv.parts").glob("part-*.csv"))) == 2
+    assert process("out.csv", 0).stdout == f"{len(TEXTS)}\n"
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+WAIT = SCORE.replace("SIGKILL", "SIGSTOP")
+
+
+@pytest.mark.skipif(not hasattr(os, "WUNTRACED"), reason="needs SIGSTOP and waitpid")
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path, run, classifier):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS))
+    score(source, tmp_path / "whole.csv", classifier)
+    command = [sys.executable, "-c", WAIT, str(source), str(tmp_path / "out.csv"), str(run), "9"]
+    with subprocess.Popen(command) as first:
+        try:
+            _, status = os.waitpid(first.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            before = sorted(path.name for path in (tmp_path / "out.csv.parts").iterdir())
+            with pytest.raises(BlockingIOError, match=r"out\.csv is being written by another run at this moment; wait"):
+                score(source, tmp_path / "out.csv", "/no/model")
+            refused = script(source, tmp_path / "out.csv", "--model", run)
+            assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+            assert sorted(path.name for path in (tmp_path / "out.csv.parts").iterdir()) == before
+            # Another output is nobody else's.
+            assert score(source, tmp_path / "other.csv", classifier) == len(TEXTS)
+        finally:
+            first.kill()
+    assert (tmp_path / ".out.csv.lock").exists()
+    assert score(source, tmp_path / "out.csv", classifier) == len(TEXTS)
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "other.csv", "out.csv", "whole.csv"]
+
+
+def test_a_second_call_in_the_same_process_is_refused(tmp_path, classifier, monkeypatch):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:30]))
+    refused, call = [], Classifier.__call__
+
+    def twice(self, texts, **options):
+        with pytest.raises(BlockingIOError, match="being written by another run"):
+            score(source, tmp_path / "out.csv", self)
+        refused.append(1)
+        return call(self, texts, **options)
+
+    monkeypatch.setattr(Classifier, "__call__", twice)
+    assert score(source, tmp_path / "out.csv", classifier) == 30
+    assert refused
+    with pytest.raises(FileExistsError):
+        score(source, tmp_path / "out.csv", classifier)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+def script(*arguments):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "predict.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_script(tmp_path, run, classifier):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS))
+    done = script(source, tmp_path / "out.jsonl", "--model", run, "--num_threads", "1", "--text_column", "text")
+    assert done.returncode == 0, done.stderr
+    assert f"out.jsonl: {len(TEXTS)} reviews, " in done.stdout
+    assert done.stdout.endswith(" reviews per second\n")
+    check(read(tmp_path / "out.jsonl"), rows_of(TEXTS), classifier)
+
+
+def test_script_in_bfloat16(tmp_path, run):
+    source = write(tmp_path / "in.csv", rows_of(TEXTS[:20]))
+    assert script(source, tmp_path / "out.csv", "--model", run, "--num_threads", "1", "--bf16").returncode == 0
+    expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:20])
+    assert [row["score"] for row in read(tmp_path / "out.csv")] == pytest.approx([p.score for p in expected], abs=1e-6)
+
+
+def test_script_says_in_one_line_what_is_wrong(stopped, run):
+    done = script(stopped / "in.csv", stopped / "out.csv", "--model", run, "--batch_size", "4")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "rows_per_part was 20 and is 50000" in done.stderr
+
+
+def test_times_are_text_in_json(tmp_path, classifier):
+    when = datetime(2020, 1, 2, 3, 4, 5)
+    pq.write_table(pa.table({"text": ["a"], "when": [when]}), tmp_path / "in.parquet")
+    score(tmp_path / "in.parquet", tmp_path / "out.jsonl", classifier)
+    assert read(tmp_path / "out.jsonl")[0]["when"] == "2020-01-02 03:04:05"

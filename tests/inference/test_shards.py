@@ -1,0 +1,374 @@
+"""Many files, each into one of its own, in one process and in several."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hf_lstm_sentiment import Classifier, predict_file, predict_files
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference.shards import Shard, find_shards, share
+from hf_lstm_sentiment.utils.distributed import place
+from tests.demo_model import save_model
+from tests.reviews import make_reviews, write_csv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
+PLACES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION")
+# Names of the outputs; all sizes differ, and e.txt is read for e.csv.
+OUTPUTS = ["a.csv", "b.tsv", "c.jsonl", "d.parquet", "e.csv"]
+OPTIONS = {"rows_per_part": 20, "batch_size": 4}
+
+
+class KilledError(BaseException):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in PLACES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(scoring, "WINDOW", 8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("model") / "run")
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return Classifier.from_pretrained(run)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """Five files, each of another format, of 10 to 50 reviews."""
+    folder = tmp_path / "in"
+    write_csv(folder / "a.csv", make_reviews(50, seed=1))
+    folder.joinpath("b.tsv").write_text("".join(f"{i}\t{t}\n" for i, t in [("id", "text"), *texts(40, 2)]))
+    folder.joinpath("c.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for _, t in texts(30, 3)))
+    pq.write_table(pa.table({"text": [t for _, t in texts(20, 4)]}), folder / "d.parquet")
+    folder.joinpath("e.txt").write_text("".join(f"{t}\n" for _, t in texts(10, 5)))
+    return folder
+
+
+def texts(count, seed):
+    return [(i, text) for i, (text, _) in enumerate(make_reviews(count, seed=seed))]
+
+
+@pytest.fixture
+def expected(inputs, tmp_path, classifier):
+    """What each file becomes when it is classified by itself."""
+    (tmp_path / "single").mkdir()
+    for source, name in zip(sorted(inputs.iterdir()), OUTPUTS, strict=True):
+        predict_file(source, tmp_path / "single" / name, model=classifier, **OPTIONS)
+    return content(tmp_path / "single")
+
+
+def content(folder):
+    # Not the locks, which a kill leaves behind.
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
+
+
+def score(inputs, output_dir, classifier, **options):
+    return predict_files([inputs / "*"], output_dir, model=classifier, **{**OPTIONS, **options})
+
+
+def count_calls(monkeypatch, allowed=None):
+    """Count the windows that are classified; after some of them, the process is as good as killed."""
+    done, call = [], Classifier.__call__
+
+    def counted(self, texts, **options):
+        if len(done) == allowed:
+            raise KilledError
+        done.append(len(texts))
+        return call(self, texts, **options)
+
+    monkeypatch.setattr(Classifier, "__call__", counted)
+    return done
+
+
+def test_each_file_becomes_what_it_becomes_alone(inputs, expected, classifier, tmp_path):
+    out = tmp_path / "new" / "out"
+    assert score(inputs, out, classifier) == {out / n: r for n, r in zip(OUTPUTS, (50, 40, 30, 20, 10), strict=True)}
+    assert content(out) == expected
+    assert sorted(path.name for path in out.iterdir()) == [".shards", *OUTPUTS]
+
+
+def test_what_is_finished_is_not_done_again(inputs, expected, classifier, tmp_path, monkeypatch, caplog):
+    first = inputs / "d.parquet"
+    assert predict_files([first], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "d.parquet": 20}
+    calls = count_calls(monkeypatch)
+    with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
+        assert len(score(inputs, tmp_path / "out", classifier)) == 4
+    assert f"{tmp_path / 'out' / 'd.parquet'} is done already" in caplog.messages
+    assert sum(calls) == 50 + 40 + 30 + 10
+    assert score(inputs, tmp_path / "out", classifier) == {}
+    assert sum(calls) == 50 + 40 + 30 + 10
+    assert content(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("allowed", [3, 4])
+def test_killed_again_and_again_it_gets_there(inputs, expected, classifier, tmp_path, monkeypatch, allowed):
+    kills = classified = 0
+    while True:
+        with monkeypatch.context() as patch:
+            calls = count_calls(patch, allowed)
+            try:
+                score(inputs, tmp_path / "out", classifier)
+                break
+            except KilledError:
+                kills += 1
+            finally:
+                classified += sum(calls)
+    assert kills >= 4
+    # What was done of a part is lost, and no more.
+    assert 150 < classified + sum(calls) <= 150 + kills * OPTIONS["rows_per_part"]
+    assert content(tmp_path / "out") == expected
+    assert not list((tmp_path / "out").glob("*.parts"))
+
+
+def test_killed_while_it_tidies_up(inputs, expected, classifier, tmp_path, monkeypatch):
+    def die(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring.shutil, "rmtree", die)
+        with pytest.raises(KilledError):
+            score(inputs, tmp_path / "out", classifier)
+    assert (tmp_path / "out" / "a.csv").exists()
+    assert (tmp_path / "out" / "a.csv.parts").exists()
+    calls = count_calls(monkeypatch)
+    assert len(score(inputs, tmp_path / "out", classifier)) == 5
+    assert sum(calls) == 40 + 30 + 20 + 10
+    assert content(tmp_path / "out") == expected
+    assert not list((tmp_path / "out").glob("*.parts"))
+
+
+def test_a_defect_is_found_before_anything_is_classified(inputs, classifier, tmp_path, monkeypatch):
+    calls = count_calls(monkeypatch)
+    inputs.joinpath("f.csv").write_text("text\ngood\n\xff\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"f\.csv, row 2: byte 0xff is not UTF-8"):
+        score(inputs, tmp_path / "out", classifier)
+    inputs.joinpath("f.csv").write_text("score,label,predicted_score,text\n1,2,3,good\n")
+    with pytest.raises(ValueError, match="rename or remove that one"):
+        score(inputs, tmp_path / "out", classifier)
+    assert not calls
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"batch_size": 5},
+            r"a\.csv is there already and of another run: batch_size was 4 and is 5\. Run it as it was",
+        ),
+        ({"rows_per_part": 30}, "rows_per_part was 20 and is 30"),
+        ({"text_column": "text"}, "text_column was None and is 'text'"),
+    ],
+)
+def test_outputs_of_another_run_are_refused(inputs, classifier, tmp_path, options, message):
+    score(inputs, tmp_path / "out", classifier)
+    before = content(tmp_path / "out")
+    with pytest.raises(ValueError, match=message):
+        score(inputs, tmp_path / "out", classifier, **options)
+    assert content(tmp_path / "out") == before
+
+
+def test_outputs_of_another_model_or_file_are_refused(inputs, classifier, tmp_path, monkeypatch):
+    score(inputs, tmp_path / "out", classifier)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "fingerprint", lambda self: "sha256:other")
+        with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:other'"):
+            score(inputs, tmp_path / "out", classifier)
+    elsewhere = write_csv(tmp_path / "elsewhere" / "a.csv", make_reviews(3))
+    with pytest.raises(ValueError, match=r"source was '.*in.a\.csv' and is '.*elsewhere.a\.csv'; size was"):
+        predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS)
+    # The message's remedy.
+    (tmp_path / "out" / "a.csv").unlink()
+    assert predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "a.csv": 3}
+
+
+def test_a_file_of_somebody_else_is_not_touched(inputs, classifier, tmp_path, monkeypatch):
+    calls = count_calls(monkeypatch)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "e.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"e\.csv is there already; move it away, or name another --output_dir"):
+        score(inputs, tmp_path / "out", classifier)
+    assert content(tmp_path / "out") == {"e.csv": b"precious"}
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("sources", "output_dir", "error", "message"),
+    [
+        (
+            ["a.csv", "two/a.csv"],
+            "out",
+            ValueError,
+            r"in.a\.csv and .*two.a\.csv would both be written to .*out.a\.csv",
+        ),
+        (["a.csv", "a.txt"], "out", ValueError, r"a\.csv and .*a\.txt would both be written to .*out.a\.csv"),
+        (["**/*.csv"], "out", ValueError, "would both be written"),
+        (["a.csv"], ".", ValueError, "both what is read and what is to be written; name another --output_dir"),
+        (["*.tsvx"], "out", FileNotFoundError, r"tsvx: no file matches this pattern"),
+        (["missing.csv"], "out", FileNotFoundError, r"missing\.csv: no such file; allowed: files"),
+        (["two"], "out", ValueError, r"two is a directory; name its files, such as .*two.\*\.csv"),
+        (["a.csv", "notes.md"], "out", ValueError, r"notes\.md: files of kind '\.md' are not read"),
+        (["a.csv"], "notes.md", NotADirectoryError, r"notes\.md is a file; name a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(inputs, sources, output_dir, error, message):
+    write_csv(inputs / "two" / "a.csv", make_reviews(3))
+    (inputs / "a.txt").write_text("good\n")
+    (inputs / "notes.md").write_text("none\n")
+    before = sorted(inputs.rglob("*"))
+    with pytest.raises(error, match=message):
+        predict_files([inputs / name for name in sources], inputs / output_dir, model="/no/model")
+    assert sorted(inputs.rglob("*")) == before
+
+
+def test_files_and_patterns(tmp_path, monkeypatch):
+    for name in ("b.csv", "a.csv", "[x].csv", "x.csv"):
+        (tmp_path / name).write_text("text\n")
+    monkeypatch.chdir(tmp_path)
+    # What is named twice counts once; a name of brackets is a name where there is such a file.
+    found = find_shards(["x.csv", "?.csv", tmp_path / "a.csv", "[x].csv"], "out")
+    assert [shard.source.name for shard in found] == ["x.csv", "a.csv", "b.csv", "[x].csv"]
+    assert [shard.output for shard in found] == [Path("out") / shard.source.name for shard in found]
+
+
+def test_processes_share_the_files_evenly(tmp_path):
+    sizes = [0, 0, 5, 70, 10, 10, 30, 1, 40, 0]
+    files = [Shard(tmp_path / f"{i}.csv", tmp_path / "out" / f"{i}.csv") for i in range(len(sizes))]
+    for shard, size in zip(files, sizes, strict=True):
+        shard.source.write_bytes(b"x" * size)
+    for processes in range(1, 13):
+        shares = [share(files, rank, processes) for rank in range(processes)]
+        assert sorted(shard for mine in shares for shard in mine) == sorted(files)
+        assert shares == [share(files[::-1], rank, processes) for rank in range(processes)]
+    loads = [sum(shard.source.stat().st_size for shard in share(files, rank, 2)) for rank in range(2)]
+    assert abs(loads[0] - loads[1]) <= 10
+    # Empty files are shared too.
+    assert len(share([files[0], files[1]], 0, 2)) == 1
+
+
+def test_a_process_without_a_file_loads_nothing(inputs, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert predict_files([inputs / "a.csv"], tmp_path / "out", model="/no/model") == {}
+
+
+@pytest.mark.parametrize(
+    ("rank", "processes", "found"),
+    [
+        (None, None, (0, 1)),
+        ("1", "2", (1, 2)),
+        ("2", "2", None),
+        ("-1", "2", None),
+        ("x", "2", None),
+        ("1", None, None),
+    ],
+)
+def test_the_place_among_processes(monkeypatch, rank, processes, found):
+    for name, value in (("RANK", rank), ("WORLD_SIZE", processes)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    if found:
+        assert place() == found
+    else:
+        with pytest.raises(ValueError, match=rf"RANK is {rank!r} and WORLD_SIZE {processes!r} in the environment"):
+            place()
+
+
+def test_one_process_in_the_place_of_several_is_refused(inputs, tmp_path, monkeypatch):
+    for name, value in (("ACCELERATE_MIXED_PRECISION", "no"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=r"asked for several processes and started one.*two_cpu_processes\.yaml"):
+        score(inputs, tmp_path / "out", "/no/model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.csv"], "1 paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number"),
+        (["a.csv", "b.csv", "c.csv"], "3 paths are given"),
+        (["a.csv", "--output_dir", "out", "--split", "test"], "--split is of no use with --output_dir"),
+        (["a.csv", "b.csv"], "several processes cannot write one file"),
+    ],
+)
+def test_script_refuses(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    monkeypatch.setattr(logging.getLogger("hf_lstm_sentiment"), "handlers", [])
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert said in f"{stopped.value} {capsys.readouterr().err}"
+
+
+# scripts/predict.py with small parts, whose process 1 dies where it is told to, once process 0 has finished a file.
+LAUNCHED = f"""
+import glob, os, runpy, signal, sys, time
+from hf_lstm_sentiment.inference import files as scoring
+from hf_lstm_sentiment.inference import shards
+from hf_lstm_sentiment import Classifier
+
+scoring.WINDOW, shards.predict_files.__kwdefaults__["rows_per_part"] = 8, 20
+call, done = Classifier.__call__, []
+
+def counted(self, texts, **options):
+    done.append(1)
+    if os.environ["RANK"] == "1" and len(done) == int(os.environ["DIES_AT"]):
+        while not glob.glob(os.path.join(os.environ["OUT"], "a.csv")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call(self, texts, **options)
+
+Classifier.__call__ = counted
+sys.argv[0] = {str(SCRIPT)!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_one_of_two_processes_dies_and_the_same_command_finishes(inputs, expected, run, tmp_path):
+    out, program = tmp_path / "out", tmp_path / "launched.py"
+    program.write_text(LAUNCHED)
+
+    def launch(dies_at):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(program)]
+        arguments = [str(inputs / "*"), "--output_dir", str(out), "--model", str(run), "--batch_size", "4"]
+        environment = {**os.environ, "OUT": str(out), "DIES_AT": str(dies_at), "OMP_NUM_THREADS": "1"}
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+    shares = [[shard.output.name for shard in share(find_shards([inputs / "*"], out), rank, 2)] for rank in (0, 1)]
+    assert shares[0][0] == "a.csv"
+    assert len(shares[1]) >= 2
+    died = launch(4)
+    assert died.returncode != 0
+    left = content(out)
+    assert {"a.csv"} <= left.keys() <= set(shares[0])
+    assert {name: expected[name] for name in left} == left
+    # It died in the second part of its first file.
+    assert len([path for path in (out / f"{shares[1][0]}.parts").glob("part-*") if path.suffix != ".tmp"]) == 1
+    done = launch(0)
+    assert done.returncode == 0, done.stderr
+    assert content(out) == expected
+    for name in OUTPUTS:
+        times = (died.stderr + done.stderr).count(f"{out / name}: ")
+        assert times == 1, name

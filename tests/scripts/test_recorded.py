@@ -1,0 +1,141 @@
+import json
+import re
+
+import pytest
+
+from hf_lstm_sentiment.evaluation import measure as measuring
+from hf_lstm_sentiment.hub.model_card import make_model_card
+from hf_lstm_sentiment.recorded import read_ablations, summarise_seeds
+from hf_lstm_sentiment.release import make_release
+from tests.hub_clients import SHORT
+from tests.hub_store import check_card
+from tests.reviews import make_reviews
+
+ROWS = [
+    {"change": "nothing", "seeds": [1, 2], "validation_accuracy": [0.92, 0.94], "test_accuracy": [0.91, 0.92]},
+    {"change": "without | GloVe", "seeds": [2, 3], "validation_accuracy": [0.90, 0.95], "test_accuracy": [0.89, 0.88]},
+    {"change": "half the words", "seeds": [4], "validation_accuracy": [0.9]},
+]
+
+
+@pytest.fixture(scope="module")
+def metrics(trained):
+    return json.loads((trained / "metrics.json").read_text())
+
+
+@pytest.fixture
+def records(metrics, tmp_path):
+    """Two more seeds of the run's preset, with other accuracies."""
+    folder = tmp_path / "cards" / metrics["preset"]
+    for seed, (validation, test) in {1: (0.5, 0.25), 2: (0.7, 0.75)}.items():
+        other = {**metrics, "seed": seed, "validation": {"accuracy": validation}, "test": {"accuracy": test}}
+        (folder / f"seed-{seed}").mkdir(parents=True)
+        (folder / f"seed-{seed}" / "metrics.json").write_text(json.dumps(other))
+    return folder
+
+
+def change(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def prose(card):
+    return " ".join(card.text.split())
+
+
+def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
+    found = summarise_seeds(metrics, records)
+    assert found["seeds"] == [1, 2, 42]
+    assert found["validation_accuracy"]["values"] == [0.5, 0.7, metrics["validation"]["accuracy"]]
+    assert found["test_accuracy"]["mean"] == pytest.approx((0.25 + 0.75 + metrics["test"]["accuracy"]) / 3)
+    text = prose(make_model_card(SHORT, {**metrics, "seeds": found}))
+    shown = re.search(r"seeds 1, 2, 42, one model each: ([\d.]+) ± ([\d.]+) % .* and ([\d.]+) ± [\d.]+ % of", text)
+    assert shown
+    assert float(shown[1]) == pytest.approx(100 * found["validation_accuracy"]["mean"], abs=0.005)
+    assert float(shown[3]) == pytest.approx(100 * found["test_accuracy"]["mean"], abs=0.005)
+
+
+def test_a_run_alone_has_no_mean(metrics, tmp_path):
+    assert summarise_seeds(metrics, tmp_path) is None
+    assert "one model each" not in make_model_card(SHORT, metrics).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "v9"}, "another recipe than the run: preset was 'tiny' and is 'v9'"),
+        ({"parameters": 7}, "another recipe than the run: parameters"),
+        ({"dataset": {}}, "another recipe than the run: held_out"),
+        ({"seed": 42}, "another training than the run of that seed: test_accuracy"),
+    ],
+)
+def test_records_of_something_else_are_refused(metrics, records, changes, message):
+    change(records / "seed-1" / "metrics.json", **changes)
+    with pytest.raises(ValueError, match=message):
+        summarise_seeds(metrics, records)
+
+
+def test_ablations_become_a_table(metrics, tmp_path):
+    (tmp_path / "ablations.json").write_text(json.dumps({"note": "Four epochs each.", "rows": ROWS}))
+    card = make_model_card(SHORT, {**metrics, "ablations": read_ablations(tmp_path)})
+    assert "## What each ingredient is worth\n\nFour epochs each. Accuracy" in card.text
+    for row in (
+        "| nothing | 93.00 ± 1.41 % |  | 91.50 ± 0.71 % |  | 1, 2 |",
+        # Of seed 2 alone, which both have: 90 less 94, and 89 less 92.
+        "| without &#124; GloVe | 92.50 ± 3.54 % | -4.00 | 88.50 ± 0.71 % | -3.00 | 2, 3 |",
+        "| half the words | 90.00 % |  |  |  | 4 |",
+    ):
+        assert row in card.text.splitlines()
+    assert read_ablations(tmp_path / "none") is None
+    assert "ingredient" not in make_model_card(SHORT, metrics).text
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"seeds": [1], "validation_accuracy": [0.9]}, "allowed: an object with change"),
+        ({"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test": [0.9]}, "allowed: an object with change"),
+        ({"change": " ", "seeds": [1], "validation_accuracy": [0.9]}, "change is ' '"),
+        ({"change": "a", "seeds": [1, 1], "validation_accuracy": [0.9, 0.9]}, "each once"),
+        ({"change": "a", "seeds": [1, 2], "validation_accuracy": [0.9]}, "one for each of 2 seeds"),
+        ({"change": "a", "seeds": [1], "validation_accuracy": [90.0]}, r"validation_accuracy is \[90.0\]"),
+        ({"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test_accuracy": 0.9}, "test_accuracy is 0.9"),
+    ],
+)
+def test_ablations_of_another_form_are_refused(tmp_path, row, message):
+    (tmp_path / "ablations.json").write_text(json.dumps({"rows": [ROWS[0], row]}))
+    with pytest.raises(ValueError, match=rf"row 2: .*{message}"):
+        read_ablations(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"rows": ROWS[:1]}, {"rows": ROWS, "notes": ""}, {"rows": ROWS, "note": 1}])
+def test_files_of_another_form_are_refused(tmp_path, content):
+    (tmp_path / "ablations.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"ablations\.json.* allowed: "):
+        read_ablations(tmp_path)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    sentences = tuple(map(list, zip(*make_reviews(30, seed=5), strict=True)))
+    monkeypatch.setattr(measuring, "load_sentences", lambda: sentences)
+    (records / "ablations.json").write_text(json.dumps({"rows": ROWS}))
+    made = make_release(run, output_dir=tmp_path / "made", recorded=records.parent, generalise=True)
+    text = (made / "README.md").read_text()
+    assert check_card(text) == ([], [])
+    titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    wanted = ["Results", "These weights", "Beyond its test reviews", "Training", "What each ingredient is worth"]
+    assert [title for title in titles if title in wanted] == wanted
+    assert not re.search(r"[^\n]\n#|\n\n\n", text), "a heading has no room, or too much"
+    assert "| | imdb | VADER | NBSVM 1-2-grams |\n| --- | --- | --- | --- |\n| 30 sentences |" in text.replace(
+        "|  |", "| |"
+    )
+    # Nothing of where it was made.
+    assert str(tmp_path) not in text + (made / "metrics.json").read_text()
+    found = json.loads((made / "metrics.json").read_text())
+    assert found["seeds"]["seeds"] == [1, 2, 42]
+    assert found["ablations"]["rows"] == ROWS
+    for model in found["generalisation"]["models"]:
+        assert f"{model['accuracy']:.2%}" in text
+    with pytest.raises(FileNotFoundError, match=r"--recorded .*: it holds no tiny"):
+        make_release(run, output_dir=tmp_path / "made", recorded=tmp_path)

@@ -1,0 +1,263 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, pipeline
+
+import hf_lstm_sentiment
+from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release
+from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.model import pretrained_models as shipped
+from hf_lstm_sentiment.release import make_release
+from tests.reviews import make_reviews, write_csv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "hf_lstm_sentiment"
+CODE = ("configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py", "packed_lstm.py")
+TEXTS = [text for text, _ in make_reviews(80, seed=3)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def released(trained, tmp_path_factory):
+    return make_release(trained, output_dir=tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture
+def made(released, tmp_path):
+    """A copy of a release, to be changed."""
+    return shutil.copytree(released, tmp_path / "pretrained" / "imdb")
+
+
+@pytest.fixture
+def ships(made, monkeypatch):
+    """The package as if the release had come with it."""
+    monkeypatch.setattr(shipped, "FOLDER", made.parent)
+    return made
+
+
+@pytest.fixture
+def ships_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "empty")
+
+
+def change(run, **tensors):
+    weights = load_file(run / "model.safetensors")
+    save_file({**weights, **tensors}, run / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_release_is_what_a_push_would_publish(run, made):
+    files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
+    assert files == publishable_files(run) == publishable_files(made)
+    assert made.name == "imdb"
+    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+    for path in (made, made / "model.safetensors", made / "config.json"):
+        assert path.stat().st_mode & 0o044 == 0o044, f"only its owner reads {path.name}"
+    assert 'hf_lstm_sentiment.pretrained("imdb")' in (made / "README.md").read_text()
+
+
+def test_weights_are_halved_and_computed_in_float32(run, made):
+    assert {tensor.dtype for tensor in load_file(made / "model.safetensors").values()} == {torch.float16}
+    assert json.loads((made / "config.json").read_text())["dtype"] == "float32"
+    model = AutoModelForSequenceClassification.from_pretrained(made)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    classify = pipeline("text-classification", model=str(made))
+    assert {parameter.dtype for parameter in classify.model.parameters()} == {torch.float32}
+    answers = classify(TEXTS, truncation=True)
+    ours = predict(TEXTS, model=made)
+    assert [answer["label"] for answer in answers] == [prediction.label for prediction in ours]
+    assert {prediction.label for prediction in ours} == {"NEGATIVE", "POSITIVE"}
+
+
+def test_what_rounding_changes_is_measured_and_told(run, made):
+    reviews = load_reviews(json.loads((run / "checkpoints" / "recipe.json").read_text())["dataset"])
+    texts, labels = reviews.test["text"][:], np.array(reviews.test["label"][:])
+    before, after = (Classifier.from_pretrained(path).logits(texts) for path in (run, made))
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert metrics.pop("float16") == {
+        "reviews": len(texts),
+        "accuracy": ((after > 0) == (labels == 1)).mean(),
+        "equal_decisions": 1.0,
+        "different": 0,
+        "largest_difference": pytest.approx(float(np.abs(before - after).max()), abs=1e-5),
+    }
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    card = " ".join((made / "README.md").read_text().split())
+    assert f"Rounded and not, 100.000% of {len(texts)} test reviews get the same label" in card
+
+
+def test_rounding_that_changes_decisions_is_refused(run, made, tmp_path):
+    # Below the smallest number of float16: every review is POSITIVE before, and none after.
+    weights = load_file(run / "model.safetensors")
+    change(run, **{"classifier.weight": 0 * weights["classifier.weight"], "classifier.bias": torch.tensor([1e-9])})
+    before = (made / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=r"float16 changes 40 of 40 decisions of .*; allowed: 0\.05% of them"):
+        make_release(run, output_dir=made.parent)
+    assert (made / "model.safetensors").read_bytes() == before
+    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+
+
+def test_reviews_are_found_or_asked_for(run, tmp_path):
+    recipe = run / "checkpoints" / "recipe.json"
+    content = json.loads(recipe.read_text())
+    recipe.write_text(json.dumps({**content, "dataset": str(tmp_path / "gone.csv")}))
+    with pytest.raises(FileNotFoundError, match=r"--dataset .*gone\.csv: no such file"):
+        make_release(run, output_dir=tmp_path / "pretrained")
+    assert make_release(run, output_dir=tmp_path / "pretrained", dataset=content["dataset"]).is_dir()
+    write_csv(tmp_path / "other.csv", make_reviews(100))
+    with pytest.raises(ValueError, match="does not hold the reviews of"):
+        make_release(run, output_dir=tmp_path / "pretrained", dataset=tmp_path / "other.csv")
+
+
+def test_code_is_the_package_s_own(run, tmp_path):
+    for name in CODE:
+        with (run / name).open("a") as file:
+            file.write("\n# an older state\n")
+    made = make_release(run, output_dir=tmp_path / "pretrained")
+    for name in CODE:
+        assert (made / name).read_bytes() == (PACKAGE / name).read_bytes()
+
+
+def test_shipped_code_is_the_package_s_own():
+    shipped_code = sorted((PACKAGE / "pretrained").glob("*/*.py"))
+    assert {path.name for path in shipped_code} == set(CODE)
+    for path in shipped_code:
+        assert path.read_bytes() == (PACKAGE / path.name).read_bytes(), f"copy {path.name} to {path.parent}"
+
+
+def test_code_that_makes_another_model_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "timed_logits", lambda classifier, texts: (classifier.logits(texts) + 1, 0.0))
+    with pytest.raises(ValueError, match="for a review where"):
+        make_release(run, output_dir=tmp_path / "pretrained")
+
+
+def test_a_release_replaces_an_older_one_but_nothing_else(run, made):
+    (made / "left over").touch()
+    assert make_release(run, output_dir=made.parent) == made
+    assert not (made / "left over").exists()
+    (made / "metrics.json").unlink()
+    with pytest.raises(FileExistsError, match="is no checkpoint"):
+        make_release(run, output_dir=made.parent)
+    with pytest.raises(FileExistsError, match="the run itself"):
+        make_release(run, name="run", output_dir=run.parent)
+
+
+def test_what_fails_leaves_the_older_one(run, made, monkeypatch):
+    before = (made / "model.safetensors").read_bytes()
+    change(run, **{"classifier.bias": torch.tensor([3.0])})
+    rename = Path.rename
+
+    def broken(path, target):
+        if path.parent.name.startswith(".") and path.name == "imdb":
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(OSError, match="no"):
+        make_release(run, output_dir=made.parent)
+    assert (made / "model.safetensors").read_bytes() == before
+    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+
+
+def test_too_many_bytes_are_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "MAX_BYTES", 1_000)
+    with pytest.raises(ValueError, match="at most 1,000"):
+        make_release(run, output_dir=tmp_path / "pretrained")
+    assert not any((tmp_path / "pretrained").iterdir())
+
+
+@pytest.mark.parametrize(("value", "said"), [(70_000.0, "7e\\+04|70000"), (float("inf"), "not finite")])
+def test_weights_that_float16_cannot_hold_are_refused(run, tmp_path, value, said):
+    change(run, **{"classifier.bias": torch.tensor([value])})
+    with pytest.raises(ValueError, match=said):
+        make_release(run, output_dir=tmp_path / "pretrained")
+    assert not (tmp_path / "pretrained").exists()
+
+
+@pytest.mark.parametrize("name", ["", "../imdb", "IMDB", ".imdb", "a/b"])
+def test_names_are_plain(run, tmp_path, name):
+    with pytest.raises(ValueError, match="lower-case letters"):
+        make_release(run, name=name, output_dir=tmp_path)
+
+
+def test_unfinished_runs_are_refused(run, tmp_path):
+    (run / "metrics.json").unlink()
+    with pytest.raises(ValueError, match="no finished run"):
+        make_release(run, output_dir=tmp_path / "pretrained")
+
+
+def test_the_shipped_model_is_the_default(ships, tmp_path):
+    assert pretrained() == pretrained("imdb") == str(ships)
+    expected = predict(TEXTS, model=ships)
+    assert predict(TEXTS) == Classifier.from_pretrained()(TEXTS) == expected
+    assert explain(TEXTS[0]).label == expected[0].label
+    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
+    assert predict_file(tmp_path / "in.txt", tmp_path / "out.jsonl", progress=False) == len(TEXTS)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["label"] for row in rows] == [prediction.label for prediction in expected]
+
+
+def test_a_checkpoint_that_is_being_written_is_not_offered(ships):
+    ships.rename(ships.with_name(".imdb.x"))
+    assert shipped.held() == []
+
+
+@pytest.mark.usefixtures("ships_none")
+def test_without_a_shipped_model_one_must_be_named(tmp_path):
+    (tmp_path / "in.txt").write_text("good")
+    for call in (
+        pretrained,
+        lambda: predict(["good"]),
+        Classifier.from_pretrained,
+        lambda: predict_file(tmp_path / "in.txt", tmp_path / "out.csv"),
+    ):
+        with pytest.raises(ValueError, match="holds none; name another model: a run directory"):
+            call()
+
+
+def test_unknown_names_are_told_what_is_there(ships):
+    with pytest.raises(ValueError, match="'other' is not in the package; it holds imdb"):
+        pretrained("other")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import hf_lstm_sentiment.model.pretrained_models",
+        "from hf_lstm_sentiment import pretrained; import hf_lstm_sentiment.model.pretrained_models",
+        "with contextlib.suppress(ImportError): import hf_lstm_sentiment.pretrained",
+    ],
+)
+def test_the_function_is_found_after_every_import(tmp_path, imports):
+    # Where the folder is there, Python would take it for a package.
+    (tmp_path / "pretrained").mkdir()
+    lines = (
+        "import contextlib, hf_lstm_sentiment",
+        f"hf_lstm_sentiment.__path__.append({str(tmp_path)!r})",
+        imports,
+        "assert callable(hf_lstm_sentiment.pretrained)",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, cwd=ROOT)
+
+
+def test_everything_in_the_folder_belongs_to_the_wheel():
+    import tomllib
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert {"pretrained/*/*", "pretrained/*/plots/*"} <= set(settings["package-data"]["hf_lstm_sentiment"])
+    assert "pretrained" in hf_lstm_sentiment.__all__

@@ -1,0 +1,76 @@
+"""The package is built as its rooms say: imports run one way and never in a circle, and files stay small."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import hf_lstm_sentiment
+
+PACKAGE = Path(hf_lstm_sentiment.__file__).parent
+# A room imports from itself and from those before it.
+ROOMS = ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo")
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "pretrained")
+
+
+def room_of(parts):
+    """The place of a module's room; what lies beside the rooms comes last."""
+    return ROOMS.index(parts[0]) if parts and parts[0] in ROOMS else len(ROOMS)
+
+
+def imported_files(path):
+    """Files of this package that one imports, wherever in its code."""
+    own = path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            parent = own[: len(own) + 1 - node.level] if node.level else None
+            module = tuple((node.module or "").split(".")) if node.module else ()
+            if parent is None:
+                if module[:1] != (PACKAGE.name,):
+                    continue
+                parent, module = (), module[1:]
+            names = [(*parent, *module, alias.name) for alias in node.names] + [(*parent, *module)]
+        elif isinstance(node, ast.Import):
+            names = [tuple(a.name.split(".")[1:]) for a in node.names if a.name.split(".")[0] == PACKAGE.name]
+        for name in names:
+            file = PACKAGE.joinpath(*name).with_suffix(".py")
+            if name and file.is_file():
+                yield file
+
+
+def test_every_file_has_a_room():
+    beside = {path.name for path in FILES if path.parent == PACKAGE}
+    assert beside <= {"__init__.py", "__main__.py", "cli.py"}
+    assert {path.relative_to(PACKAGE).parts[0] for path in FILES if path.parent != PACKAGE} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_described_in_one_sentence_and_imports_nothing(room):
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    (only,) = tree.body
+    assert ast.get_docstring(tree).endswith(".")
+    assert isinstance(only, ast.Expr)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_import_runs_up_the_table_of_rooms(path):
+    own = room_of(path.relative_to(PACKAGE).parts)
+    for other in imported_files(path):
+        assert room_of(other.relative_to(PACKAGE).parts) <= own, f"{path} imports {other}"
+
+
+def test_no_two_files_import_each_other():
+    imports = {path: set(imported_files(path)) - {path} for path in FILES if path.name != "__init__.py"}
+    while imports:
+        free = [path for path, others in imports.items() if not others & imports.keys()]
+        assert free, f"a circle: {', '.join(str(path.relative_to(PACKAGE)) for path in imports)}"
+        for path in free:
+            del imports[path]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_at_most_450_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450

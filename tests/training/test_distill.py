@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from hf_lstm_sentiment import PRESETS, load_reviews, teach, train
+from hf_lstm_sentiment.training import distill as teaching
+from hf_lstm_sentiment.training.teachers import document_vectors, ngrams_and_vectors, weigh
+from hf_lstm_sentiment.utils.run_directory import WEIGHTS
+from tests.reviews import save_with_unlabeled
+
+PARTS = ("train", "validation", "unlabeled")
+QUIET = {"disable_tqdm": True}
+STUDENT = replace(
+    PRESETS["imdb"],
+    name="student",
+    description="A student of a test.",
+    pretrained=None,
+    vocab_words=80,
+    embedding_size=8,
+    hidden_size=16,
+    max_length=64,
+    train_max_length=10,
+    validation_fraction=0.2,
+    learning_rate=2e-2,
+    warmup_steps=0,
+    batch_size=16,
+    embedding_dropout=0.1,
+    classifier_dropout=0.1,
+    epochs=8,
+    patience=8,
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return save_with_unlabeled(tmp_path_factory.mktemp("data") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def taught(source, tmp_path_factory):
+    return teach(dataset=source, output_dir=tmp_path_factory.mktemp("taught") / "teachers", validation_fraction=0.2)
+
+
+@pytest.fixture(scope="module")
+def reviews(source):
+    return load_reviews(source, unlabeled=True)
+
+
+def blank(row):
+    return {"text": "a review of three words"}
+
+
+def talk(row, index):
+    """A text of one of two kinds, which share no word."""
+    words = random.Random(index).choices(range(200), k=40)
+    return {"text": " ".join(f"{'ab'[index % 2]}{word}" for word in words)}
+
+
+def test_reviews_of_the_same_words_have_similar_vectors(reviews):
+    spoken = replace(
+        reviews, **{part: getattr(reviews, part).map(talk, with_indices=True) for part in PARTS if part != "validation"}
+    )
+    vectors = document_vectors(spoken, min_count=3, epochs=40)
+    assert vectors.shape == (160 + 40 + 150, 200)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    alike = unit @ unit.T
+    # Training and unlabeled reviews take turns; between them lie those of the validation.
+    for part in (slice(0, 160), slice(200, 350)):
+        for other in (slice(0, 160), slice(200, 350)):
+            block = alike[part, other]
+            assert block[::2, ::2].mean() > block[::2, 1::2].mean() + 0.1
+
+
+def test_the_n_grams_know_what_the_words_say(reviews):
+    validation, unlabeled = ngrams_and_vectors(reviews, np.zeros((350, 2), dtype=np.float32))
+    assert (validation.shape, unlabeled.shape) == ((40,), (150,))
+    assert np.mean((validation > 0) == np.asarray(reviews.validation["label"][:])) > 0.9
+    # The labels of the unlabeled reviews alternate, as they were made.
+    assert np.mean((unlabeled > 0) == np.arange(150) % 2) > 0.9
+
+
+def test_the_vectors_are_read_too(reviews):
+    labels = [*reviews.train["label"][:], *reviews.validation["label"][:], *(i % 2 for i in range(150))]
+    nothing = replace(reviews, **{part: getattr(reviews, part).map(blank) for part in PARTS})
+    telling = np.stack([np.asarray(labels), np.ones(350)], axis=1).astype(np.float32)
+    validation, unlabeled = ngrams_and_vectors(nothing, telling)
+    assert ((validation > 0) == np.asarray(reviews.validation["label"][:])).all()
+    assert ((unlabeled > 0) == np.arange(150) % 2).all()
+
+
+def test_soft_labels_are_the_weighted_teachers(taught):
+    stored = load_file(taught.directory / "soft_labels.safetensors")
+    logits = [load_file(taught.directory / f"{name}.safetensors")["unlabeled"] for name in taught.metrics["teachers"]]
+    weights = [teacher["weight"] for teacher in taught.metrics["teachers"].values()]
+    total = sum(weight * z for weight, z in zip(weights, logits, strict=True))
+    odds = np.log(stored["probability"] / (1 - stored["probability"]))
+    assert np.ptp(odds - total) < 1e-3
+    assert stored["row"].tolist() == list(range(150))
+
+
+def test_weights_prefer_the_teacher_who_knows():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 500)
+    knows, guesses = 2.0 * labels - 1 + rng.normal(0, 0.5, 500), rng.normal(0, 1, 500)
+    weights, bias = weigh(np.stack([knows, guesses], axis=1).astype(np.float32), labels)
+    assert weights[0] > 10 * abs(weights[1])
+    assert abs(bias) < 0.5
+
+
+def test_the_summary_names_each_teacher(taught):
+    text = taught.summary()
+    assert "ngrams_and_vectors" in text
+    assert "150 reviews" in text
+
+
+def test_what_is_finished_is_kept(taught, source, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(teaching, "document_vectors", fail)
+    monkeypatch.setattr(teaching, "ngrams_and_vectors", fail)
+    with pytest.raises(FileExistsError, match="--resume"):
+        teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2)
+    again = teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, resume=True)
+    assert again.metrics["teachers"] == taught.metrics["teachers"]
+
+
+def test_a_stopped_teaching_goes_on_with_the_next_teacher(taught, source, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    lesson = {"dataset": source, "output_dir": tmp_path / "teachers", "validation_fraction": 0.2}
+    with monkeypatch.context() as patch:
+        patch.setattr(teaching, "ngrams_and_vectors", stop)
+        with pytest.raises(KeyboardInterrupt):
+            teach(**lesson)
+    monkeypatch.setattr(teaching, "document_vectors", stop)
+    teach(**lesson, resume=True)
+    whole = load_file(taught.directory / "soft_labels.safetensors")["probability"]
+    assert np.array_equal(load_file(tmp_path / "teachers" / "soft_labels.safetensors")["probability"], whole)
+
+
+def test_teachers_of_another_lesson_are_not_mixed_in(taught, source):
+    with pytest.raises(ValueError, match="split_seed was 42 and is 7"):
+        teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, split_seed=7, resume=True)
+
+
+def test_data_without_unlabeled_reviews_are_refused(tmp_path):
+    part = datasets.Dataset.from_dict({"text": ["a", "b"] * 10, "label": [0, 1] * 10})
+    datasets.DatasetDict({"train": part}).save_to_disk(tmp_path / "data")
+    with pytest.raises(ValueError, match="no unlabeled reviews"):
+        teach(dataset=tmp_path / "data", output_dir=tmp_path / "teachers")
+
+
+@pytest.fixture(scope="module")
+def student(taught, source, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "student"
+    return train(STUDENT, dataset=source, soft_labels=taught.directory, output_dir=run, **QUIET)
+
+
+def test_a_student_learns_from_its_teachers(student):
+    assert student.metrics["test"]["accuracy"] > 0.9
+    assert student.metrics["dataset"]["unlabeled"] == 150
+    assert set(student.metrics["teachers"]["teachers"]) == {"ngrams_and_vectors"}
+
+
+def test_unlabeled_reviews_are_trained_on(student):
+    # 160 labelled and 150 unlabeled reviews are 20 batches of 16.
+    state = json.loads((student.run_directory / "checkpoints" / "checkpoint-160" / "trainer_state.json").read_text())
+    assert state["max_steps"] == 160
+
+
+def test_the_head_is_calibrated(student):
+    assert student.metrics["temperature"] > 0
+    loss = student.metrics["validation"]["loss"]
+    assert loss <= student.metrics["history"][-1]["validation_loss"] + 1e-6
+
+
+def test_a_student_can_teach(student, source, taught, tmp_path):
+    again = teach(
+        dataset=source,
+        output_dir=tmp_path / "second",
+        validation_fraction=0.2,
+        students=[student.run_directory],
+    )
+    assert set(again.metrics["teachers"]) == {"ngrams_and_vectors", "student"}
+
+
+def test_a_student_that_was_trained_anew_is_asked_again(student, source, taught, tmp_path, caplog):
+    run = shutil.copytree(student.run_directory, tmp_path / "student")
+    lesson = {"dataset": source, "output_dir": tmp_path / "again", "validation_fraction": 0.2, "students": [run]}
+    first = load_file(teach(**lesson).directory / "student.safetensors")["unlabeled"]
+    weights = {name: -tensor if "classifier" in name else tensor for name, tensor in load_file(run / WEIGHTS).items()}
+    save_file(weights, run / WEIGHTS, metadata={"format": "pt"})
+    caplog.set_level("INFO")
+    teach(**lesson, resume=True)
+    np.testing.assert_allclose(load_file(tmp_path / "again" / "student.safetensors")["unlabeled"], -first, atol=1e-5)
+    assert "student: its weights have changed" in caplog.text
+    assert "ngrams_and_vectors: there already" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"split_seed": 7}, ValueError, "was trained with split_seed 42, these reviews have 7"),
+        ({"students": 2}, ValueError, "two students are called student"),
+        ({"students": 0}, FileNotFoundError, "none is no finished run; train it first"),
+    ],
+)
+def test_a_student_that_cannot_teach_is_refused(change, error, message, student, source, tmp_path):
+    runs = {0: [tmp_path / "none"], 2: [student.run_directory] * 2}
+    lesson = {"validation_fraction": 0.2, **change}
+    lesson["students"] = runs.get(change.get("students"), [student.run_directory])
+    with pytest.raises(error, match=message):
+        teach(dataset=source, output_dir=tmp_path / "teachers", **lesson)
+
+
+def test_soft_labels_of_another_split_are_refused(taught, source, tmp_path):
+    with pytest.raises(ValueError, match="split_seed 42 there and 7 here"):
+        train(STUDENT, dataset=source, soft_labels=taught.directory, split_seed=7, output_dir=tmp_path / "run", **QUIET)
+
+
+def test_soft_labels_of_other_reviews_are_refused(taught, reviews, tmp_path):
+    stored = load_file(taught.directory / "soft_labels.safetensors")
+    save_file({**stored, "row": stored["row"][::-1].copy()}, tmp_path / "soft_labels.safetensors")
+    (tmp_path / "teachers.json").write_text((taught.directory / "teachers.json").read_text())
+    with pytest.raises(ValueError, match="other unlabeled reviews"):
+        teaching.read_soft_labels(tmp_path, reviews)
+
+
+def test_missing_soft_labels_name_the_command(source, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"scripts/teach\.py"):
+        train(STUDENT, dataset=source, soft_labels=tmp_path / "none", output_dir=tmp_path / "run", **QUIET)

@@ -1,0 +1,108 @@
+"""`push_to_hub` among the arguments of a training, against the loopback Hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_lstm_sentiment import train
+from hf_lstm_sentiment.training.hub_arguments import HubArguments, take_hub_arguments
+from tests.hub_clients import PUBLISHED, READ, SHORT, TAG, WRITE, WRONG, contents, received, refusal, write_reviews
+from tests.hub_store import File, Repository
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RUN = Path("runs/tiny-seed42")
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write_reviews(tmp_path_factory.mktemp("reviews"))
+
+
+def test_a_training_that_pushes_leaves_the_repository_that_the_script_makes(hub, publisher, reviews, tmp_path):
+    done = publisher.train(tmp_path / "run", reviews, hub_model_id="user/trained")
+    repository, pushed = hub.repositories["user/trained"], done["pushed"]
+    assert received(hub, "user/trained") == contents(tmp_path / "run")
+    assert received(hub, "user/trained").keys() == set(PUBLISHED)
+    assert repository.tags == {TAG: pushed["commit"]}
+    assert len(repository.history()) == 2
+    assert repository.history()[0].startswith("tiny, seed 42: test accuracy ")
+    assert f"On the Hub: {hub.endpoint}/user/trained, commit {pushed['commit']}, tag {TAG}" in done["summary"]
+    assert publisher.push(tmp_path / "run", "user/trained")["commit"] == pushed["commit"]
+    # Neither the recipe nor what is published tells where it went and by whose token.
+    recorded = json.loads((tmp_path / "run" / "checkpoints" / "recipe.json").read_text()) | json.loads(
+        received(hub, "user/trained")["metrics.json"]
+    )
+    assert not any("hub" in key for key in [*recorded, *recorded["options"]])
+    assert not any(WRITE.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_what_was_trained_and_not_published_is_published_by_a_resume(hub, publisher, reviews, tmp_path):
+    options = {"hub_private_repo": True, "hub_revision": "candidate"}
+    hub.drop_after(0, times=9, path="/commit/")
+    message = refusal(ConnectionError, publisher.train, tmp_path / "named-after-the-run", reviews, **options)
+    assert message.startswith("the run is finished, but not published: the connection to")
+    assert "--resume" in message
+    repository = hub.repositories["user/named-after-the-run"]
+    assert received(hub, repository.name, "candidate") == {}
+    hub.drop_after(0, times=0)
+    before = contents(tmp_path / "named-after-the-run")
+    done = publisher.train(tmp_path / "named-after-the-run", reviews, resume=True, **options)
+    assert received(hub, repository.name, "candidate") == before
+    assert repository.private
+    assert received(hub, repository.name) == repository.tags == {}
+    assert done["pushed"]["tag"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "kind", "message"),
+    [
+        ("user/early", WRONG, PermissionError, "does not accept the access token (401)"),
+        ("early", WRONG, PermissionError, "does not accept the access token (401)"),
+        ("user/early", None, PermissionError, "an access token is needed: run hf auth login"),
+        ("user/early", READ, PermissionError, "may not write to user/early (403)"),
+        ("other/early", WRITE, PermissionError, "may not write to other/early (403)"),
+        ("user/a--b", WRITE, ValueError, "is no name of a repository"),
+        ("user/tagged-before", WRITE, ValueError, f"tag {TAG} of user/tagged-before stands at commit"),
+        ("user/book", WRITE, ValueError, "user/book holds files and no model"),
+    ],
+)
+def test_what_cannot_be_pushed_is_not_trained(hub, publisher, reviews, run, tmp_path, name, token, kind, message):
+    if name == "user/tagged-before" and name not in hub.repositories:
+        publisher.push(run, name)
+    if name == "user/book":
+        book = hub.repositories[name] = Repository(name, private=False, author="user")
+        (head,) = book.commits.values()
+        book.add("main", type(head)(head.id, "book", "user", {**head.files, "book.pdf": File(b"x")}))
+    before = len(hub.repositories)
+    assert message in refusal(kind, publisher.train, tmp_path / "unmade", reviews, hub_model_id=name, hub_token=token)
+    assert not (tmp_path / "unmade").exists()
+    assert len(hub.repositories) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"push_to_hub": True, "hub_strategy": "every_save"}, "hub_strategy is 'every_save'.*allowed: 'end'"),
+        ({"push_to_hub": True, "hub_always_push": True}, "hub_always_push is True"),
+        ({"hub_model_id": "user/name"}, "hub_model_id is given, but push_to_hub is not"),
+        ({"hub_token": WRITE, "push_to_hub": False}, "hub_token is given, but push_to_hub is not"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message) as refused:
+        train(SHORT, output_dir=tmp_path / "run", **arguments)
+    assert WRITE not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_trainer_sees_nothing_of_it():
+    given = {"push_to_hub": True, "hub_strategy": "end", "hub_token": WRITE, "learning_rate": 1.0}
+    taken = take_hub_arguments(given, RUN)
+    assert taken == HubArguments("tiny-seed42", WRITE)
+    assert WRITE not in repr(taken)
+    assert given == {"learning_rate": 1.0}
+    assert take_hub_arguments(given, RUN) is None

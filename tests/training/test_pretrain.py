@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, pretrain, train
+from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
+from hf_lstm_sentiment.training.pretrain import SentimentLSTMForCausalLM
+from tests.reviews import make_reviews, save_with_unlabeled
+
+QUIET = {"disable_tqdm": True}
+SIZES = {"vocab_words": 80, "embedding_size": 8, "hidden_size": 16, "max_length": 64, "validation_fraction": 0.2}
+MODEL = replace(LANGUAGE_MODEL, glove=None, learning_rate=2e-2, warmup_steps=0, batch_size=16, epochs=3, **SIZES)
+CLASSIFIER = replace(PRESETS["imdb_teacher"], learning_rate=2e-2, warmup_steps=0, batch_size=16, epochs=2, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return save_with_unlabeled(tmp_path_factory.mktemp("data") / "reviews")
+
+
+@pytest.fixture(scope="module")
+def pretrained(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained") / "language_model"
+    return pretrain(dataset=source, output_dir=folder, recipe=MODEL, **QUIET)
+
+
+def language_model(words=30, **config):
+    torch.manual_seed(0)
+    config = SentimentLSTMConfig(vocab_size=words, pad_token_id=0, embedding_size=8, hidden_size=16, **config)
+    return SentimentLSTMForCausalLM(config, torch.rand(words), sampled_words=200_000)
+
+
+IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [9, 0, 0, 0]])
+
+
+def test_the_loss_is_the_cross_entropy_of_every_word_but_the_first():
+    model = language_model().eval()
+    states = model.sentiment_lstm(IDS, (IDS != 0).long()).last_hidden_state
+    scores = model.projection(states) @ model.sentiment_lstm.word_embeddings.weight.T + model.bias
+    expected = [
+        -scores[row, step - 1].log_softmax(-1)[IDS[row, step]] for row, step in ((0, 1), (0, 2), (0, 3), (1, 1))
+    ]
+    torch.testing.assert_close(model(IDS, (IDS != 0).long()).loss, torch.stack(expected).mean())
+
+
+def test_a_large_sample_tells_the_loss_of_the_whole_vocabulary():
+    model = language_model()
+    torch.nn.init.normal_(model.bias)
+    mask = (IDS != 0).long()
+    with torch.no_grad():
+        whole, sampled = model.eval()(IDS, mask).loss, model.train()(IDS, mask).loss
+    assert float(sampled) == pytest.approx(float(whole), rel=0.01)
+    assert float(sampled) != float(whole)
+
+
+def test_single_words_give_a_zero_gradient():
+    model = language_model().train()
+    ids = torch.tensor([[3], [4]])
+    model(ids, torch.ones_like(ids)).loss.backward()
+    assert all(not p.grad.any() for p in model.parameters())
+
+
+def test_two_directions_are_refused():
+    with pytest.raises(ValueError, match="bidirectional is True; a language model reads in one direction, pass False"):
+        language_model(bidirectional=True)
+
+
+def test_it_learns(pretrained):
+    metrics = json.loads((pretrained.run_directory / "metrics.json").read_text())
+    losses = [entry["validation_loss"] for entry in metrics["history"]]
+    assert losses[-1] < losses[0] < math.log(80)
+    # By batches there, by words here.
+    assert math.log(metrics["perplexity"]) == pytest.approx(min(losses), rel=0.05)
+    assert f"perplexity  {metrics['perplexity']:,.1f}  (40 validation reviews)" in pretrained.summary()
+
+
+def test_the_classifier_starts_from_it(source, pretrained, tmp_path):
+    result = train(
+        replace(CLASSIFIER, learning_rate=1e-12),
+        dataset=source,
+        pretrained=pretrained.run_directory,
+        output_dir=tmp_path / "run",
+        **QUIET,
+    )
+    before = load_file(pretrained.run_directory / "model.safetensors")
+    after = load_file(result.run_directory / "model.safetensors")
+    for name, tensor in before.items():
+        if name.startswith("sentiment_lstm."):
+            torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
+    assert result.metrics["pretraining"]["perplexity"] == pretrained.metrics["perplexity"]
+    # The unlabeled reviews are in the vocabulary and not trained on.
+    assert result.metrics["dataset"]["unlabeled"] == 150
+    assert "language model" in (result.run_directory / "README.md").read_text()
+
+
+def test_a_finished_one_is_kept(source, pretrained, caplog):
+    caplog.set_level("INFO")
+    again = pretrain(dataset=source, output_dir=pretrained.run_directory, recipe=MODEL, resume=True, **QUIET)
+    assert again.metrics == pretrained.metrics
+    assert "is finished; nothing is left to train" in caplog.text
+
+
+def test_a_resumed_one_ends_with_the_same_weights(source, pretrained, tmp_path):
+    import shutil
+
+    run = tmp_path / "language_model"
+    shutil.copytree(pretrained.run_directory, run)
+    for left in (run / "metrics.json", run / "model.safetensors"):
+        left.unlink()
+    newest = max((run / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(newest)
+    pretrain(dataset=source, output_dir=run, recipe=MODEL, resume=True, **QUIET)
+    before, after = (load_file(d / "model.safetensors") for d in (pretrained.run_directory, run))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 12}, r"lstm.bias_hh_l0 has the shape \(64,\) there and \(48,\) here"),
+        ({"vocab_words": 60}, r"was pretrained on other words: \d+ of its \d+ are not among the 62 of this training"),
+    ],
+)
+def test_one_that_does_not_fit_is_refused(change, message, source, pretrained, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(
+            replace(CLASSIFIER, **change),
+            dataset=source,
+            pretrained=pretrained.run_directory,
+            output_dir=tmp_path / "run",
+            **QUIET,
+        )
+
+
+def test_a_missing_one_is_named(source, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no finished language model; make it with scripts/pretrain\.py"):
+        train(CLASSIFIER, dataset=source, pretrained=tmp_path / "none", output_dir=tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_reviews_without_unlabeled_ones_are_refused(tmp_path):
+    import datasets
+
+    texts, labels = zip(*make_reviews(40), strict=True)
+    path = tmp_path / "reviews"
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict({"text": texts, "label": labels})}).save_to_disk(path)
+    with pytest.raises(ValueError, match="holds no unlabeled reviews"):
+        pretrain(dataset=path, output_dir=tmp_path / "lm", recipe=MODEL, **QUIET)
+
+
+def test_the_head_is_not_taken(pretrained):
+    names = load_file(pretrained.run_directory / "model.safetensors").keys()
+    model = SentimentLSTMForSequenceClassification(SentimentLSTMConfig(vocab_size=82))
+    assert {name for name in names if name.startswith("sentiment_lstm.")} == {
+        name for name in model.state_dict() if name.startswith("sentiment_lstm.")
+    }

@@ -1,0 +1,226 @@
+"""Training in several processes: the same result as in one, and a clean end when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from hf_lstm_sentiment.training.arguments import check_processes
+from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped, _LengthGroupedSampler
+from hf_lstm_sentiment.utils import run_directory as runs
+from tests.reviews import make_reviews, write_csv
+
+ROOT = Path(__file__).parents[2]
+STEP = "transformers.trainer:Trainer.training_step"
+PLAIN = {"embedding_dropout": 0.0, "classifier_dropout": 0.0, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """128 reviews to train on; 33 to validate and 41 to test on, which two processes cannot share evenly."""
+    folder = tmp_path_factory.mktemp("data") / "reviews"
+    for seed, (name, count) in enumerate({"train": 128, "validation": 33, "test": 41}.items()):
+        write_csv(folder / f"{name}.csv", make_reviews(count, seed=seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(server, reviews, tmp_path_factory):
+    """A training in two processes, with what they printed."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    train = {"dataset": reviews, "output_dir": run, "per_device_train_batch_size": 8}
+    done = server(train=train, preset=PLAIN, processes=2, watch=str(run))
+    assert done["codes"] == [0, 0], done["output"]
+    return run, done["output"]
+
+
+def metrics(run):
+    return json.loads((run / runs.METRICS).read_text())
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_curve_of_one(server, reviews, two, tmp_path):
+    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 16}
+    done = server(train=train, preset=PLAIN)
+    assert done["code"] == 0, done["output"]
+    ours, theirs = metrics(two[0]), metrics(tmp_path / "run")
+    assert (ours["processes"], theirs["processes"]) == (2, 1)
+    assert ours["training"]["batch_size"] == theirs["training"]["batch_size"] == 16
+    for row, expected in zip(ours["history"], theirs["history"], strict=True):
+        assert row == pytest.approx(expected, abs=1e-5)
+    for part in ("validation", "test"):
+        assert ours[part].pop("confusion_matrix") == theirs[part].pop("confusion_matrix")
+        assert ours[part] == pytest.approx(theirs[part], abs=1e-5)
+    one = load_file(tmp_path / "run" / "model.safetensors")
+    for name, tensor in load_file(two[0] / "model.safetensors").items():
+        assert torch.allclose(tensor, one[name], atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_every_held_out_review_counts_once(two):
+    for part, count in (("validation", 33), ("test", 41)):
+        measured = metrics(two[0])[part]
+        assert measured["reviews"] == sum(measured["confusion_matrix"].values()) == count
+    # In the evaluations during the training too: an accuracy is a whole number of reviews.
+    for row in metrics(two[0])["history"]:
+        assert row["validation_accuracy"] * 33 == pytest.approx(round(row["validation_accuracy"] * 33), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_one_process_writes(two):
+    wrote = set(re.findall(r"rank (\d) wrote", two[1]))
+    assert wrote == {"0"}
+    assert {path.name for path in two[0].glob("checkpoints/checkpoint-8/rng*")} == {
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [0, 1])
+def test_when_one_dies_the_other_ends_and_both_can_be_resumed(server, reviews, two, tmp_path, dies):
+    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 8, "resume": True}
+    kill = {"kill": {"target": STEP, "call": 11, "when": "before"}}
+    died = server(train=train, preset=PLAIN, processes=2, **{f"rank {dies}": kill})
+    assert died["codes"][dies] == -signal.SIGKILL
+    assert died["codes"][1 - dies] > 0
+    done = server(train=train, preset=PLAIN, processes=2)
+    assert done["codes"] == [0, 0], done["output"]
+    ours, theirs = (load_file(run / "model.safetensors") for run in (tmp_path / "run", two[0]))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_both_at_one_step(server, reviews, tmp_path):
+    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 8}
+    stop = {"signal": {"target": STEP, "calls": [3], "number": signal.SIGTERM}}
+    stopped = server(train=train, preset=PLAIN, processes=2, **{"rank 1": stop})
+    assert stopped["codes"] == [1, 1]
+    assert stopped["output"].count("TrainingStopped: stopped by SIGTERM; step 3 is saved") == 2
+    assert runs.newest_whole_checkpoint(tmp_path / "run").name == "checkpoint-3"
+    # One process would make batches of half the size.
+    alone = server(train={**train, "resume": True}, preset=PLAIN)
+    assert "processes was 2 and is None" in alone["output"]
+
+
+def test_the_first_signal_to_one_is_no_second_where_another_was_told_before(monkeypatch):
+    stop = StopAtSignal()
+    stop.on_train_begin()
+    arguments = SimpleNamespace(world_size=2, device="cpu", eval_strategy="no")
+    control = TrainerControl()
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor, op: tensor.fill_(signal.SIGTERM))
+    stop.on_step_end(arguments, TrainerState(global_step=3, max_steps=9, epoch=0.5), control)
+    assert control.should_save
+    with stop.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(TrainingStopped, match="what came after the last checkpoint is lost"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+# scripts/train.py, whose first process tells the launcher to stop in the third step and waits until it is told so.
+LAUNCHED = f"""
+import os, runpy, signal, sys, time
+from transformers import Trainer
+from hf_lstm_sentiment.training.interrupt import StopAtSignal
+
+step, receive, steps, told = Trainer.training_step, StopAtSignal._receive, [], []
+
+def received(self, *args):
+    told.append(args)
+    receive(self, *args)
+
+def counted(self, *args, **kwargs):
+    steps.append(1)
+    if os.environ["RANK"] == "0" and len(steps) == 3:
+        os.kill(os.getppid(), signal.SIGTERM)
+        while not told:
+            time.sleep(0.02)
+    return step(self, *args, **kwargs)
+
+Trainer.training_step, StopAtSignal._receive = counted, received
+sys.argv[0] = {str(ROOT / "scripts" / "train.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves_and_stops(reviews, tmp_path):
+    run, program = tmp_path / "run", tmp_path / "launched.py"
+    program.write_text(LAUNCHED)
+    configuration = ROOT / "scripts" / "two_cpu_processes.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration), str(program)]
+    train = ["--preset", "v1", "--dataset", str(reviews), "--output_dir", str(run)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "WORLD_SIZE")}
+    # Half a minute is what it waits before it kills; a busy machine may take longer.
+    environment |= {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *train], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode != 0
+    assert "stopped by SIGTERM; step 3 is saved. Continue with:" in done.stderr
+    assert re.search(r"^  torchrun --nproc_per_node 2 .*train\.py --preset v1 .* --resume$", done.stderr, re.MULTILINE)
+    assert runs.newest_whole_checkpoint(run).name == "checkpoint-3"
+
+
+@pytest.mark.slow
+def test_the_configuration_for_accelerate_launch_makes_two_processes(tmp_path):
+    script = tmp_path / "show.py"
+    script.write_text('import os; os.write(1, f\'{os.environ["RANK"]} of {os.environ["WORLD_SIZE"]}\\n\'.encode())')
+    configuration = ROOT / "scripts" / "two_cpu_processes.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration), str(script)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "WORLD_SIZE")}
+    done = subprocess.run(launch, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split("\n")[:2]) == ["0 of 2", "1 of 2"]
+
+
+# What accelerate 1.15 gives the one process that it starts for --cpu --num_processes 2.
+ALONE = {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "refused"),
+    [
+        (ALONE, r"asked for several processes and started one.*two_cpu_processes\.yaml"),
+        ({"WORLD_SIZE": "2"}, r"one of 2 processes and does not hear of the others"),
+        ({**ALONE, "WORLD_SIZE": "1"}, None),
+        ({"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no"}, None),
+        ({"MASTER_ADDR": "127.0.0.1"}, None),
+        ({}, None),
+    ],
+)
+def test_one_process_in_the_place_of_several_is_refused(monkeypatch, tmp_path, environment, refused):
+    for name in (*ALONE, "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    arguments = TrainingArguments(output_dir=str(tmp_path))
+    assert arguments.world_size == 1
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            check_processes(arguments)
+    else:
+        check_processes(arguments)
+
+
+def test_batches_of_similar_length_do_not_depend_on_the_global_generator():
+    lengths = [i % 37 + 1 for i in range(200)]
+    orders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        sampler = _LengthGroupedSampler(LengthGroupedSampler(8, lengths=lengths), 42)
+        sampler.set_epoch(3)
+        orders.append(list(sampler))
+    sampler.set_epoch(4)
+    assert orders[0] == orders[1] != list(sampler)
+    assert sorted(orders[0]) == list(range(200))

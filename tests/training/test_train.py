@@ -1,0 +1,533 @@
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
+
+from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
+from hf_lstm_sentiment.training import trainer as fitting
+from hf_lstm_sentiment.training.arguments import use_cpu_threads
+from hf_lstm_sentiment.training.interrupt import SafeTrainer
+from hf_lstm_sentiment.training.trainer import epoch_history
+from hf_lstm_sentiment.utils import run_directory as runs
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
+
+ROOT = Path(__file__).parents[2]
+QUIET = {"disable_tqdm": True}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_reviews(300))
+
+
+@pytest.fixture(scope="module")
+def glove(tmp_path_factory):
+    return write_glove(tmp_path_factory.mktemp("glove") / "glove.txt", [*GOOD, *BAD, *NOISE[:20], "other"], 8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
+    yield
+    datasets.config.HF_DATASETS_CACHE = before
+
+
+@pytest.fixture(scope="module")
+def result(reviews, glove, tmp_path_factory):
+    preset = replace(TINY, glove=str(glove), freeze_embeddings=False)
+    return train(preset, dataset=reviews, output_dir=tmp_path_factory.mktemp("runs") / "run", **QUIET)
+
+
+def weights(run):
+    return load_file(run / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns(result):
+    assert result.metrics["test"]["accuracy"] > 0.9
+
+
+def test_the_run_directory_is_a_hub_repository(result):
+    run = result.run_directory
+    published = {
+        str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "checkpoints" not in path.parts
+    }
+    assert published == {
+        "README.md",
+        "config.json",
+        "configuration_sentiment_lstm.py",
+        "metrics.json",
+        "model.safetensors",
+        "modeling_sentiment_lstm.py",
+        "packed_lstm.py",
+        "plots/confusion_matrix.png",
+        "plots/training_curves.png",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert json.loads((run / "tokenizer.json").read_text())["truncation"] is None
+
+
+def test_metrics_have_the_documented_form(result):
+    metrics = json.loads((result.run_directory / "metrics.json").read_text())
+    assert metrics == result.metrics
+    assert {"preset", "seed", "dataset", "parameters", "glove", "validation", "test", "best_epoch", "epochs"} < set(
+        metrics
+    )
+    assert {"train_seconds", "train_cpu_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(
+        metrics
+    )
+    for part in ("validation", "test"):
+        assert set(metrics[part]) == {
+            "accuracy",
+            "precision",
+            "recall",
+            "f1",
+            "roc_auc",
+            "loss",
+            "expected_calibration_error",
+            "confusion_matrix",
+            "reviews",
+        }
+        assert set(metrics[part]["confusion_matrix"]) == {"tn", "fp", "fn", "tp"}
+    assert metrics["dataset"]["test"] == metrics["test"]["reviews"] == sum(metrics["test"]["confusion_matrix"].values())
+    # 5 + 5 + 20 of the made-up vectors stand for words of the reviews.
+    assert metrics["glove"] == {"source": "glove.txt", "matched": 30, "vocabulary": 62, "coverage": 30 / 62}
+    assert metrics["parameters"] == 62 * 8 + 4 * 16 * (8 + 16) + 2 * 4 * 16 + 17
+    assert metrics["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert metrics["train_tokens_per_second"] > 0
+    assert len(metrics["history"]) == metrics["epochs"]
+    assert all(
+        {"epoch", "train_loss", "validation_loss", "validation_accuracy"} == set(row) for row in metrics["history"]
+    )
+
+
+def test_the_published_weights_are_those_of_the_best_epoch(result):
+    metrics = result.metrics
+    accuracies = [row["validation_accuracy"] for row in metrics["history"]]
+    assert metrics["validation"]["accuracy"] == max(accuracies)
+    assert metrics["best_epoch"] == accuracies.index(max(accuracies)) + 1
+
+
+def test_the_card_tells_what_was_measured(result):
+    card = ModelCard.load(result.run_directory / "README.md")
+    measured = {r.metric_type: r.metric_value for r in card.data.eval_results}
+    for name in ("accuracy", "f1", "roc_auc", "expected_calibration_error"):
+        assert measured[name] == pytest.approx(result.metrics["test"][name])
+    assert f"{result.metrics['test']['accuracy']:.2%}" in card.text
+    assert "held out" in card.text
+    assert "30\nof the 62 entries" in card.text
+    for leak in (str(ROOT), str(result.run_directory.parent), "None", "{{", "{%"):
+        assert leak not in card.content
+
+
+def test_the_examples_are_classified_by_what_was_saved(result):
+    assert [label for _, label, _ in result.examples][:2] == ["POSITIVE", "NEGATIVE"]
+    assert all(0.5 <= score <= 1 for _, _, score in result.examples)
+
+
+def test_the_summary_says_what_matters(result):
+    summary = result.summary()
+    assert f"test accuracy        {result.metrics['test']['accuracy']:.2%}" in summary
+    assert "no test split" in summary
+    assert "30 of 62 words" in summary
+
+
+def test_a_stranger_can_use_the_directory(result, tmp_path):
+    program = f"""
+import sys
+sys.modules["hf_lstm_sentiment"] = None
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+run = {str(result.run_directory)!r}
+for auto in (AutoModelForSequenceClassification, AutoModel):
+    auto.from_pretrained(run, trust_remote_code=True)
+AutoTokenizer.from_pretrained(run, trust_remote_code=True)
+classify = pipeline("text-classification", model=run, trust_remote_code=True)
+answers = classify({[text for text, *_ in result.examples]!r}, truncation=True)
+print([(answer["label"], round(answer["score"], 5)) for answer in answers])
+print(classify("", truncation=True)[0]["label"] in ("NEGATIVE", "POSITIVE"))
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
+    ).stdout.splitlines()
+    assert printed == [str([(label, round(score, 5)) for _, label, score in result.examples]), "True"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
+    preset = replace(TINY, epochs=1, embedding_dropout=0.2, classifier_dropout=0.2)
+    runs_made = [
+        train(preset, dataset=reviews, output_dir=tmp_path / name, seed=seed, **QUIET).run_directory
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    first, again, other = map(weights, runs_made)
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_frozen_table_keeps_its_vectors(reviews, glove, tmp_path):
+    preset = replace(TINY, glove=str(glove), freeze_embeddings=True, epochs=1)
+    run = train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET).run_directory
+    model = SentimentLSTMForSequenceClassification.from_pretrained(run)
+    assert not model.get_input_embeddings().weight.requires_grad
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(run)
+    vectors = dict(line.split(" ", 1) for line in glove.read_text().splitlines())
+    for word in (*GOOD, *BAD):
+        expected = torch.tensor([float(x) for x in vectors[word].split()])
+        assert torch.equal(model.get_input_embeddings().weight[tokenizer.get_vocab()[word]], expected)
+    assert not model.get_input_embeddings().weight[0].any()
+
+
+def test_a_preset_without_vectors_says_that_it_uses_none(reviews, glove, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+        result = train(replace(TINY, epochs=1), dataset=reviews, glove=glove, output_dir=tmp_path / "run", **QUIET)
+    assert "preset tiny does not start from word vectors; glove=" in caplog.text
+    assert "glove" not in result.metrics
+    assert "learnt from scratch" in (result.run_directory / "README.md").read_text()
+
+
+def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, monkeypatch):
+    widths = set()
+    forward = SentimentLSTMForSequenceClassification.forward
+
+    @functools.wraps(forward)  # the Trainer reads the signature
+    def watch(self, input_ids=None, **kwargs):
+        widths.add((self.training, input_ids.shape[1]))
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(SentimentLSTMForSequenceClassification, "forward", watch)
+    preset = replace(TINY, naive_padding=True, pooling="last", max_length=40, epochs=1)
+    train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET)
+    assert widths == {(True, 40), (False, 40)}
+
+
+def test_batches_are_grouped_by_length_only_where_the_preset_says_so(reviews, tmp_path, monkeypatch):
+    samplers = []
+    make = SafeTrainer._get_train_sampler
+    monkeypatch.setattr(
+        SafeTrainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1]
+    )
+    for name, grouped in (("a", False), ("b", True)):
+        train(replace(TINY, epochs=1, group_by_length=grouped), dataset=reviews, output_dir=tmp_path / name, **QUIET)
+    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "_LengthGroupedSampler"]
+
+
+def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(reviews, tmp_path):
+    preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
+    metrics = train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET).metrics
+    assert (metrics["best_epoch"], metrics["epochs"]) == (1, 3)
+
+
+class KilledError(RuntimeError):
+    pass
+
+
+def kill_at(monkeypatch, step):
+    """Raise in the training step of that number."""
+    done = []
+    run_step = Trainer.training_step
+
+    def training_step(self, *args, **kwargs):
+        done.append(1)
+        if len(done) == step:
+            raise KilledError
+        return run_step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", training_step)
+    return done
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_path, monkeypatch):
+    preset = replace(TINY, epochs=3, embedding_dropout=0.2)
+    whole = train(preset, dataset=reviews, output_dir=tmp_path / "whole", **QUIET)
+    stopped = {"dataset": reviews, "output_dir": tmp_path / "stopped", **QUIET}
+    with monkeypatch.context() as patch:
+        kill_at(patch, 30)
+        with pytest.raises(KilledError):
+            train(preset, **stopped)
+    assert not (tmp_path / "stopped" / "metrics.json").exists()
+    with pytest.raises(FileExistsError, match=r"holds a run that was stopped; pass --resume"):
+        train(preset, **stopped)
+    with monkeypatch.context() as patch:
+        steps = kill_at(patch, -1)
+        resumed = train(preset, resume=True, **stopped)
+    # 12 steps an epoch; the checkpoint of the second one was there.
+    assert len(steps) == 12
+    assert same(weights(whole.run_directory), weights(resumed.run_directory))
+    assert resumed.metrics["history"] == whole.metrics["history"]
+    assert resumed.metrics["validation"] == whole.metrics["validation"]
+    assert resumed.metrics["test"] == whole.metrics["test"]
+
+
+def test_a_run_killed_after_early_stopping_does_not_train_on(reviews, tmp_path, monkeypatch):
+    preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
+    arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_lstm_sentiment.training.train._write_run", lambda *a: (_ for _ in ()).throw(KilledError()))
+        with pytest.raises(KilledError):
+            train(preset, **arguments)
+    with monkeypatch.context() as patch:
+        steps = kill_at(patch, -1)
+        metrics = train(preset, resume=True, **arguments).metrics
+    assert steps == []
+    assert (metrics["best_epoch"], metrics["epochs"]) == (1, 3)
+    assert metrics["train_seconds"] > 0
+    assert metrics["train_cpu_seconds"] > 0
+
+
+def test_a_finished_run_is_not_trained_again(result, reviews, glove, monkeypatch):
+    preset = replace(TINY, glove=str(glove))
+    arguments = {"dataset": reviews, "output_dir": result.run_directory, **QUIET}
+    steps = kill_at(monkeypatch, -1)
+    before = (result.run_directory / "model.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a finished run"):
+        train(preset, **arguments)
+    assert train(preset, resume=True, **arguments).metrics == result.metrics
+    assert steps == []
+    assert (result.run_directory / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_with_another_recipe_is_refused(result, reviews, glove):
+    with pytest.raises(ValueError, match=r"seed was 42 and is 7.*another --output_dir"):
+        train(
+            replace(TINY, glove=str(glove)),
+            dataset=reviews,
+            output_dir=result.run_directory,
+            seed=7,
+            resume=True,
+            **QUIET,
+        )
+
+
+def test_resume_starts_where_there_is_nothing(reviews, tmp_path):
+    result = train(replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "new", resume=True, **QUIET)
+    assert result.metrics["epochs"] == 1
+
+
+def test_a_foreign_directory_is_not_touched(reviews, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="is not empty and holds no run"):
+        train(TINY, dataset=reviews, output_dir=tmp_path, **QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_anew(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [(text, "maybe") for text, _ in make_reviews(60)])
+    with pytest.raises(ValueError, match="label 'maybe'"):
+        train(TINY, dataset=path, output_dir=tmp_path / "run", **QUIET)
+    write_csv(path, make_reviews(60))
+    assert train(replace(TINY, epochs=1), dataset=path, output_dir=tmp_path / "run", **QUIET).metrics["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    "torn", ["trainer_state.json", "model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt"]
+)
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_a_torn_checkpoint_is_passed_over(result, tmp_path, caplog, torn, how):
+    run = tmp_path / "run"
+    shutil.copytree(result.run_directory / "checkpoints", run / "checkpoints")
+    newest, older = sorted((run / "checkpoints").glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1]))
+    assert runs.newest_whole_checkpoint(run) == newest
+    path = newest / torn
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+        assert runs.newest_whole_checkpoint(run) == older
+    assert f"{newest.name} is not whole" in caplog.text
+
+
+def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(result.run_directory, moved)
+    newest = runs.newest_whole_checkpoint(moved)
+    # The old place is still there and still valid.
+    assert json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"].startswith(
+        str(result.run_directory)
+    )
+    state = json.loads((newest / "trainer_state.json").read_text())
+    (newest / "trainer_state.json").write_text(json.dumps({**state, "best_model_checkpoint": "/gone/checkpoint-1"}))
+    runs.newest_whole_checkpoint(moved)
+    found = json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"]
+    assert found == str(moved / "checkpoints" / f"checkpoint-{state['best_global_step']}")
+
+
+def test_a_best_checkpoint_that_lost_its_score_is_not_published(reviews, tmp_path, monkeypatch):
+    import hf_lstm_sentiment.training.trainer as fitting
+
+    def spoil(path):
+        return {name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}
+
+    monkeypatch.setattr(fitting, "load_file", spoil)
+    with pytest.raises(RuntimeError, match=r"was chosen for a validation accuracy of .* cannot be trusted"):
+        train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatch):
+    sizes = []
+    loop = Trainer.evaluation_loop
+
+    def watch(self, dataloader, *args, **kwargs):
+        sizes.append(len(dataloader.dataset))
+        return loop(self, dataloader, *args, **kwargs)
+
+    exact = fitting._exact_logits
+
+    def watch_exact(trainer, reviews):
+        sizes.append(len(reviews))
+        return exact(trainer, reviews)
+
+    monkeypatch.setattr(Trainer, "evaluation_loop", watch)
+    monkeypatch.setattr(fitting, "_exact_logits", watch_exact)
+    train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
+    # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
+    assert sizes == [48, 48, 48, 48, 60]
+
+
+def test_a_run_in_half_precision_is_measured_as_it_will_be_used(reviews, tmp_path):
+    run = train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", bf16=True, use_cpu=True, **QUIET)
+    able = autocast_computes_lstm(torch.bfloat16)
+    assert run.metrics["training"]["precision"] == ("bfloat16" if able else "bfloat16, LSTM in float32")
+    test = load_reviews(reviews).test
+    again = evaluate_logits(Classifier.from_pretrained(run.run_directory).logits(test["text"][:]), test["label"][:])
+    assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], rel=1e-5)
+
+
+def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
+    pytest.importorskip("tensorboard", reason='needs pip install "hf_lstm_sentiment[tensorboard]"')
+    assert not list(result.run_directory.rglob("events.out.tfevents*"))
+    run = train(
+        replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "run", report_to="tensorboard", **QUIET
+    ).run_directory
+    found = list(run.rglob("events.out.tfevents*"))
+    assert found
+    assert all("checkpoints" in path.relative_to(run).parts for path in found)
+
+
+def test_unknown_presets_arguments_and_missing_sources_are_refused_before_any_work(reviews, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match="preset 'v9' is not known; allowed: v0_naive, v1"):
+        train("v9", dataset=reviews, output_dir=run)
+    with pytest.raises(ValueError, match="label_smoothing_factor cannot be used here"):
+        train(TINY, dataset=reviews, output_dir=run, label_smoothing_factor=0.1)
+    with pytest.raises(ValueError, match="load_best_model_at_end is False"):
+        train(TINY, dataset=reviews, output_dir=run, load_best_model_at_end=False)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        train(TINY, dataset=tmp_path / "none.csv", output_dir=run)
+    with pytest.raises(ValueError, match=r"(?s)none\.csv.*none\.txt"):
+        train("v2_glove", dataset=tmp_path / "none.csv", glove=tmp_path / "none.txt", output_dir=run)
+    with pytest.raises(ValueError, match=r"(?s)stanfordnlp/imdb.*--glove stanfordnlp/glove.*--preset quickstart"):
+        train("v2_glove", output_dir=run)
+    with pytest.raises(ConnectionError, match=r"(?s)stanfordnlp/imdb.*pip install.*--preset quickstart"):
+        train("v1", output_dir=run)
+    assert not run.exists()
+
+
+@pytest.fixture
+def restored_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted", "threads"),
+    [
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, None, 6),
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "LOCAL_WORLD_SIZE": "2"}, None, 3),
+        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, 2, 2),
+        ({"OMP_NUM_THREADS": "1"}, None, 1),
+        ({"OMP_NUM_THREADS": "3", "ACCELERATE_MIXED_PRECISION": "no"}, None, 1),
+    ],
+)
+def test_accelerates_single_thread_is_overruled_and_nothing_else(
+    monkeypatch, tmp_path, restored_threads, environment, wanted, threads
+):
+    for name in ("OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: 6)
+    torch.set_num_threads(1)
+    assert use_cpu_threads(wanted, TrainingArguments(output_dir=str(tmp_path))) == threads
+    assert torch.get_num_threads() == threads
+
+
+def test_no_threads_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="num_threads is 0; allowed: at least 1"):
+        use_cpu_threads(0, TrainingArguments(output_dir=str(tmp_path)))
+
+
+def test_history_averages_what_was_logged_between_evaluations():
+    log = [
+        {"loss": 1.0, "epoch": 0.5, "step": 10},
+        {"loss": 0.5, "epoch": 0.75, "step": 15},
+        {"loss": 0.1, "epoch": 1.0, "step": 20},
+        {"eval_loss": 0.7, "eval_accuracy": 0.6, "epoch": 1.0},
+        {"eval_loss": 0.6, "epoch": 1.5},
+        {"train_runtime": 3.0},
+    ]
+    assert epoch_history(log) == [
+        {"epoch": 1, "train_loss": pytest.approx(0.65), "validation_loss": 0.7, "validation_accuracy": 0.6},
+        {"epoch": 1.5, "validation_loss": 0.6},
+    ]
+
+
+def run_script(*arguments, cwd, launcher=("-m", "accelerate.commands.launch")):
+    return subprocess.run(
+        [sys.executable, *launcher, str(ROOT / "scripts" / "train.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(cwd / "cache")},
+    )
+
+
+def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, tmp_path):
+    done = run_script(
+        *("--preset", "v1", "--dataset", reviews, "--num_train_epochs", 1, "--max_steps", 3, "--seed", 5),
+        *("--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", 3, "--save_steps", 3),
+        *("--per_device_train_batch_size", 8),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "runs/v1-seed5" in done.stdout
+    assert "test accuracy" in done.stdout
+    assert "training v1 on cpu" in done.stderr
+    metrics = json.loads((tmp_path / "runs" / "v1-seed5" / "metrics.json").read_text())
+    assert metrics["training"]["batch_size"] == 8
+    assert metrics["training"]["learning_rate"] == 1e-3
+    assert metrics["seed"] == 5
+
+
+def test_the_script_answers_a_mistake_in_one_line(tmp_path):
+    done = run_script("--preset", "v1", "--dataset", "nowhere.csv", cwd=tmp_path, launcher=())
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1].startswith("error: --dataset nowhere.csv: no such file")
+    assert "Traceback" not in done.stderr
