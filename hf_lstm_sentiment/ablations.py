@@ -15,6 +15,8 @@ from .training.distill import describe_soft_labels
 from .training.presets import IMDB, Preset
 from .training.train import TrainingResult, train
 from .utils import run_directory as runs
+from .utils.files import read_json, write_json
+from .utils.messages import differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, 
             )
     result = train(preset, soft_labels=soft_labels, **arguments)
     beside = result.run_directory.parent
-    runs.write_json(tabulate(beside), beside / ABLATIONS)
+    write_json(tabulate(beside), beside / ABLATIONS)
     return result
 
 
@@ -121,11 +123,11 @@ def tabulate(directory: str | os.PathLike[str]) -> dict[str, Any]:
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     alike: dict[str, Any] = {}
     for path in sorted(Path(directory).glob(f"*/{runs.METRICS}")):
-        metrics = runs.read_json(path)
+        metrics = read_json(path)
         if metrics["preset"] not in {IMDB.name, *(ablation.preset.name for ablation in ABLATED.values())}:
             continue
         conditions = {**metrics["training"], **{key: metrics["dataset"].get(key) for key in SPLIT}}
-        if changed := runs.differences(alike or conditions, conditions):
+        if changed := differences(alike or conditions, conditions):
             raise ValueError(f"{path} cannot be compared with the others in {directory}: {changed}")
         alike = conditions
         found.setdefault(metrics["preset"], {})[metrics["seed"]] = metrics

@@ -19,6 +19,8 @@ from typing import Any
 from .data.run_reviews import SPLIT
 from .evaluation.statistics import spread
 from .utils import run_directory as runs
+from .utils.files import read_json
+from .utils.messages import differences
 
 ABLATIONS = "ablations.json"
 _ACCURACIES = ("validation_accuracy", "test_accuracy")
@@ -40,10 +42,10 @@ def summarise_seeds(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any] 
     """
     found: dict[int, Mapping[str, Any]] = {metrics["seed"]: metrics}
     for path in sorted(folder.glob(f"seed-*/{runs.METRICS}")):
-        record = runs.read_json(path)
-        if changed := runs.differences(_recipe(metrics), _recipe(record)):
+        record = read_json(path)
+        if changed := differences(_recipe(metrics), _recipe(record)):
             raise ValueError(f"{path} is of another recipe than the run: {changed}; take it away, or train it anew")
-        if record["seed"] == metrics["seed"] and (changed := runs.differences(_scores(metrics), _scores(record))):
+        if record["seed"] == metrics["seed"] and (changed := differences(_scores(metrics), _scores(record))):
             raise ValueError(f"{path} is of another training than the run of that seed: {changed}; replace it")
         found[record["seed"]] = record
     if len(found) == 1:
@@ -78,7 +80,7 @@ def read_ablations(folder: Path) -> dict[str, Any] | None:
     path = folder / ABLATIONS
     if not path.is_file():
         return None
-    content = runs.read_json(path)
+    content = read_json(path)
     rows, note = content.get("rows"), content.get("note", "")
     if unknown := sorted(set(content) - {"note", "rows"}):
         raise ValueError(f"{path} has {', '.join(unknown)}; allowed: note, rows")

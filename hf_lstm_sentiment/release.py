@@ -28,11 +28,11 @@ from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassificatio
 from .recorded import read_ablations, summarise_seeds
 from .training.presets import Preset
 from .utils import run_directory as runs
-from .utils.files import user_path
+from .utils.files import read_json, user_path, write_json
 
 # What a package of Python code can carry without anyone minding.
 MAX_BYTES = 6_000_000
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parent / "model"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 # Of test reviews, the share whose label the rounding must leave as it is.
 MIN_EQUAL_DECISIONS = 0.9995
@@ -84,7 +84,7 @@ def make_release(
     if target.exists() and not runs.is_finished(target):
         raise FileExistsError(f"{target} is there and is no checkpoint; move it away, or pass another --output_dir")
     weights = _halved(run / runs.WEIGHTS)
-    metrics, recipe = runs.read_json(run / runs.METRICS), runs.read_recipe(run)
+    metrics, recipe = read_json(run / runs.METRICS), runs.read_recipe(run)
     metrics.update(_records(metrics, recorded))
     reviews = load_recorded_reviews(metrics, recipe["dataset"] if dataset is None else dataset, of=run)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,12 +104,12 @@ def make_release(
                 f"the weights of {run} take {size:,} bytes as float16; allowed: at most {MAX_BYTES:,}; train a model "
                 "with fewer words or cells"
             )
-        runs.write_json({**runs.read_json(made / CONFIG), "dtype": "float32"}, made / CONFIG)
+        write_json({**read_json(made / CONFIG), "dtype": "float32"}, made / CONFIG)
         metrics["float16"] = _compare(run, made, reviews)
         if generalise:
             metrics["generalisation"] = measure_generalisation({name: Classifier.from_pretrained(made)}, reviews)
         write_model_card(made, _preset(recipe), metrics, shipped_as=name)
-        runs.write_json(metrics, made / runs.METRICS)
+        write_json(metrics, made / runs.METRICS)
         _move(made, target, replaced=temporary / "replaced")
     finally:
         shutil.rmtree(temporary)

@@ -13,7 +13,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.model.pretrained_models import DEFAULT
 from hf_lstm_sentiment.release import make_release
-from hf_lstm_sentiment.utils.run_directory import METRICS, WEIGHTS, read_json
+from hf_lstm_sentiment.utils.files import read_json
+from hf_lstm_sentiment.utils.run_directory import METRICS, WEIGHTS
 
 
 def main() -> None:

@@ -16,8 +16,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.evaluation.measure import measure
-from hf_lstm_sentiment.utils.files import user_path
-from hf_lstm_sentiment.utils.run_directory import write_json
+from hf_lstm_sentiment.utils.files import user_path, write_json
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from hf_lstm_sentiment import __version__, train
 from hf_lstm_sentiment.hub.publishable import publishable_files
+from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import TINY, make_reviews, write_csv
-from tests.test_remote_code import TRAVELLING
 
 ROOT = Path(__file__).parents[1]
 WRITE, READ, WRONG = (f"hf_{letter * 34}" for letter in "wrx")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any
+
+from ..utils.messages import shown
 
 TEXT_COLUMNS = ("text", "review", "sentence", "content", "comment", "body")
-_LONGEST_SHOWN = 80
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str], kind: str) -> str:
@@ -37,34 +35,3 @@ def find_column(columns: Sequence[str], wanted: str | None, known: Sequence[str]
     several = f"several could be the {kind} ({', '.join(map(repr, found))})"
     problem = several if found else f"none is known as the {kind}"
     raise ValueError(f"the data has the columns {have}; {problem}; name it with --{kind}_column")
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """The error from which this one was raised, however often; `datasets` wraps whatever its readers raise.
-
-    Args:
-        error: What was caught.
-    """
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none.
-
-    Args:
-        error: What was caught.
-    """
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def shown(value: Any) -> str:
-    """A value in an error message, which a whole review would fill.
-
-    Args:
-        value: Any value.
-    """
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}... ({len(text):,} characters)"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .columns import TEXT_COLUMNS, find_column, first_cause, shown
+from ..utils.messages import first_cause, shown
+from .columns import TEXT_COLUMNS, find_column
 from .json_rows import JsonFiles
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils.files import user_path
+from ..utils.files import HUB_ID, user_path
 from ..utils.imports import require
-from .columns import HUB_ID, first_cause, first_line
+from ..utils.messages import first_cause, first_line
 from .json_rows import SUFFIXES, JsonFiles
 from .labels import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
 from .local_files import plain_files

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..training.presets import PRESETS, V1
 from ..utils import run_directory as runs
+from ..utils.messages import differences
 from .reviews import Reviews, load_reviews
 
 _LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
@@ -57,7 +58,7 @@ def load_recorded_reviews(
         **{**known, "split_seed": split["split_seed"]},
     )
     now = reviews.summary()
-    if changed := runs.differences(split, {name: now[name] for name in SPLIT}):
+    if changed := differences(split, {name: now[name] for name in SPLIT}):
         raise ValueError(
             f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..utils.files import user_path
 from ..utils.imports import require
-from .columns import TEXT_COLUMNS, find_column, first_cause, first_line
+from ..utils.messages import first_cause, first_line
+from .columns import TEXT_COLUMNS, find_column
 from .local_files import plain_files
 from .readers import RowSource, Window, refuse_twins, text_problem
 from .text_rows import open_files

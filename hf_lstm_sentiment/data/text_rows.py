@@ -8,7 +8,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .columns import TEXT_COLUMNS, find_column, shown
+from ..utils.messages import shown
+from .columns import TEXT_COLUMNS, find_column
 from .json_rows import SUFFIXES, JsonFiles, parse_row
 from .readers import (
     DELIMITERS,

@@ -22,7 +22,7 @@ from ..inference.classifier import Classifier
 from ..training.presets import DEFAULTS, Preset, find_preset
 from ..training.train import train
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from .comparison_plots import plot_comparison, plot_padding_lesson
 from .comparison_tables import markdown, page
@@ -116,7 +116,7 @@ class _Result:
 
     def __init__(self, preset: Preset, seed: int, path: Path, *, has_weights: bool) -> None:
         self.name, self.seed, self.path, self.has_weights = preset.name, seed, path, has_weights
-        self.metrics = runs.read_json(path / runs.METRICS)
+        self.metrics = read_json(path / runs.METRICS)
         self.recipe: Mapping[str, Any] = (
             {**DEFAULTS, **runs.read_recipe(path)}
             if has_weights
@@ -200,7 +200,7 @@ def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:
         lesson = padding_lesson(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
         found["padding"] = lesson
         plot_padding_lesson(lesson, directory / "padding.png", names=(a.name, b.name))
-    runs.write_json(found, directory / "comparison.json")
+    write_json(found, directory / "comparison.json")
     (directory / "comparison.md").write_text(markdown(found) + "\n", encoding="utf-8")
     (directory / "comparison.html").write_text(page(found, directory), encoding="utf-8")
     return Comparison(directory, json.loads(json.dumps(found)))

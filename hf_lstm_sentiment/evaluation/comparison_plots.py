@@ -8,9 +8,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from .plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _SKY, _TICK_SIZE, _new_figure, _style, _write
+from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
 
-_COLOURS = (_GREY, _SKY, _BLUE, _ORANGE, "#009E73", "#CC79A7")
+_COLOURS = (GREY, SKY, BLUE, ORANGE, "#009E73", "#CC79A7")
 
 
 def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
@@ -23,25 +23,25 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: str | os.Pat
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(10, 4.6, "Test accuracy by seed, and how validation accuracy grew")
+    figure = new_figure(10, 4.6, "Test accuracy by seed, and how validation accuracy grew")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    _style(left, "test reviews, official split", "", "reviews labelled correctly, %")
-    _style(right, "validation reviews", "epoch", "reviews labelled correctly, %")
+    style(left, "test reviews, official split", "", "reviews labelled correctly, %")
+    style(right, "validation reviews", "epoch", "reviews labelled correctly, %")
     for place, ((name, found), colour) in enumerate(zip(presets.items(), cycle(_COLOURS))):
         values = [100 * value for value in found["test_accuracy"]["values"]]
         mean = 100 * found["test_accuracy"]["mean"]
         left.plot([place] * len(values), values, "o", color=colour, markersize=7, alpha=0.75)
         left.hlines(mean, place - 0.3, place + 0.3, color=colour, linewidth=2.5)
-        left.annotate(f"{mean:.1f}", (place + 0.34, mean), fontsize=_TICK_SIZE, va="center", ha="left", color="black")
+        left.annotate(f"{mean:.1f}", (place + 0.34, mean), fontsize=TICK_SIZE, va="center", ha="left", color="black")
         for number, history in enumerate(found["histories"]):
             curve = [(row["epoch"], 100 * row["validation_accuracy"]) for row in history]
             right.plot(*zip(*curve, strict=True), color=colour, linewidth=1.6, label=name if number == 0 else None)
-    left.set_xticks(range(len(presets)), [name.replace("_", "\n", 1) for name in presets], fontsize=_TICK_SIZE)
+    left.set_xticks(range(len(presets)), [name.replace("_", "\n", 1) for name in presets], fontsize=TICK_SIZE)
     left.set_xlim(-0.6, len(presets) - 0.2)
-    left.axhline(50, color=_GREY, linewidth=1, linestyle=":")
-    right.axhline(50, color=_GREY, linewidth=1, linestyle=":")
-    right.legend(fontsize=_TICK_SIZE, frameon=False, loc="lower right", title="a line per seed")
-    return _write(figure, path)
+    left.axhline(50, color=GREY, linewidth=1, linestyle=":")
+    right.axhline(50, color=GREY, linewidth=1, linestyle=":")
+    right.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", title="a line per seed")
+    return write_figure(figure, path)
 
 
 def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str], *, names: Sequence[str]) -> Path:
@@ -55,10 +55,10 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(10, 7.6, "What padding does to a network that reads it as if it were words")
+    figure = new_figure(10, 7.6, "What padding does to a network that reads it as if it were words")
     (fade, gradient), (accuracy, curve) = figure.subplots(2, 2)
-    steps, styles = lesson["steps"], (("naive", _ORANGE, "o"), ("packed", _BLUE, "s"))
-    _style(
+    steps, styles = lesson["steps"], (("naive", ORANGE, "o"), ("packed", BLUE, "s"))
+    style(
         fade,
         f"signal left in the final state, {lesson['reviews']:,} test reviews",
         "steps of padding read",
@@ -66,15 +66,15 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
     )
     for (kind, colour, marker), name in zip(styles, names, strict=True):
         fade.plot(steps, lesson["roc_auc"][kind], color=colour, marker=marker, linewidth=2, label=f"weights of {name}")
-    fade.axhline(0.5, color=_GREY, linewidth=1, linestyle=":")
-    fade.legend(fontsize=_TICK_SIZE, frameon=False)
-    _style(gradient, "what reaches the last word, untrained weights", "steps of padding read", "gradient, relative")
+    fade.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
+    fade.legend(fontsize=TICK_SIZE, frameon=False)
+    style(gradient, "what reaches the last word, untrained weights", "steps of padding read", "gradient, relative")
     # Where nothing of it is left, there is no logarithm to draw.
     left = [(step, value) for step, value in zip(steps, lesson["gradient"], strict=True) if value > 0]
-    gradient.plot(*zip(*left, strict=True), color=_GREY, marker="o", linewidth=2)
+    gradient.plot(*zip(*left, strict=True), color=GREY, marker="o", linewidth=2)
     gradient.set_xlim(fade.get_xlim())
     gradient.set_yscale("log")
-    _style(
+    style(
         accuracy,
         "test reviews by the padding behind them",
         "steps of padding up to the full length",
@@ -95,9 +95,9 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
             label=name,
         )
     labels = [f"{row['padding'].replace(' to ', '-')}\n{row['reviews']:,}" for row in lesson["accuracy"]["naive"]]
-    accuracy.set_xticks(range(len(labels)), labels, fontsize=_TICK_SIZE - 1)
-    accuracy.axhline(50, color=_GREY, linewidth=1, linestyle=":")
-    accuracy.legend(fontsize=_TICK_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02), ncols=2)
+    accuracy.set_xticks(range(len(labels)), labels, fontsize=TICK_SIZE - 1)
+    accuracy.axhline(50, color=GREY, linewidth=1, linestyle=":")
+    accuracy.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02), ncols=2)
     curve.axis("off")
     curve.text(
         0.0,
@@ -108,6 +108,6 @@ def plot_padding_lesson(lesson: Mapping[str, Any], path: str | os.PathLike[str],
         "Top right: before any training, how strongly the loss can\npull on the last word through the padding behind it\n(no point: not at all).\n\n"  # noqa: E501
         f"Bottom left: {names[0]} and {names[1]} on real test reviews,\nwith 95 % intervals; below each group its reviews.",  # noqa: E501
         va="top",
-        fontsize=_LABEL_SIZE,
+        fontsize=LABEL_SIZE,
     )
-    return _write(figure, path)
+    return write_figure(figure, path)

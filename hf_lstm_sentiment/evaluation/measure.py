@@ -20,8 +20,9 @@ from ..data.run_reviews import SPLIT, load_recorded_reviews
 from ..inference.classifier import WINDOW, Classifier
 from ..minimal_pairs import score_pairs
 from ..model.pretrained_models import pretrained
-from ..utils.files import user_path
-from ..utils.run_directory import METRICS, WEIGHTS, differences, read_json
+from ..utils.files import read_json, user_path
+from ..utils.messages import differences
+from ..utils.run_directory import METRICS, WEIGHTS
 from .metrics import evaluate_logits
 
 Logits = NDArray[np.float32]

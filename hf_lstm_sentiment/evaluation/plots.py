@@ -6,11 +6,8 @@ no window system is needed.
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import secrets
-import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -19,18 +16,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..utils.imports import require
+from ..utils.figures import (
+    BLUE,
+    GREY,
+    LABEL_SIZE,
+    ORANGE,
+    SKY,
+    TICK_SIZE,
+    new_figure,
+    style,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
-
-_DPI = 150
-# From the palette of Okabe and Ito, whose colours stay apart under every kind of colour blindness.
-_BLUE, _SKY, _ORANGE = "#0072B2", "#56B4E9", "#D55E00"
-_GREY = "#595959"
-_TITLE_SIZE, _LABEL_SIZE, _TICK_SIZE = 12, 10.5, 9.5
 
 
 def plot_training_curves(
@@ -67,13 +67,13 @@ def plot_training_curves(
     if best_epoch is not None and best_epoch not in epochs:
         raise ValueError(f"best_epoch is {best_epoch}; allowed: None or one of {epochs}")
 
-    figure = _new_figure(8, 4.6, title)
+    figure = new_figure(8, 4.6, title)
     left, right = figure.subplots(1, 2)
-    _style(left, "Loss", "epoch", "cross-entropy per review, nats")
-    _style(right, "Validation accuracy", "epoch", "reviews labelled correctly, %")
-    _draw_curve(left, train_loss, _ORANGE, "o", "training, mean over the epoch")
-    _draw_curve(left, validation_loss, _BLUE, "s", "validation, after the epoch")
-    _draw_curve(right, accuracy, _BLUE, "s", "validation, after the epoch")
+    style(left, "Loss", "epoch", "cross-entropy per review, nats")
+    style(right, "Validation accuracy", "epoch", "reviews labelled correctly, %")
+    _draw_curve(left, train_loss, ORANGE, "o", "training, mean over the epoch")
+    _draw_curve(left, validation_loss, BLUE, "s", "validation, after the epoch")
+    _draw_curve(right, accuracy, BLUE, "s", "validation, after the epoch")
     best = f"best epoch: {best_epoch}"
     best_accuracy = f"{best} ({accuracy[best_epoch]:.2f} %)" if best_epoch in accuracy else best
     for axes, label in ((left, best), (right, best_accuracy)):
@@ -88,20 +88,20 @@ def plot_training_curves(
                 "not measured",
                 transform=axes.transAxes,
                 ha="center",
-                color=_GREY,
-                fontsize=_LABEL_SIZE,
+                color=GREY,
+                fontsize=LABEL_SIZE,
             )
             continue
         if best_epoch is not None:
-            line = {"color": _GREY, "linestyle": "--", "linewidth": 1.4, "zorder": 1.5}
+            line = {"color": GREY, "linestyle": "--", "linewidth": 1.4, "zorder": 1.5}
             axes.axvline(best_epoch, label=label, **line)
         axes.legend(
             loc="upper center",
             bbox_to_anchor=(0.5, -0.16),
-            fontsize=_TICK_SIZE,
+            fontsize=TICK_SIZE,
             frameon=False,
         )
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def plot_confusion_matrix(
@@ -130,7 +130,7 @@ def plot_confusion_matrix(
     if not all(confusion.get(key, -1) >= 0 for key in keys):
         counts_given = dict(confusion)
         raise ValueError(f"confusion is {counts_given}; allowed: counts of at least 0 for {keys}")
-    figure = _new_figure(6.2, 5.8, title)
+    figure = new_figure(6.2, 5.8, title)
     from matplotlib.colors import LinearSegmentedColormap
 
     counts = np.array([confusion[key] for key in keys]).reshape(2, 2)
@@ -142,7 +142,7 @@ def plot_confusion_matrix(
     axes = figure.subplots()
     reviews = int(counts.sum())
     correct = f", {_percent(counts.trace() / reviews, 2)} labelled correctly" if reviews else ""
-    _style(axes, f"{reviews:,} reviews{correct}", "predicted", "actual")
+    style(axes, f"{reviews:,} reviews{correct}", "predicted", "actual")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.imshow(shares, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
@@ -156,7 +156,7 @@ def plot_confusion_matrix(
         share = f"{_percent(shares[row, column], 1)} of" if rows[row, 0] else "no"
         texts = (
             (-0.06, f"{counts[row, column]:,}", 24),
-            (0.13, f"{share} actual {names[row]}", _LABEL_SIZE),
+            (0.13, f"{share} actual {names[row]}", LABEL_SIZE),
         )
         for offset, text, size in texts:
             axes.text(
@@ -168,7 +168,7 @@ def plot_confusion_matrix(
                 color=colour,
                 fontsize=size,
             )
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def plot_reliability_diagram(
@@ -207,7 +207,7 @@ def plot_reliability_diagram(
     from .metrics import calibration_bins
 
     calibration = calibration_bins(probabilities, labels, bins=bins)
-    figure = _new_figure(6.4, 7, title)
+    figure = new_figure(6.4, 7, title)
 
     filled = calibration.counts > 0
     lower, upper = calibration.edges[:-1][filled], calibration.edges[1:][filled]
@@ -218,12 +218,12 @@ def plot_reliability_diagram(
 
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     means = f"accuracy {shares @ accuracy:.3f}, mean confidence {shares @ confidence:.3f}"
-    _style(top, f"{reviews:,} reviews: {means}", "", "accuracy")
-    _style(bottom, "", "confidence: probability of the predicted label", "share of reviews")
-    bars = {"width": upper - lower, "align": "edge", "color": _SKY, "edgecolor": "white"}
+    style(top, f"{reviews:,} reviews: {means}", "", "accuracy")
+    style(bottom, "", "confidence: probability of the predicted label", "share of reviews")
+    bars = {"width": upper - lower, "align": "edge", "color": SKY, "edgecolor": "white"}
     handles = [
         top.bar(lower, accuracy, label="accuracy", **bars),
-        top.hlines(confidence, lower, upper, color=_ORANGE, linewidth=3, label="mean confidence"),
+        top.hlines(confidence, lower, upper, color=ORANGE, linewidth=3, label="mean confidence"),
         *top.plot([start, 1], [start, 1], color="black", linestyle="--", label="calibrated"),
     ]
     bottom.bar(lower, shares, **bars)
@@ -232,13 +232,13 @@ def plot_reliability_diagram(
     figure.legend(
         handles=handles,
         title=f"expected calibration error: {calibration.expected_calibration_error:.3f}",
-        title_fontsize=_LABEL_SIZE,
-        fontsize=_LABEL_SIZE,
+        title_fontsize=LABEL_SIZE,
+        fontsize=LABEL_SIZE,
         loc="outside lower center",
         ncols=3,
         frameon=False,
     )
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def plot_cost_growth(
@@ -261,7 +261,7 @@ def plot_cost_growth(
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(8, 7.4, "How time and memory grow")
+    figure = new_figure(8, 7.4, "How time and memory grow")
     panels = (
         ("time: a batch of 64 reviews", "tokens per review", "seconds", seconds_by_length, f"slope {slopes[0]:.2f}"),
         ("time: from raw text, test reviews", "reviews", "seconds", seconds_by_count, f"slope {slopes[1]:.2f}"),
@@ -269,13 +269,13 @@ def plot_cost_growth(
         ("memory: reviews of 128 words", "reviews", "MiB on top of libraries and model", megabytes[1], None),
     )
     for axes, (title, x_label, y_label, series, label) in zip(figure.subplots(2, 2).flat, panels, strict=True):
-        _style(axes, title, x_label, y_label)
-        axes.loglog(list(series), list(series.values()), color=_BLUE, marker="o", linewidth=2, label=label)
+        style(axes, title, x_label, y_label)
+        axes.loglog(list(series), list(series.values()), color=BLUE, marker="o", linewidth=2, label=label)
         _plain_numbers(axes.xaxis, at=list(series)[:: 1 + len(series) // 6])
         _plain_numbers(axes.yaxis)
         if label is not None:
-            axes.legend(fontsize=_TICK_SIZE, frameon=False)
-    return _write(figure, path)
+            axes.legend(fontsize=TICK_SIZE, frameon=False)
+    return write_figure(figure, path)
 
 
 def plot_speed_against_accuracy(
@@ -291,44 +291,18 @@ def plot_speed_against_accuracy(
     Returns:
         The path of the picture.
     """
-    figure = _new_figure(9, 4.2, title)
+    figure = new_figure(9, 4.2, title)
     axes = figure.subplots()
-    _style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
+    style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     # A marker each, explained beside the picture: names at the points would lie over one another.
     for (name, (rate, accuracy)), marker, colour in zip(
-        points.items(), cycle("osD^vP*X"), cycle((_BLUE, _ORANGE, _GREY, _SKY))
+        points.items(), cycle("osD^vP*X"), cycle((BLUE, ORANGE, GREY, SKY))
     ):
         axes.plot(rate, 100 * accuracy, marker=marker, markersize=9, color=colour, linestyle="none", label=name)
-    axes.legend(fontsize=_TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return _write(figure, path)
-
-
-def _new_figure(width: float, height: float, title: str) -> Figure:
-    """A figure of so many inches that belongs to no window and no global list."""
-    require("matplotlib", extra="train")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
-    figure.suptitle(
-        textwrap.fill(title, int(10 * width)),
-        fontsize=_TITLE_SIZE,
-        fontweight="bold",
-        parse_math=False,
-    )
-    return figure
-
-
-def _style(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, fontsize=_LABEL_SIZE)
-    axes.set_xlabel(x_label, fontsize=_LABEL_SIZE)
-    axes.set_ylabel(y_label, fontsize=_LABEL_SIZE)
-    axes.tick_params(labelsize=_TICK_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.grid(color="#E3E3E3", linewidth=0.8)
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return write_figure(figure, path)
 
 
 def _plain_numbers(axis: Axis, *, at: Sequence[float] | None = None) -> None:
@@ -373,21 +347,3 @@ def _readable_on(colour: tuple[float, float, float, float]) -> str:
     linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in colour[:3]]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
-
-
-def _write(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure so that the path holds a whole picture or none of it at any time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    picture = io.BytesIO()
-    # Not `savefig`, which would crop the picture if the reader's settings of matplotlib say so.
-    FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(picture.getvalue())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target

@@ -13,7 +13,7 @@ import numpy as np
 from ..data.run_reviews import load_run_reviews
 from ..inference.explain import Explainer
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from .compare import check_accuracy, score_run
 from .error_plots import plot_confidences, plot_error_words, plot_groups
@@ -79,7 +79,7 @@ def write_report(
     for path in (run, *([other] if other else [])):
         if not runs.is_finished(path):
             raise ValueError(f"{path} is no finished run, {runs.METRICS} is missing; pass a run directory")
-    metrics = runs.read_json(run / runs.METRICS)
+    metrics = read_json(run / runs.METRICS)
     directory = user_path(output_dir, "the output").resolve() if output_dir is not None else run / "report"
     directory.mkdir(parents=True, exist_ok=True)
     recipe = runs.read_recipe(run)
@@ -97,7 +97,7 @@ def write_report(
     }
     if other is not None:
         theirs = score_run(other, reviews, directory / "predictions")
-        check_accuracy(other, runs.read_json(other / runs.METRICS), theirs.correct)
+        check_accuracy(other, read_json(other / runs.METRICS), theirs.correct)
         changes = changed_decisions(theirs, scored)
         found["against"] = {
             "run": other.name,
@@ -124,7 +124,7 @@ def write_report(
         excerpts=rows,
         max_length=scored.max_length,
     )
-    runs.write_json(found, directory / "report.json")
+    write_json(found, directory / "report.json")
     path = directory / "report.html"
     path.write_text(page, encoding="utf-8")
     return path

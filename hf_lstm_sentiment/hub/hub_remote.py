@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
-from ..utils import run_directory as runs
+from ..utils.files import read_json
 from .publishable import CARD, CONFIG, PICTURE, code_files
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Remote:
         kind = None
         if CONFIG in self.files:
             with TemporaryDirectory() as folder, suppress(ValueError):
-                kind = runs.read_json(self._fetch(CONFIG, folder)).get("model_type")
+                kind = read_json(self._fetch(CONFIG, folder)).get("model_type")
         if kind != SentimentLSTMConfig.model_type:
             holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
             raise ValueError(

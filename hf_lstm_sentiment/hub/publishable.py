@@ -12,7 +12,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path
 
 CARD = "README.md"
 CONFIG = "config.json"
@@ -93,7 +93,7 @@ def code_files(run: Path) -> list[str]:
     Raises:
         ValueError: The configuration is of another model or names no code of its own, or a file is missing.
     """
-    config = runs.read_json(run / CONFIG)
+    config = read_json(run / CONFIG)
     kind = config.get("model_type")
     if kind != SentimentLSTMConfig.model_type:
         raise ValueError(

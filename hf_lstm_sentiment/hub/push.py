@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path
 from .hub_errors import LOGIN, in_own_words, may_not_write
 from .hub_remote import MAIN, Remote, look
 from .publishable import CARD, CONFIG, publishable_files
@@ -275,12 +275,12 @@ def _commit(
 
 
 def _commit_message(run: Path) -> str:
-    metrics = runs.read_json(run / runs.METRICS)
+    metrics = read_json(run / runs.METRICS)
     return f"{metrics['preset']}, seed {metrics['seed']}: test accuracy {metrics['test']['accuracy']:.2%}"
 
 
 def _snippet(run: Path, repo_id: str, commit: str) -> str:
-    padding = ', padding="max_length"' if runs.read_json(run / CONFIG).get("naive_padding") else ""
+    padding = ', padding="max_length"' if read_json(run / CONFIG).get("naive_padding") else ""
     return f'''\
 from transformers import pipeline
 

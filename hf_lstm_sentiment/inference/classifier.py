@@ -17,11 +17,10 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from ..data.columns import HUB_ID
 from ..model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import pretrained
-from ..utils.files import user_path
+from ..utils.files import HUB_ID, user_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluation.plots import _BLUE, _GREY, _LABEL_SIZE, _ORANGE, _TICK_SIZE, _new_figure, _style, _write
+from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, TICK_SIZE, new_figure, style, write_figure
 from ..utils.imports import require
 from .explanation import Explanation
 
@@ -35,18 +35,18 @@ def plot(explanation: Explanation, path: str | os.PathLike[str]) -> Path:
     x = np.arange(1, len(words) + 1, dtype=np.int64)
     negative, positive = explanation.labels
 
-    figure = _new_figure(9, 6.2, f"{explanation.label}, {100 * explanation.score:.1f} %")
+    figure = new_figure(9, 6.2, f"{explanation.label}, {100 * explanation.score:.1f} %")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    _style(top, "The opinion after every word", "", f"probability of {positive}, %")
-    _style(bottom, "What each word contributes", "" if len(words) <= _FITTING else "word", "logit")
+    style(top, "The opinion after every word", "", f"probability of {positive}, %")
+    style(bottom, "What each word contributes", "" if len(words) <= _FITTING else "word", "logit")
     top.set_xlim(0.4, max(len(words), 1) + 0.6)
     top.set_ylim(0, 100)
     top.set_yticks([0, 25, 50, 75, 100])
-    top.axhline(50, color=_GREY, linestyle="--", linewidth=1)
+    top.axhline(50, color=GREY, linestyle="--", linewidth=1)
     # A lone word has no line, but a dot.
     dots = "o" if len(words) <= _FITTING else None
     top.plot(x, 100 * probabilities, color="black", linewidth=1.6, marker=dots, markersize=5)
-    for above, colour in ((True, _BLUE), (False, _ORANGE)):
+    for above, colour in ((True, BLUE), (False, ORANGE)):
         side = probabilities >= 0.5 if above else probabilities <= 0.5
         top.fill_between(x, 50, 100 * probabilities, where=side, interpolate=True, color=colour, alpha=0.25, lw=0)
         of_side = contributions > 0 if above else contributions < 0
@@ -62,10 +62,10 @@ def plot(explanation: Explanation, path: str | os.PathLike[str]) -> Path:
             lw=0,
             label=label,
         )
-    bottom.axhline(0, color=_GREY, linewidth=1)
+    bottom.axhline(0, color=GREY, linewidth=1)
     bottom.margins(y=0.08)
     if not words:
-        top.text(0.5, 0.6, "no word", transform=top.transAxes, ha="center", color=_GREY, fontsize=_LABEL_SIZE)
+        top.text(0.5, 0.6, "no word", transform=top.transAxes, ha="center", color=GREY, fontsize=LABEL_SIZE)
         bottom.set_yticks([])
     if len(words) <= _FITTING:
         upright = len(words) > 8
@@ -78,11 +78,11 @@ def plot(explanation: Explanation, path: str | os.PathLike[str]) -> Path:
     else:
         _name_moves(top, x, 100 * probabilities, names)
     if np.any(contributions):
-        bottom.legend(fontsize=_TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
+        bottom.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
     with warnings.catch_warnings():
         # Emoji, say: drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def _name_moves(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.float64], names: list[str]) -> None:
@@ -105,14 +105,14 @@ def _name_moves(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.fl
                     names[i],
                     (x[i], percent[i]),
                     (centre, 109 + 13 * row if up else -9 - 13 * row),
-                    color=_BLUE if up else _ORANGE,
-                    fontsize=_TICK_SIZE,
+                    color=BLUE if up else ORANGE,
+                    fontsize=TICK_SIZE,
                     ha="center",
                     va="center",
                     parse_math=False,
-                    arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1},
+                    arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1},
                 )
-                axes.plot(x[i], percent[i], marker="o", markersize=4, color=_BLUE if up else _ORANGE)
+                axes.plot(x[i], percent[i], marker="o", markersize=4, color=BLUE if up else ORANGE)
                 named += 1
                 break
 

@@ -12,24 +12,20 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
-from ..data.columns import HUB_ID
 from ..data.readers import RowSource
 from ..data.table_rows import open_dataset, open_parquet
 from ..data.text_rows import open_text
-from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import HUB_ID, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from .classifier import WINDOW, Classifier
-from .row_writers import OutputLayout, join_parts, replacing
+from .row_writers import OutputLayout, join_parts
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +87,7 @@ def predict_file(
     suffix = target.suffix.lower()
     joined = parts / f"joined{suffix}"
     _check_output(name, target)
-    with _only_writer(target):
+    with only_writer(target):
         # The joined file waits in its place until the manifest knows its rows; then it moves in one step.
         moved = "rows" in _manifest(parts) and not joined.exists()
         if not moved:
@@ -113,10 +109,10 @@ def predict_file(
             # All that was left to do is what the kill kept from being done.
             rows = int(before["rows"])
         else:
-            runs.write_json(manifest, parts / _MANIFEST)
+            write_json(manifest, parts / _MANIFEST)
             rows, count = _classify(table, layout, classifier, parts, rows_per_part, batch_size, progress=progress)
             join_parts([_part(parts, number, suffix) for number in range(count)], joined)
-            runs.write_json({**manifest, "rows": rows}, parts / _MANIFEST)
+            write_json({**manifest, "rows": rows}, parts / _MANIFEST)
             _refuse_to_overwrite(target)
             os.replace(joined, target)
         # The manifest goes last, so that a kill in between leaves what the next call understands.
@@ -164,25 +160,6 @@ def _check_output(source: str, output: Path) -> None:
         raise FileNotFoundError(f"{output.parent}: no such directory; make it, or name another output than {output}")
 
 
-@contextmanager
-def _only_writer(output: Path) -> Iterator[None]:
-    """Refuse a second run that writes the same file. The system lets go of the lock of a process that is killed."""
-    path = output.with_name(f".{output.name}.lock")
-    try:
-        held = FileLock(path).acquire(timeout=0)
-    except Timeout as error:
-        raise BlockingIOError(
-            f"{output} is being written by another run at this moment; wait until it has ended, or name another output"
-        ) from error
-    with held:
-        try:
-            yield
-        finally:
-            # Windows removes no file that is open; there it goes when the lock is released.
-            with suppress(OSError):
-                os.remove(path)
-
-
 def _refuse_to_overwrite(output: Path) -> None:
     if output.exists():
         raise FileExistsError(f"{output} is there already; move it away, or name another output")
@@ -190,7 +167,7 @@ def _refuse_to_overwrite(output: Path) -> None:
 
 def _manifest(parts: Path) -> dict[str, Any]:
     path = parts / _MANIFEST
-    return runs.read_json(path) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _prepare(parts: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from .classifier import Classifier
 from .onnx import make_graph
@@ -112,7 +111,7 @@ def export_onnx(
     run = user_path(run, "the run")
     if not (run / "config.json").is_file():
         raise FileNotFoundError(f"{run} holds no model; pass a run directory, such as runs/v2_glove-seed42")
-    kind = runs.read_json(run / "config.json").get("model_type")
+    kind = read_json(run / "config.json").get("model_type")
     if kind != SentimentLSTMForSequenceClassification.config_class.model_type:
         raise ValueError(f"{run} holds a model of type {kind!r}; only this package's own can be exported")
     labelled = None
@@ -152,7 +151,7 @@ def export_onnx(
         measured = {"reviews": f"{len(texts):,} test reviews of {reviews}", **_compare(logits, labels)}
     export = OnnxExport(sizes, differences, **measured)
     recorded = {key: value for key, value in asdict(export).items() if value is not None}
-    runs.write_json({**recorded, "shapes": [list(shape) for shape in SHAPES]}, directory / REPORT)
+    write_json({**recorded, "shapes": [list(shape) for shape in SHAPES]}, directory / REPORT)
     return export
 
 

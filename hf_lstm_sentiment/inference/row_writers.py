@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
 from ..data.readers import DELIMITERS, Row, RowSource, Window
+from ..utils.files import replacing
 from .classifier import Prediction
 
 if TYPE_CHECKING:
@@ -137,24 +137,6 @@ def _columns(window: Window, schema: pa.Schema) -> list[Any]:
         columns: list[Any] = window.columns
         return columns
     return [pa.array([row.get(field.name) for row in window], type=field.type) for field in schema]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place once it is whole and on the disk.
-
-    Args:
-        path: Its place.
-
-    Yields:
-        The file to write to.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def join_parts(parts: Sequence[Path], joined: Path) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..utils import run_directory as runs
 from ..utils.distributed import place, refuse_to_be_alone
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path, write_json
 from .classifier import Classifier
 from .files import INPUTS, OUTPUTS, check_file, parts_of, predict_file
 
@@ -181,7 +180,7 @@ def predict_files(
     for shard, content in waiting:
         record = _record(shard.output)
         record.parent.mkdir(exist_ok=True)
-        runs.write_json(content, record)
+        write_json(content, record)
         rows[shard.output] = predict_file(
             shard.source,
             shard.output,
@@ -211,7 +210,7 @@ def _is_done(shard: Shard, content: Mapping[str, Any]) -> bool:
         return False
     if not record.is_file():
         raise FileExistsError(f"{output} is there already; move it away, or name another --output_dir")
-    before = runs.read_json(record)
+    before = read_json(record)
     changed = [key for key in content if before.get(key) != content[key]]
     if changed:
         listed = "; ".join(f"{key} was {before.get(key)!r} and is {content[key]!r}" for key in changed)

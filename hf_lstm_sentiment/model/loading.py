@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers.utils.hub import cached_file
 
-from ..data.columns import shown
+from ..utils.messages import shown
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, summarise
 

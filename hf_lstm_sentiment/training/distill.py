@@ -24,8 +24,9 @@ from safetensors.numpy import load_file, save_file
 
 from ..data.reviews import Reviews, check_reviews_source, load_reviews
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
+from ..utils.messages import differences
 from .presets import PRESETS
 from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
 
@@ -166,7 +167,7 @@ def teach(
         "validation_accuracy": float(np.mean((validation @ weights + bias > 0) == labels)),
         "versions": runs.versions("scikit-learn", "gensim", "numpy"),
     }
-    runs.write_json(metrics, directory / _METRICS)
+    write_json(metrics, directory / _METRICS)
     return Teaching(directory, metrics)
 
 
@@ -175,7 +176,7 @@ def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> Non
     if path.is_file():
         if not resume:
             raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
-        if changed := runs.differences(runs.read_json(path), lesson):
+        if changed := differences(read_json(path), lesson):
             raise ValueError(
                 f"the teachers in {directory} were fitted otherwise: {changed}. Pass the values they were fitted with, "
                 "or another --output_dir"
@@ -183,7 +184,7 @@ def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> Non
     elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"{directory} is not empty and holds no teachers; pass another --output_dir")
     directory.mkdir(parents=True, exist_ok=True)
-    runs.write_json(lesson, path)
+    write_json(lesson, path)
 
 
 def _named(logits: tuple[Logits, Logits]) -> dict[str, Logits]:
@@ -238,7 +239,7 @@ def read_soft_labels(directory: str | os.PathLike[str], reviews: Reviews) -> NDA
             "DIRECTORY"
         )
     assert reviews.unlabeled is not None
-    taught = runs.read_json(path.parent / _METRICS)["dataset"]
+    taught = read_json(path.parent / _METRICS)["dataset"]
     mine = reviews.summary()
     differ = [key for key in ("split_seed", "validation", "unlabeled") if taught.get(key) != mine.get(key)]
     if differ:
@@ -257,5 +258,5 @@ def describe_soft_labels(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         directory: From :func:`teach`.
     """
-    metrics = runs.read_json(user_path(directory) / _METRICS)
+    metrics = read_json(user_path(directory) / _METRICS)
     return {key: metrics[key] for key in ("teachers", "validation_accuracy")}

@@ -29,7 +29,7 @@ from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from ..model.tokenization import train_tokenizer
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import json_ready, read_json, user_path, write_json
 from ..utils.imports import require
 from .arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 from .interrupt import SafeTrainer, StopAtSignal, telling_of_a_full_disk
@@ -212,7 +212,7 @@ def pretrain(
         "max_train_samples": max_train_samples,
         "max_validation_samples": max_validation_samples,
     }
-    options = runs.json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
+    options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
     arguments = make_arguments(
         recipe,
         run,
@@ -230,7 +230,7 @@ def pretrain(
     prepare_run(run, recipe, arguments, options=options, resume=resume)
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
-        return Pretraining(run, runs.read_json(run / runs.METRICS))
+        return Pretraining(run, read_json(run / runs.METRICS))
 
     with arguments.main_process_first(desc="reading the reviews"):
         reviews = load_reviews(
@@ -288,7 +288,7 @@ def pretrain(
             trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
             tokenizer.save_pretrained(run)
             # Last: it marks the run as finished.
-            runs.write_json(metrics, run / runs.METRICS)
+            write_json(metrics, run / runs.METRICS)
     trainer.accelerator.wait_for_everyone()
     return Pretraining(run, metrics)
 
@@ -336,7 +336,7 @@ def load_pretrained(
         ValueError: It has other words, or another shape.
     """
     run = check_pretrained(directory)
-    there, here = runs.read_json(run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
+    there, here = read_json(run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
     if there != here:
         raise ValueError(
             f"{run} was pretrained on other words: {len(set(there) - set(here)):,} of its {len(there):,} are not among "
@@ -382,5 +382,5 @@ def describe_pretrained(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Args:
         directory: From :func:`pretrain`.
     """
-    metrics = runs.read_json(check_pretrained(directory) / runs.METRICS)
+    metrics = read_json(check_pretrained(directory) / runs.METRICS)
     return {key: metrics[key] for key in ("seed", "perplexity", "epochs", "train_seconds", "glove") if key in metrics}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..data.reviews import Reviews
 from ..model.tokenization import split_words
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import read_json, user_path
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def student(reviews: Reviews, *, run: str | os.PathLike[str]) -> tuple[Logits, L
     """
     from ..inference.classifier import Classifier
 
-    trained, here = runs.read_json(user_path(run, "the run") / runs.METRICS)["dataset"], reviews.summary()
+    trained, here = read_json(user_path(run, "the run") / runs.METRICS)["dataset"], reviews.summary()
     for key in ("split_seed", "train", "validation"):
         if trained.get(key) != here[key]:
             raise ValueError(

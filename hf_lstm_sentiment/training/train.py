@@ -23,7 +23,7 @@ from ..hub.push import PushedRun
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import train_tokenizer
 from ..utils import run_directory as runs
-from ..utils.files import user_path
+from ..utils.files import json_ready, read_json, user_path, write_json
 from ..utils.imports import require
 from .arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
 from .distill import describe_soft_labels, read_soft_labels
@@ -191,7 +191,7 @@ def train(
         "max_test_samples": max_test_samples,
     }
     # Now, not when hours of training wait to be written down.
-    options = runs.json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
+    options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
     arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
@@ -203,7 +203,7 @@ def train(
     if finished:
         logger.info(f"{run} is finished; nothing is left to train")
         pushed = hub.push(run) if hub is not None and arguments.should_save else None
-        return TrainingResult(run, runs.read_json(run / runs.METRICS), _classify_examples(run), pushed)
+        return TrainingResult(run, read_json(run / runs.METRICS), _classify_examples(run), pushed)
 
     with arguments.main_process_first(desc="reading the reviews"):
         reviews = load_reviews(
@@ -353,7 +353,7 @@ def _write_run(
         title=f"{recipe.name}: test reviews",
     )
     write_model_card(run, recipe, metrics)
-    runs.write_json(metrics, run / runs.METRICS)
+    write_json(metrics, run / runs.METRICS)
 
 
 def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:

@@ -1,9 +1,19 @@
-"""Files and directories as a user names them."""
+"""Files and directories: as a user names them, replaced whole, written by one process at a time."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def user_path(name: str | os.PathLike[str], kind: str = "a file or directory") -> Path:
@@ -23,3 +33,116 @@ def user_path(name: str | os.PathLike[str], kind: str = "a file or directory") -
         return Path(name).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{name}: there is no such home directory; write the whole path") from error
+
+
+def local_path(name: str, kind: str, *, allowed: str, suffixes: tuple[str, ...] = ()) -> Path | None:
+    """The file or directory of a name that may also be a repository's on the Hub.
+
+    Args:
+        name: The name.
+        kind: What it is the name of, for the message.
+        allowed: What may be named, for the message.
+        suffixes: Kinds of files; a name that ends in one of them is never a repository's.
+
+    Returns:
+        The path where there is one; None for a name that a repository could have.
+
+    Raises:
+        FileNotFoundError: It is neither.
+        ValueError: As :func:`user_path`.
+    """
+    path = user_path(name, kind)
+    if path.exists():
+        return path
+    if path.suffix.lower() in suffixes or not HUB_ID.fullmatch(name):
+        raise FileNotFoundError(f"{kind} {name}: no such file or directory; allowed: {allowed}")
+    return None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its place once it is whole: a killed process leaves the old file or the new one.
+
+    Args:
+        path: Its place. What a kill leaves behind beside it is called `.NAME.*.tmp`.
+
+    Yields:
+        The file to write to. Where the block raises, nothing takes its place.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(path: Path) -> Iterator[None]:
+    """Refuse a second process that writes the same file or directory; the system lets go of a killed process's lock.
+
+    Args:
+        path: What is written; the lock lies beside it, as `.NAME.lock`.
+
+    Raises:
+        BlockingIOError: Another process is writing it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        held = FileLock(lock).acquire(timeout=0)
+    except Timeout as error:
+        raise BlockingIOError(
+            f"{path} is being written by another run at this moment; wait until it has ended, or name another output"
+        ) from error
+    with held:
+        try:
+            yield
+        finally:
+            # Windows removes no file that is open; there it goes when the lock is released.
+            with suppress(OSError):
+                os.remove(lock)
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write a mapping as JSON; NaN and infinity, which JSON does not know, are refused.
+
+    Args:
+        value: What to write.
+        path: Where to write it.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def json_ready(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping as it will be read again from JSON; what JSON does not know becomes a text.
+
+    Args:
+        value: The mapping.
+    """
+    return dict(json.loads(json.dumps(value, default=str)))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: The file is not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds a {type(value).__name__}, expected an object")
+    return value

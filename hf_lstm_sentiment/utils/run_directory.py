@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -21,6 +19,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from .files import read_json, write_json
+from .messages import differences
+
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
@@ -28,55 +29,6 @@ METRICS = "metrics.json"
 _RECIPE = "recipe.json"
 STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
-
-
-def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write a mapping as JSON in one go: a killed process leaves the old file or the new one.
-
-    Args:
-        value: What to write.
-        path: Where to write it.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner reads.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def json_ready(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as it will be read again from JSON; what JSON does not know becomes a text.
-
-    Args:
-        value: The mapping.
-    """
-    return dict(json.loads(json.dumps(value, default=str)))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: The file is not JSON, or not an object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} holds a {type(value).__name__}, expected an object")
-    return value
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -149,17 +101,6 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
         logger.info(f"{left.name} was left by a run that was killed and is removed")
         left.unlink()
     write_json(recipe, path)
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs between two mappings, for an error message; empty where nothing does.
-
-    Args:
-        before: As it was.
-        now: As it is.
-    """
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    return "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)
 
 
 def _is_untouched(run: Path) -> bool:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import gzip
 import importlib.util
 import io
@@ -937,26 +936,6 @@ def test_hub_failures(hub_session, case):
 def test_hub_offline(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refuse(HUB_GLOVE, "HF_HUB_OFFLINE is set", "--glove FILE", error=ConnectionError)
-
-
-@pytest.mark.parametrize(
-    ("module", "needed"),
-    [
-        (glove, {"numpy", "torch", "extras", "glove_sources", "glove_text"}),
-        (glove_sources, {"glove_text", "paths"}),
-        (glove_text, {"numpy", "tqdm"}),
-    ],
-)
-def test_imports_only_what_it_always_needs(module, needed):
-    tree = ast.parse(Path(module.__file__).read_text())
-    names = {
-        (node.module or "").partition(".")[0] if isinstance(node, ast.ImportFrom) else alias.name
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    roots = {name.partition(".")[0] for name in names}
-    assert roots - sys.stdlib_module_names == needed
 
 
 # The embedding

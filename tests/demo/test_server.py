@@ -12,8 +12,8 @@ pytest.importorskip("gradio", reason="needs the extra demo")
 from hf_lstm_sentiment.demo import server as demo_server
 from hf_lstm_sentiment.demo.page import Models, build
 from hf_lstm_sentiment.demo.server import LatestUsed, launch
+from tests.demo.test_browser import PATIENCE, free_port
 from tests.demo_model import save_model
-from tests.test_demo_page import PATIENCE, free_port
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

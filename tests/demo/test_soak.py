@@ -29,8 +29,8 @@ import psutil
 from hf_lstm_sentiment import predict, pretrained
 from hf_lstm_sentiment.demo.page import MAX_CHARACTERS
 from hf_lstm_sentiment.demo.server import MAX_REQUEST
+from tests.demo.test_browser import ENVIRONMENT, PATIENCE, SCRIPT, free_port, served
 from tests.reviews import make_reviews
-from tests.test_demo_page import ENVIRONMENT, PATIENCE, SCRIPT, free_port, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 logger = logging.getLogger(__name__)

@@ -399,7 +399,7 @@ def test_info_says_what_a_metric_is():
 
 def test_missing_library_is_reported_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "evaluate", None)
-    spec = importlib.util.spec_from_file_location("hf_lstm_sentiment.metrics_without_evaluate", metrics.__file__)
+    spec = importlib.util.spec_from_file_location(f"{metrics.__package__}.without_evaluate", metrics.__file__)
     module = importlib.util.module_from_spec(spec)
     advice = r'evaluate.*pip install "hf_lstm_sentiment\[train\]"'
     with pytest.raises(ModuleNotFoundError, match=advice):

@@ -129,14 +129,14 @@ def test_code_is_the_package_s_own(run, tmp_path):
             file.write("\n# an older state\n")
     made = make_release(run, output_dir=tmp_path / "pretrained")
     for name in CODE:
-        assert (made / name).read_bytes() == (PACKAGE / name).read_bytes()
+        assert (made / name).read_bytes() == (PACKAGE / "model" / name).read_bytes()
 
 
 def test_shipped_code_is_the_package_s_own():
     shipped_code = sorted((PACKAGE / "pretrained").glob("*/*.py"))
     assert {path.name for path in shipped_code} == set(CODE)
     for path in shipped_code:
-        assert path.read_bytes() == (PACKAGE / path.name).read_bytes(), f"copy {path.name} to {path.parent}"
+        assert path.read_bytes() == (PACKAGE / "model" / path.name).read_bytes(), f"copy {path.name} to {path.parent}"
 
 
 def test_code_that_makes_another_model_is_refused(run, tmp_path, monkeypatch):
