@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,24 @@ def _encode_batch(batch: Mapping[str, list[str]], *, tokenizer_json: str, max_le
     return {"input_ids": ids, "length": [len(review) for review in ids]}
 
 
+def pad_batch(reviews: Sequence[Sequence[int]], pad_token_id: int, *, width: int = 0) -> tuple[Tensor, Tensor]:
+    """Pad token ids on the right to the longest review of the batch.
+
+    Args:
+        reviews: The token ids of each.
+        pad_token_id: What to pad with.
+        width: Tokens of a row at least.
+
+    Returns:
+        The ids, and a mask that is true where they are no padding, both *Shape:* (batch_size, seq_len).
+    """
+    lengths = np.fromiter(map(len, reviews), dtype=np.int64, count=len(reviews))
+    mask = np.arange(max(width, int(lengths.max(initial=0)))) < lengths[:, None]
+    ids = np.full(mask.shape, pad_token_id, dtype=np.int64)
+    ids[mask] = np.fromiter(chain.from_iterable(reviews), dtype=np.int64, count=lengths.sum())
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
 @dataclass(frozen=True)
 class PaddingCollator:
     """Batches encoded reviews, padded on the right to the longest of the batch.
@@ -75,13 +94,6 @@ class PaddingCollator:
 
     def __call__(self, reviews: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Stack reviews. *Shapes:* input_ids and attention_mask (batch_size, seq_len), labels (batch_size,)."""
-        lengths = torch.tensor([len(review["input_ids"]) for review in reviews])
-        width = max(int(lengths.max()), self.pad_to or 0)
-        ids = torch.full((len(reviews), width), self.pad_token_id)
-        mask = torch.arange(width) < lengths[:, None]
-        ids[mask] = torch.tensor([token for review in reviews for token in review["input_ids"]], dtype=torch.int64)
-        return {
-            "input_ids": ids,
-            "attention_mask": mask.long(),
-            "labels": torch.tensor([review["label"] for review in reviews]),
-        }
+        ids, mask = pad_batch([review["input_ids"] for review in reviews], self.pad_token_id, width=self.pad_to or 0)
+        labels = torch.tensor([review["label"] for review in reviews])
+        return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}
