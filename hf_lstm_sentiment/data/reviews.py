@@ -73,6 +73,7 @@ class Reviews:
         duplicates: For "validation" and "test": how many of their reviews stand word for word in `train`.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
+        digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
     """
 
     source: str
@@ -84,6 +85,7 @@ class Reviews:
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def vocabulary_texts(self) -> Texts:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
@@ -109,6 +111,7 @@ class Reviews:
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             "in_train_too": dict(self.duplicates),
+            "digests": dict(self.digests),
             "notes": list(self.notes),
         }
 
@@ -238,22 +241,36 @@ def load_reviews(
         if limit is not None and limit < len(parts[key]):
             notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
             parts[key] = stratified_sample(parts[key], limit, split_seed, key)
-    digests = {key: _digests(part) for key, part in parts.items()}
+    if unlabeled and extra is not None:
+        parts["unlabeled"] = unlabeled_reviews(extra, text_column)
+    digests, text_digests = {}, {}
+    for key, part in parts.items():
+        digests[key], text_digests[key] = _digests(part)
     return Reviews(
         source=name,
         split_seed=split_seed,
         held_out=tuple(held_out),
         notes=tuple(notes),
-        duplicates={key: int(np.isin(digests[key], digests["train"]).sum()) for key in ("validation", "test")},
-        unlabeled=unlabeled_reviews(extra, text_column) if unlabeled and extra is not None else None,
+        duplicates={
+            key: int(np.isin(text_digests[key], text_digests["train"]).sum()) for key in ("validation", "test")
+        },
+        digests=digests,
         **parts,
     )
 
 
-def _digests(part: Dataset) -> NDArray[np.uint64]:
-    """Eight bytes for each text, so that texts can be compared that do not fit into memory."""
-    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in Texts(part))
-    return np.frombuffer(b"".join(digests), dtype=np.uint64)
+def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
+    """The digest of a part, and eight bytes for each text, so that texts can be compared that fit no memory."""
+    whole, single = hashlib.sha256(), bytearray()
+    columns = [name for name in ("text", "label") if name in part.column_names]
+    for batch in part.select_columns(columns).iter(BATCH):
+        for text, label in zip(batch["text"], batch.get("label", [""] * len(batch["text"])), strict=True):
+            encoded = text.encode()
+            # With its length in front, no two parts have one digest because their texts are cut differently.
+            whole.update(f"{label}:{len(encoded)}:".encode())
+            whole.update(encoded)
+            single += hashlib.blake2b(encoded, digest_size=8).digest()
+    return f"sha256:{whole.hexdigest()}", np.frombuffer(single, dtype=np.uint64)
 
 
 def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:

@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
 from hf_lstm_sentiment.data.reviews import check_reviews_source
-from tests.reviews import make_reviews, write_csv
+from tests.reviews import make_reviews, save_with_unlabeled, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
 
@@ -325,6 +325,30 @@ def test_duplicates_across_parts_are_counted(tmp_path):
     reviews = load_reviews(tmp_path / "d")
     assert reviews.duplicates == {"validation": 1, "test": 3}
     assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 3}
+
+
+def test_digests_tell_texts_labels_and_their_order(tmp_path):
+    made = make_reviews(30)
+
+    def digests(rows):
+        return load_reviews(write_csv(tmp_path / "a.csv", rows)).digests
+
+    first = digests(made)
+    assert first == load_reviews(tmp_path / "a.csv").summary()["digests"]
+    assert set(first) == {"train", "validation", "test"}
+    assert all(digest.startswith("sha256:") for digest in first.values())
+    assert len(set(first.values())) == 3
+    assert digests(made) == first
+    swapped = [*made[2:4], *made[:2], *made[4:]]
+    joined = [(text.replace(" ", "", 1), label) for text, label in made]
+    turned = [(text, 1 - label) for text, label in made]
+    assert all(digests(rows)["train"] != first["train"] for rows in (swapped, joined, turned))
+
+
+def test_unlabeled_reviews_have_a_digest_too(tmp_path):
+    save_with_unlabeled(tmp_path / "d")
+    labelled, whole = (load_reviews(tmp_path / "d", unlabeled=unlabeled).digests for unlabeled in (False, True))
+    assert whole == {**labelled, "unlabeled": whole["unlabeled"]}
 
 
 def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
