@@ -15,8 +15,8 @@ from ..utils.imports import require
 
 _APP = '''"""A Gradio Space: see a small LSTM think."""
 
-from .page import Models, build
-from .server import launch
+from hf_lstm_sentiment.demo.page import Models, build
+from hf_lstm_sentiment.demo.server import launch
 
 if __name__ == "__main__":
     launch(build(Models({models!r})))
