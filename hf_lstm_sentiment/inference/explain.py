@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..model.packed_lstm import Packing, summarise
+from ..model.packed_lstm import Packing, pool
 from .classifier import Classifier
 from .explanation import Explanation, Word
 
@@ -199,9 +199,7 @@ class Explainer:
         inputs = torch.cat([vectors, behind.expand(len(vectors), *behind.shape)], dim=1)
         packing = self._packing(len(inputs), inputs.size(1))
         (states,) = self._network.lstm(packing.gather(inputs), packing)
-        config = self._config
-        summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
-        return cast(Tensor, self._network.head(summary)).squeeze(-1)
+        return cast(Tensor, self._network.head(pool(states, packing, self._config))).squeeze(-1)
 
     def _packing(self, reviews: int, words: int) -> Packing:
         return Packing.from_mask(torch.ones(reviews, words, dtype=torch.bool, device=self._device))

@@ -16,7 +16,7 @@ NEGATIVE, POSITIVE = "NEGATIVE", "POSITIVE"
 
 @strict
 class SentimentLSTMConfig(PreTrainedConfig):
-    """Shape and behaviour of a sentiment LSTM; the defaults are those of the reference experiment.
+    """Shape and behavior of a sentiment LSTM; the defaults are those of the reference experiment.
 
     All arguments are keywords. Types are checked on construction and on assignment, ranges on construction, on saving
     and when a model is built.
@@ -26,19 +26,19 @@ class SentimentLSTMConfig(PreTrainedConfig):
         embedding_size: Width of a word vector.
         hidden_size: Width of the LSTM's hidden state, per direction.
         num_hidden_layers: Stacked LSTM layers.
-        bidirectional: Read each review from both ends; the summary is then twice as wide.
-        pooling: How a review is summed up: "last" is the hidden state after the last word (of a backward direction:
+        bidirectional: Read each review from both ends; the pooled output is then twice as wide.
+        pooling: What is pooled of a review: "last" is the hidden state after the last word (of a backward direction:
             after the first word), "max" and "mean" run over the states after every word.
         embedding_dropout: Probability of zeroing an element of a word vector in training.
         word_dropout: Probability of zeroing a whole word vector in training.
-        classifier_dropout: Probability of zeroing an element of the summary in training.
+        classifier_dropout: Probability of zeroing an element of the pooled output in training.
         freeze_embeddings: Keep the embedding table out of training.
-        naive_padding: Treat padding as words, as the study's v0 does. For that study only: the result for a review
-            then depends on how much padding stands behind it.
+        naive_padding: Treat padding as tokens, as the study's v0 does. For that study only: the result for a review
+            then depends on the amount of padding after it.
         initializer_range: Standard deviation of the initial word vectors; the LSTM and the head start uniform in
-            +-1/sqrt(width), PyTorch's default, where width is `hidden_size` and, for the head, that of the summary.
+            +-1/sqrt(width), PyTorch's default, where width is `hidden_size`, for the head that of the pooled output.
         pad_token_id: Id of padding. Its row of the table is zero and stays zero. Where no attention mask is given,
-            tokens with this id are taken for padding; None means that there is no padding.
+            tokens with this id are padding; None means that there is no padding.
         kwargs: Everything that `PreTrainedConfig` takes.
 
     Raises:
@@ -96,14 +96,10 @@ class SentimentLSTMConfig(PreTrainedConfig):
             )
 
     def check_problem(self) -> None:
-        """Refuse problems that a model with one logit does not solve.
-
-        Raises:
-            ValueError: Other than two labels, or another kind of problem than classification.
-        """
+        """Refuse other than two labels, and other problems than classification: the model has one logit."""
         if self.num_labels != 2:
             raise ValueError(
-                f"the configuration has {self.num_labels} labels; this model has one logit and tells exactly 2 apart; "
+                f"the configuration has {self.num_labels} labels; this model has one logit for exactly 2; "
                 "leave num_labels and id2label out or give two"
             )
         if self.problem_type not in (None, "single_label_classification"):

@@ -1,11 +1,10 @@
-"""The files of a checkpoint, whose author may be a stranger: what does not fit together is refused by name.
+"""Checkpoints on a disk or on the Hub, whose author may be a stranger: what does not fit together is refused by name.
 
 No code of a checkpoint is run, and no pickle read.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -21,9 +20,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers.utils.hub import cached_file
 
+from ..utils.files import read_json
 from ..utils.messages import shown
 from .configuration_sentiment_lstm import SentimentLSTMConfig
-from .packed_lstm import PackedLSTM, Packing, summarise
+from .packed_lstm import PackedLSTM, Packing, pool
 
 
 class Network(nn.Module):
@@ -36,84 +36,53 @@ class Network(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, config: SentimentLSTMConfig, weights: dict[str, Tensor]) -> Network:
-        """Layers of the shape that the configuration says, holding the weights of a checkpoint."""
+        """Build the layers that a configuration describes, with the weights of a checkpoint."""
         network = cls(
             config,
             # Made of no random numbers: drawing those of the whole table takes time, and on the meta device, which
             # would draw none, torch imports its compiler for it, which takes longer than everything else here.
             nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embedding_size)),
-            PackedLSTM(
-                config.embedding_size,
-                config.hidden_size,
-                num_layers=config.num_hidden_layers,
-                bidirectional=config.bidirectional,
-            ),
+            PackedLSTM.from_config(config),
             nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1),
         )
-        ours = {
-            "sentiment_lstm.word_embeddings.": "embedding.",
-            "sentiment_lstm.lstm.": "lstm.",
-            "classifier.": "head.",
-        }
+        names = {"sentiment_lstm.word_embeddings": "embedding", "sentiment_lstm.lstm": "lstm", "classifier": "head"}
         renamed = {}
         for name, tensor in weights.items():
-            prefix = next((prefix for prefix in ours if name.startswith(prefix)), "")
-            renamed[ours.get(prefix, "") + name.removeprefix(prefix)] = tensor.float()
+            layer, _, parameter = name.rpartition(".")
+            renamed[f"{names.get(layer, layer)}.{parameter}"] = tensor.float()
         network.load_state_dict(renamed, assign=True)
         return network
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits of POSITIVE. *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,)."""
+        """Compute the logits of POSITIVE. *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,)."""
         packing = Packing.from_mask(mask)
         (states,) = self.lstm(self.embedding(packing.gather(ids)), packing)
-        config = self.config
-        summary = summarise(states, packing, pooling=config.pooling, bidirectional=config.bidirectional)
-        return cast(Tensor, self.head(summary.to(self.head.weight.dtype))).squeeze(-1)
+        pooled = pool(states, packing, self.config)
+        return cast(Tensor, self.head(pooled.to(self.head.weight.dtype))).squeeze(-1)
 
 
 def file_of(name: str, file: str, revision: str | None) -> Path:
-    """Find a file of a checkpoint, or fetch it.
-
-    Args:
-        name: A directory, or a repository of the Hub.
-        file: Its name there.
-        revision: Branch, tag or commit of a repository.
-
-    Raises:
-        OSError: It is not there, or the Hub cannot be reached.
-    """
+    """Find a file of a checkpoint in a directory, or fetch it from a repository of the Hub."""
     found = cached_file(name, file, revision=revision)
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
     return Path(found)
 
 
-def _damaged(path: str | Path, error: BaseException) -> ValueError:
+def _damaged(path: str | Path, error: BaseException | str) -> ValueError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return ValueError(f"{path} is damaged ({reason}); copy or download the checkpoint again")
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"it holds a {type(value).__name__}, expected an object")
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
-    return value
+        return read_json(path)
+    except ValueError as error:
+        raise _damaged(path, error.__cause__ or error) from error
 
 
 def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
-    """The configuration of a checkpoint of this package's kind.
-
-    Args:
-        name: As for :func:`file_of`.
-        revision: As for :func:`file_of`.
-
-    Raises:
-        OSError: As :func:`file_of`.
-        ValueError: It describes another kind of model, or holds what is of the wrong type.
-    """
+    """Read the configuration of a checkpoint; another kind of model, or a value of a wrong type, is a ValueError."""
     path = file_of(name, "config.json", revision)
     content = _read_object(path)
     if content.get("model_type") != SentimentLSTMConfig.model_type:
@@ -126,8 +95,7 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
         names = list(labels.values()) if isinstance(labels, dict) else []
         numbered = isinstance(labels, dict) and set(labels) == {str(index) for index in range(len(labels))}
         if not numbered or not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
-            problem = ValueError(f"id2label is {labels!r}; allowed: different texts for 0 and 1")
-            raise _damaged(path, problem)
+            raise _damaged(path, f"id2label is {labels!r}; allowed: different texts for 0 and 1")
     try:
         return SentimentLSTMConfig.from_pretrained(name, revision=revision or "main")
     except OSError:
@@ -137,49 +105,34 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
         raise _damaged(path, _wrong_type(content, error) or error) from error
 
 
-def _wrong_type(content: Mapping[str, Any], error: Exception) -> ValueError | None:
-    """The error for a field of another type in our words; `strict` has a class for it and no attribute of its name."""
+def _wrong_type(content: Mapping[str, Any], error: Exception) -> str | None:
+    """Say readably which field has another type; the error of `strict` has no attribute for its name."""
     found = re.match(r"Validation error for field '(\w+)'", str(error))
     types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
     if not found or found[1] not in types or found[1] not in content:
         return None
     allowed = types[found[1]]
     name = allowed.__name__ if isinstance(allowed, type) else str(allowed).removeprefix("typing.")
-    return ValueError(f"{found[1]} is {shown(content[found[1]])}; allowed: {name}")
+    return f"{found[1]} is {shown(content[found[1]])}; allowed: {name}"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What transformers remembers beside a tokenizer; `model_max_length` and `unk_token` are checked.
-
-    Args:
-        path: A `tokenizer_config.json`.
-
-    Raises:
-        ValueError: It is damaged.
-    """
+    """Read a `tokenizer_config.json`; `model_max_length` and `unk_token` are checked."""
     settings = _read_object(path)
     length = settings.get("model_max_length", sys.maxsize)
     # Tokenizers without a length say so by a huge number, 1e30 as transformers writes it.
     if not isinstance(length, int | float) or not length >= 1:
-        problem = ValueError(f"model_max_length is {length!r}; allowed: a whole number of at least 1")
-        raise _damaged(path, problem)
+        raise _damaged(path, f"model_max_length is {length!r}; allowed: a whole number of at least 1")
     unknown = settings.get("unk_token")
     # Some releases of transformers write how a token is to be matched, too.
     unknown = unknown.get("content") if isinstance(unknown, dict) else unknown
     if not isinstance(unknown, str | None):
-        raise _damaged(path, ValueError(f"unk_token is {shown(unknown)}; allowed: a text"))
+        raise _damaged(path, f"unk_token is {shown(unknown)}; allowed: a text")
     return {**settings, "unk_token": unknown}
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer that was tried on known and unknown words.
-
-    Args:
-        path: A `tokenizer.json`.
-
-    Raises:
-        ValueError: It is damaged, or cannot do what it should.
-    """
+    """Read a `tokenizer.json`, and try the tokenizer on known and unknown words."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
         highest_id(tokenizer)
@@ -192,26 +145,14 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def highest_id(tokenizer: Tokenizer) -> int:
-    """The highest id that a tokenizer gives to words of its vocabulary, to unknown ones and around a text.
-
-    Args:
-        tokenizer: Any tokenizer.
-    """
+    """Find the highest id that a tokenizer gives to known words, to unknown ones and around a text."""
     # One by one: a batch would start threads, of which tokenizers warns when the process is forked later.
     tried = [tokenizer.encode(text).ids for text in ("", "a \U0010fffd")]
     return max(chain(tokenizer.get_vocab().values(), *tried), default=-1)
 
 
 def read_weights(config: SentimentLSTMConfig, path: Path) -> Network:
-    """The layers that a configuration describes, with the weights of a file.
-
-    Args:
-        config: The configuration.
-        path: A safetensors file.
-
-    Raises:
-        ValueError: It is damaged, holds other tensors or shapes, or numbers that are not finite.
-    """
+    """Read a safetensors file into the layers that a configuration describes; what does not fit is a ValueError."""
     try:
         weights = load_file(path)
     except SafetensorError as error:
@@ -234,7 +175,7 @@ def read_weights(config: SentimentLSTMConfig, path: Path) -> Network:
         if not tensor.is_floating_point():
             raise ValueError(f"{problem}: {name} holds {tensor.dtype}, expected floating-point numbers")
         if not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} holds numbers that are not finite; the training went astray")
+            raise ValueError(f"{path}: {name} holds numbers that are not finite; the training diverged")
     try:
         return Network.from_checkpoint(config, weights)
     except RuntimeError as error:

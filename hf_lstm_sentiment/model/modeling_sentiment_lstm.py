@@ -1,4 +1,4 @@
-"""The sentiment LSTM: word vectors, an LSTM that never computes a padded step, a summary and one logit.
+"""The sentiment LSTM: word vectors, an LSTM that never computes a padded step, pooling and one logit.
 
 This file travels to the Hub with every checkpoint and runs on the machines of people who load it, so it imports
 nothing but torch and transformers.
@@ -18,13 +18,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 from transformers.utils import logging
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
-from .packed_lstm import PackedLSTM, Packing, summarise
+from .packed_lstm import PackedLSTM, Packing, pool
 
 logger = logging.get_logger(__name__)
 
 
 class SentimentLSTMPreTrainedModel(PreTrainedModel):
-    """What both models share: initialisation, the embedding table and its freeze flag."""
+    """What both models share: initialization, the embedding table and its freeze flag."""
 
     config: SentimentLSTMConfig
     config_class = SentimentLSTMConfig
@@ -66,13 +66,13 @@ class SentimentLSTMPreTrainedModel(PreTrainedModel):
 
 
 class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
-    """Word vectors and LSTM: the hidden state after every word, and one summary per review.
+    """Word vectors and LSTM: the hidden state after every word, and one pooled output per review.
 
-    Padding is never computed and never reaches the summary: the result for a review is the same alone, in any batch
-    and with padding on any side. A review without a word has the zero vector for its summary.
+    Padding is never computed and never pooled: the result for a review is the same alone, in any batch and with
+    padding on any side. The pooled output of a review without a token is the zero vector.
 
     Args:
-        config: Shape and behaviour.
+        config: Shape and behavior.
     """
 
     def __init__(self, config: SentimentLSTMConfig) -> None:
@@ -81,15 +81,10 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         config.validate_ranges()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
-        self.lstm = PackedLSTM(
-            config.embedding_size,
-            config.hidden_size,
-            num_layers=config.num_hidden_layers,
-            bidirectional=config.bidirectional,
-        )
+        self.lstm = PackedLSTM.from_config(config)
         if config.naive_padding:
             logger.warning_once(
-                "naive_padding is on: padding is read as if it were words, as the study's v0 does to show the harm; "
+                "naive_padding is on: padding is read as if it were tokens, as the study's v0 does to show the harm; "
                 "do not use this model for real work"
             )
         self.post_init()
@@ -117,7 +112,7 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
 
         Returns:
             `last_hidden_state`, zero at padding. *Shape:* (batch_size, seq_len, directions * hidden_size)
-            `pooler_output`, the summary. *Shape:* (batch_size, directions * hidden_size)
+            `pooler_output`, the pooled output. *Shape:* (batch_size, directions * hidden_size)
             `hidden_states`, where asked for: the word vectors, then the states of each layer.
 
         Raises:
@@ -140,10 +135,9 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         )
         layers = self.lstm(vectors, packing, all_layers=bool(output_hidden_states))
-        summary = summarise(layers[-1], packing, pooling=self.config.pooling, bidirectional=self.config.bidirectional)
         output = BaseModelOutputWithPooling(
             last_hidden_state=packing.scatter(layers[-1]) if output_last_hidden_state else None,
-            pooler_output=summary,
+            pooler_output=pool(layers[-1], packing, self.config),
             hidden_states=tuple(packing.scatter(x) for x in (vectors, *layers)) if output_hidden_states else None,
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
@@ -153,7 +147,7 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         """Zero whole word vectors at random in training (Iyyer et al. 2015). *Shape:* (tokens, embedding_size)."""
         if not self.training or self.config.word_dropout == 0:
             return vectors
-        # Not scaled up as in dropout: a word that is left out says nothing about how loud the others are.
+        # Not scaled up as in dropout: the other vectors keep the length that they have in evaluation.
         return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.config.word_dropout)
 
     def _real_tokens(
@@ -170,12 +164,11 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             raise ValueError(
                 f"attention_mask has shape {tuple(attention_mask.shape)}, the input has {tuple(shape)}; they must agree"
             )
-        if self.config.naive_padding:
-            return torch.ones(shape, dtype=torch.bool, device=source.device)
-        if attention_mask is not None:
-            return attention_mask.to(source.device) != 0
-        if input_ids is not None and self.config.pad_token_id is not None:
-            return input_ids != self.config.pad_token_id
+        if not self.config.naive_padding:
+            if attention_mask is not None:
+                return attention_mask.to(source.device) != 0
+            if input_ids is not None and self.config.pad_token_id is not None:
+                return input_ids != self.config.pad_token_id
         return torch.ones(shape, dtype=torch.bool, device=source.device)
 
     def _check_token_ids(self, tokens: Tensor) -> None:
@@ -197,7 +190,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
     the binary cross-entropy on z, so that pipelines, evaluators and argmax metrics work unchanged.
 
     Args:
-        config: Shape and behaviour.
+        config: Shape and behavior.
 
     Raises:
         ValueError: The configuration asks for other than two labels or for another kind of problem.
@@ -213,7 +206,6 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         self.classifier_dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1)
         self.post_init()
-        self._freeze_embeddings_if_configured()
 
     def forward(
         self,

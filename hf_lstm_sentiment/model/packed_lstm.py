@@ -1,7 +1,7 @@
-"""An LSTM that never computes a padded step, and what sums its states up.
+"""An LSTM that never computes a padded step, and the pooling of its states.
 
-This file travels to the Hub with every checkpoint and runs on the machines of people who load it. It imports torch
-alone: a program that only classifies needs no model class of transformers, whose import takes as long as torch's.
+This file travels to the Hub with every checkpoint and runs on the machines of people who load it. It imports no
+model class of transformers, whose import takes as long as torch's: a program that only classifies needs none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+
+from .configuration_sentiment_lstm import SentimentLSTMConfig
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,7 @@ class Packing:
 
     @classmethod
     def from_mask(cls, mask: Tensor) -> Packing:
-        """Pack the true positions of a mask, wherever they stand: padding may be on either side or in between.
-
-        Args:
-            mask: True at real tokens. *Shape:* (batch_size, seq_len)
-        """
+        """Pack the true positions of a mask, wherever they stand. *Shape:* (batch_size, seq_len)."""
         batch_size, seq_len = mask.shape
         lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
         reviews = int(torch.count_nonzero(lengths))
@@ -84,11 +82,7 @@ class Packing:
 
 @cache
 def autocast_computes_lstm(dtype: torch.dtype) -> bool:
-    """Whether torch's LSTM runs under autocast to a number format on this CPU; oneDNN's wants AVX-512 for bfloat16.
-
-    Args:
-        dtype: What autocast casts to.
-    """
+    """Tell whether torch's LSTM runs under autocast to a type on this CPU; oneDNN wants AVX-512 for bfloat16."""
     weights = [torch.zeros(4, *shape, requires_grad=True) for shape in ((1,), (1,), (), ())]
     state = torch.zeros(1, 1, 1)
     try:
@@ -107,39 +101,37 @@ class PackedLSTM(nn.LSTM):
     to the next, which has fewer reviews (in the backward direction: more). Equations: Hochreiter and Schmidhuber
     1997 with the forget gate of Gers et al. 2000, as in the documentation of `torch.nn.LSTM`.
 
-    Under autocast on a CPU whose LSTM cannot compute in that number format, it runs in that of its weights, and warns.
+    Under autocast on a CPU whose LSTM cannot compute in that type, it runs in that of its weights, and warns.
     """
+
+    @classmethod
+    def from_config(cls, config: SentimentLSTMConfig) -> PackedLSTM:
+        """Build the LSTM that a configuration describes."""
+        sizes = (config.embedding_size, config.hidden_size, config.num_hidden_layers)
+        return cls(*sizes, bidirectional=config.bidirectional)
 
     def forward(  # type: ignore[override]
         self, data: Tensor, packing: Packing, *, all_layers: bool = False
     ) -> tuple[Tensor, ...]:
-        """Run every layer and direction.
+        """Compute the packed hidden states of the last layer, or of all layers.
 
-        Args:
-            data: Packed inputs. *Shape:* (tokens, input_size)
-            packing: Layout of `data`.
-            all_layers: Return the outputs of every layer and not of the last one only.
-
-        Returns:
-            Packed hidden states per layer. *Shape:* each (tokens, directions * hidden_size)
+        *Shape:* (tokens, input_size) to (tokens, directions * hidden_size) for each layer.
         """
         if data.is_cuda and len(data) and not all_layers:
             output, _ = super().forward(PackedSequence(data, packing.batch_sizes))
             return (output.data,)
-        if data.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            asked, own = torch.get_autocast_dtype("cpu"), next(self.parameters()).dtype
-            if not autocast_computes_lstm(asked):
-                warnings.warn(
-                    f"this processor cannot run the LSTM in {asked}: it runs in {own}, and nothing is gained by mixed "
-                    "precision; leave it out",
-                    stacklevel=2,
-                )
-                with torch.autocast("cpu", enabled=False):
-                    return self._run(data.to(own), packing, all_layers=all_layers)
-        return self._run(data, packing, all_layers=all_layers)
+        asked, own = torch.get_autocast_dtype("cpu"), next(self.parameters()).dtype
+        if data.is_cpu and torch.is_autocast_enabled("cpu") and not autocast_computes_lstm(asked):
+            warnings.warn(
+                f"this processor cannot run the LSTM in {asked}: it runs in {own}, and nothing is gained by mixed "
+                "precision; leave it out",
+                stacklevel=2,
+            )
+            with torch.autocast("cpu", enabled=False):
+                return self._run(data.to(own), packing.blocks, all_layers=all_layers)
+        return self._run(data, packing.blocks, all_layers=all_layers)
 
-    def _run(self, data: Tensor, packing: Packing, *, all_layers: bool) -> tuple[Tensor, ...]:
-        blocks = packing.blocks
+    def _run(self, data: Tensor, blocks: list[tuple[int, int]], *, all_layers: bool) -> tuple[Tensor, ...]:
         outputs = []
         for layer in range(self.num_layers):
             data = torch.cat(
@@ -175,21 +167,16 @@ class PackedLSTM(nn.LSTM):
         return torch.cat(outputs[::-1] if backward else outputs)
 
 
-def summarise(states: Tensor, packing: Packing, *, pooling: str, bidirectional: bool) -> Tensor:
-    """One vector per review; zeros for a review without a token.
+def pool(states: Tensor, packing: Packing, config: SentimentLSTMConfig) -> Tensor:
+    """Make one vector of the states of each review; zeros for a review without a token.
 
-    Args:
-        states: Packed hidden states. *Shape:* (tokens, directions * hidden_size)
-        packing: Layout of `states`.
-        pooling: "last" takes the forward direction's state after the last token and the backward direction's after
-            the first; "max" and "mean" run over all states of a review.
-        bidirectional: Whether the second half of the states is that of a backward direction.
-
-    Returns:
-        *Shape:* (batch_size, directions * hidden_size)
+    "last" takes the forward direction's state after the last token and the backward direction's after the first;
+    "max" and "mean" run over all states of a review.
+    *Shape:* (tokens, directions * hidden_size) to (batch_size, directions * hidden_size)
     """
-    summary = _last_states(states, packing, bidirectional) if pooling == "last" else _pool(states, packing, pooling)
-    return summary.new_zeros(packing.shape[0], summary.size(-1)).index_copy(0, packing.rows, summary)
+    last = config.pooling == "last"
+    pooled = _last_states(states, packing, config.bidirectional) if last else _reduce(states, packing, config.pooling)
+    return pooled.new_zeros(packing.shape[0], pooled.size(-1)).index_copy(0, packing.rows, pooled)
 
 
 def _last_states(states: Tensor, packing: Packing, bidirectional: bool) -> Tensor:
@@ -202,8 +189,8 @@ def _last_states(states: Tensor, packing: Packing, bidirectional: bool) -> Tenso
     return torch.cat([ends[:, :width], states[ranks, width:]], dim=-1)
 
 
-def _pool(states: Tensor, packing: Packing, pooling: str) -> Tensor:
-    """Maximum or mean over the tokens of each review. *Shape:* (tokens, width) to (reviews, width)."""
+def _reduce(states: Tensor, packing: Packing, pooling: str) -> Tensor:
+    """Take the maximum or mean over the tokens of each review. *Shape:* (tokens, width) to (reviews, width)."""
     pooled: Tensor | None = None
     blocks = packing.blocks
     for (steps, reviews), block in zip(
@@ -220,4 +207,4 @@ def _pool(states: Tensor, packing: Packing, pooling: str) -> Tensor:
     return pooled if pooling == "max" else pooled / packing.lengths[:, None]
 
 
-__all__ = ["PackedLSTM", "Packing", "summarise"]
+__all__ = ["PackedLSTM", "Packing", "pool"]

@@ -9,15 +9,14 @@ DEFAULT = "imdb"
 
 
 def held() -> list[str]:
-    """Names of the checkpoints that came with the package."""
-    # A name with a dot in front is one that is being written.
+    """List the checkpoints that came with the package; a name with a dot in front is one that is being written."""
     return sorted(
         path.parent.name for path in FOLDER.glob("*/model.safetensors") if not path.parent.name.startswith(".")
     )
 
 
 def pretrained(name: str = DEFAULT) -> str:
-    """Where a checkpoint lies that came with the package; `pipeline`, `from_pretrained` and `predict` take it.
+    """Find a checkpoint that came with the package; `pipeline`, `from_pretrained` and `predict` take it.
 
     Args:
         name: Its name: "imdb", for movie reviews.

@@ -1,4 +1,4 @@
-"""The models' entries in transformers' Auto factories, without importing the models.
+"""Entries of the models in transformers' Auto factories, without an import of the models.
 
 The base class of every transformers model takes as long to import as torch itself. A program that classifies with
 this package does not need it, so the factories are given stand-ins that import the models when they are asked for one.

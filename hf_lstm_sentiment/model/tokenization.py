@@ -1,4 +1,4 @@
-"""From a corpus to a word-level tokenizer, saved as a plain `tokenizer.json` that needs no remote code."""
+"""Word-level tokenizers, trained on a corpus and saved as a plain `tokenizer.json` that needs no remote code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 from transformers import PreTrainedTokenizerFast
+
+from ..utils.messages import shown
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
 Scheme = Literal["whitespace", "words"]
@@ -35,7 +37,7 @@ _WORD = "|".join(
 
 
 def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
-    """Normaliser and splitter of a scheme."""
+    """Make the normalizer and the splitter of a scheme."""
     if scheme == "whitespace":
         return (
             # A review that spells out a special token holds text. WordLevel would look it up in its vocabulary, so
@@ -71,26 +73,15 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
-    """The words of texts, as a tokenizer of this package would look them up.
-
-    Args:
-        texts: The texts.
-        scheme: As for :func:`train_tokenizer`.
-
-    Yields:
-        One list per text, in order.
-    """
+    """Split each text into the words that a tokenizer of this package would look up."""
     normalizer, splitter = _pipeline(scheme)
     for text in texts:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
 
 def _words_by_frequency(texts: Iterable[str], scheme: Scheme) -> list[str]:
-    """Words from the most to the least frequent; of equals, the one that occurs first comes first.
-
-    That is the order of `collections.Counter.most_common`. The splitting is done by the tokenizer that will be used,
-    so that no word is counted which it would never produce.
-    """
+    """List words in the order of `collections.Counter.most_common`: of equals, the one that occurs first is first."""
+    # Split by the tokenizer that will be used, so that no word is counted which it would never produce.
     counter = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
     counter.normalizer, counter.pre_tokenizer = _pipeline(scheme)
     everything = WordLevelTrainer(vocab_size=2**31 - 1, min_frequency=0, show_progress=False)
@@ -116,8 +107,8 @@ def train_tokenizer(
     """Build a word-level tokenizer from a corpus.
 
     Args:
-        texts: The corpus. Its order decides which of two equally frequent words comes first. It is gone through three
-            times, a batch in memory at once; an iterator, which can be read once only, is made a list of.
+        texts: The corpus. Its order decides which of two equally frequent words comes first. It is read three times,
+            in batches; an iterator, which can be read once only, becomes a list.
         scheme: "whitespace" lower-cases and splits on white space, as the reference experiment does. "words" removes
             HTML line breaks and splits punctuation and contractions off as the GloVe vocabulary does: do n't, it 's.
         vocab_size: Words to keep, the most frequent ones; `<pad>` (id 0) and `<unk>` (id 1) come on top.
@@ -137,15 +128,13 @@ def train_tokenizer(
     for name, value in (("vocab_size", vocab_size), ("max_length", max_length)):
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
-    if isinstance(texts, str):
-        raise TypeError("texts is one string; pass a list of strings, one per review")
-    if not isinstance(texts, Iterable):
-        raise TypeError(f"texts is {texts!r}; pass a list of strings, one per review")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts is {shown(texts)}; pass a list of strings, one per review")
     corpus = list(texts) if isinstance(texts, Iterator) else texts
     count = 0
     for count, text in enumerate(corpus, start=1):
         if not isinstance(text, str):
-            raise TypeError(f"text {count - 1} is {text!r} ({type(text).__name__}); every text must be a string")
+            raise TypeError(f"text {count - 1} is {shown(text)} ({type(text).__name__}); every text must be a string")
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -168,6 +157,6 @@ def train_tokenizer(
         padding_side="right",
         truncation_side="right",
         clean_up_tokenization_spaces=False,
-        # Literal special tokens in a text go through normaliser and splitter like any other text.
+        # Literal special tokens in a text go through normalizer and splitter like any other text.
         split_special_tokens=True,
     )

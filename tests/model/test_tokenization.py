@@ -198,7 +198,7 @@ def test_nonsense_is_refused(arguments, message):
 def test_a_corpus_of_something_else_is_refused():
     with pytest.raises(TypeError, match="text 1 is None"):
         train_tokenizer(["good", None])
-    with pytest.raises(TypeError, match="one string"):
+    with pytest.raises(TypeError, match="list of strings"):
         train_tokenizer("good")
     for empty in ([], ["", "  "]):
         with pytest.raises(ValueError, match=f"no word found in {len(empty)} texts"):
