@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .pages import data_uri, p_value, render
+from .pages import data_uri, render
+from .statistics import count, p_value, percent
 
 _PICTURES = {
     "accuracy.png": (
@@ -164,18 +165,6 @@ def page(results: Mapping[str, Any], directory: Path) -> str:
         same=same(results),
         versions=", ".join(f"{name} {number}" for name, number in results["versions_of_packages"].items()) + ".",
     )
-
-
-def percent(spread: Mapping[str, Any]) -> str:
-    """A share as per cent, with its standard deviation where there is one."""
-    deviation = spread.get("standard_deviation")
-    return f"{100 * spread['mean']:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "") + " %"
-
-
-def count(spread: Mapping[str, Any]) -> str:
-    """A count, likewise."""
-    deviation = spread.get("standard_deviation")
-    return f"{spread['mean']:,.0f}" + (f" ± {deviation:,.0f}" if deviation is not None else "")
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,19 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..utils.imports import require
-from .scored import Indices, ScoredReviews, check_labels, check_lengths, check_logits, sigmoid
-from .statistics import proportion_interval
-
-logger = logging.getLogger(__name__)
+from .scored import Indices, ScoredReviews
+from .statistics import check_lengths, proportion_interval, sigmoid
 
 # Upper limits of the groups; a last one holds what lies above.
 _LENGTH_EDGES = (100, 150, 200, 300, 400, 600)
 _UNKNOWN_EDGES = (0.0, 0.02, 0.05, 0.1, 0.15)
-# A temperature outside of them says that the logits are wrong, not that they need softening.
-TEMPERATURES = (0.05, 20.0)
 _TAG = re.compile(r"<[a-z/][^<>]*>")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
@@ -47,21 +41,6 @@ class Group:
     accuracy: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How well probabilities and reality agree; the smaller, the better.
-
-    Attributes:
-        expected_calibration_error: See `metrics.ExpectedCalibrationError`.
-        brier: Mean squared distance of the probability of POSITIVE from the label (Brier 1950).
-        nll: Mean binary cross-entropy, nats.
-    """
-
-    expected_calibration_error: float
-    brier: float
-    nll: float
 
 
 @dataclass(frozen=True)
@@ -134,71 +113,6 @@ def accuracy_by_duplicates(scored: ScoredReviews) -> list[Group]:
         scored: The reviews.
     """
     return _groups(scored, {"new": ~scored.duplicates, "also in training": scored.duplicates})
-
-
-def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
-    """The T > 0 that minimises the mean binary cross-entropy of logits / T.
-
-    Temperature scaling, section 4.2 of Guo, Pleiss, Sun and Weinberger (2017), "On Calibration of Modern Neural
-    Networks", https://arxiv.org/abs/1706.04599. No decision changes. The cross-entropy is convex in 1 / T; the zero of
-    its derivative is found by Brent's method.
-
-    Args:
-        logits: Logit of POSITIVE per validation review. *Shape:* (n,)
-        labels: 0 or 1 per review. *Shape:* (n,)
-
-    Returns:
-        T, within `TEMPERATURES`. A limit is returned, and logged, where the minimum lies beyond it: the lower one if
-        every decision is right (T would go to 0), the upper one if the logits say nothing of the labels, or the
-        contrary. 1 if all logits are 0, for which every T is as good.
-
-    Raises:
-        ValueError: Different lengths, no reviews, a logit that is not finite or a label other than 0 and 1.
-    """
-    require("scipy", extra="train")
-    from scipy.optimize import brentq
-
-    check_logits(logits, "logits")
-    check_labels(labels, "labels")
-    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    check_lengths(logits=z, labels=y)
-    if not z.any():
-        return 1.0
-    margins = np.where(y == 1, z, -z)
-
-    def slope(inverse: float) -> float:
-        return float(-(margins * sigmoid(-inverse * margins)).mean())
-
-    sharpest, softest = 1 / TEMPERATURES[0], 1 / TEMPERATURES[1]
-    for limit, beyond in ((sharpest, slope(sharpest) <= 0), (softest, slope(softest) >= 0)):
-        if beyond:
-            logger.warning(f"the best temperature for {len(z)} reviews lies beyond {1 / limit:g}, which is taken")
-            return 1 / limit
-    return float(1 / brentq(slope, softest, sharpest, xtol=1e-12))
-
-
-def calibration(scored: ScoredReviews, temperature: float) -> tuple[Calibration, Calibration]:
-    """Calibration before and after temperature scaling.
-
-    Args:
-        scored: Reviews that the temperature was not fitted on.
-        temperature: From `fit_temperature`.
-
-    Raises:
-        ModuleNotFoundError: What the metrics need is not installed.
-        ValueError: A temperature that is not above 0.
-    """
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature is {temperature}; allowed: a finite number above 0")
-    # Here and not above because it brings `evaluate` along, which takes seconds to import.
-    from .metrics import evaluate_logits
-
-    def measure(logits: NDArray[np.float64]) -> Calibration:
-        measured = evaluate_logits(logits, scored.labels)
-        brier = float(((sigmoid(logits) - scored.labels) ** 2).mean())
-        return Calibration(measured["expected_calibration_error"], brier, measured["loss"])
-
-    return measure(scored.logits), measure(scored.logits / temperature)
 
 
 def word_log_odds(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.imports import require
+from .statistics import p_value
 
 
 def render(template: str, **values: Any) -> str:
@@ -32,16 +33,6 @@ def render(template: str, **values: Any) -> str:
     environment.filters["count"] = lambda number: f"{number:,}"
     text = folder.joinpath(template).read_text(encoding="utf-8")
     return environment.from_string(text).render(css=css, **values)
-
-
-def p_value(p: float) -> str:
-    """A p-value for readers.
-
-    Args:
-        p: From 0 to 1.
-    """
-    # Smaller ones than the smallest float come as zero.
-    return f"p = {p:.2g}" if p > 0 else "p < 1e-300"
 
 
 def data_uri(picture: Path) -> str:

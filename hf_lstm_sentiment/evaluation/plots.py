@@ -204,7 +204,7 @@ def plot_reliability_diagram(
         ValueError: Values that `metrics.calibration_bins` refuses.
     """
     # Here and not above because it brings `evaluate` along, which takes seconds to import.
-    from .metrics import calibration_bins
+    from .calibration import calibration_bins
 
     calibration = calibration_bins(probabilities, labels, bins=bins)
     figure = new_figure(6.4, 7, title)

@@ -15,6 +15,7 @@ from ..inference.explain import Explainer
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
+from .calibration import fit_temperature, measure_calibration
 from .compare import check_accuracy, score_run
 from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .errors import (
@@ -24,16 +25,14 @@ from .errors import (
     accuracy_by_length,
     accuracy_by_truncation,
     accuracy_by_unknown,
-    calibration,
     changed_decisions,
-    fit_temperature,
     has_words,
     word_log_odds,
 )
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .scored import ScoredReviews
-from .statistics import bootstrap_difference, mcnemar, proportion_interval
+from .statistics import bootstrap_difference, mcnemar, proportion_interval, sigmoid
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -130,15 +129,17 @@ def write_report(
     return path
 
 
-def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float) -> dict[str, Any]:
-    before, after = calibration(scored, temperature)
+def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
+    calibrations = {"as it is": measure_calibration(scored.logits, scored.labels)}
+    if temperature is not None:
+        calibrations["with the temperature"] = measure_calibration(scored.logits / temperature, scored.labels)
     return {
         "preset": metrics["preset"],
         "seed": metrics["seed"],
         "test": metrics["test"],
         "shares": _shares(metrics["test"]["confusion_matrix"]),
-        "temperature": temperature,
-        "calibration": {"as it is": asdict(before), "with the temperature": asdict(after)},
+        **({} if temperature is None else {"temperature": temperature}),
+        "calibration": {name: asdict(found) for name, found in calibrations.items()},
         "confidence": _by_confidence(scored),
         "groups": {name: [asdict(group) for group in found] for name, found in _groups(scored).items()},
         "words": {name: [asdict(word) for word in words] for name, words in _error_words(scored).items()},
@@ -210,24 +211,25 @@ def _read(scored: ScoredReviews, place: int) -> str:
 
 
 def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    name, probabilities = metrics["preset"], scored.probabilities
-    softened = 1 / (1 + np.exp(-scored.logits / found["temperature"]))
+    name = metrics["preset"]
     history = {"title": f"{name}: training", "best_epoch": metrics["best_epoch"]}
     groups = {title: [Group(**group) for group in groups] for title, groups in found["groups"].items()}
     words = {title: [WordOdds(**word) for word in words] for title, words in found["words"].items()}
-    before, after = folder / "reliability.png", folder / "reliability_with_temperature.png"
     drawn = {
         "curves": plot_training_curves(metrics["history"], folder / "training_curves.png", **history),
         "confusion": plot_confusion_matrix(
             metrics["test"]["confusion_matrix"], folder / "confusion_matrix.png", title=f"{name}: test reviews"
         ),
         "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: how sure it is"),
-        "reliability": plot_reliability_diagram(probabilities, scored.labels, before, title=f"{name}: as it is"),
-        "softened": plot_reliability_diagram(
-            softened, scored.labels, after, title=f"{name}: with temperature {found['temperature']:.2f}"
+        "reliability": plot_reliability_diagram(
+            scored.probabilities, scored.labels, folder / "reliability.png", title=f"{name}: as it is"
         ),
         "groups": plot_groups(groups, folder / "groups.png", title=f"{name}: accuracy on parts of the test reviews"),
     }
+    if "temperature" in found:
+        softened, after = sigmoid(scored.logits / found["temperature"]), folder / "reliability_with_temperature.png"
+        title = f"{name}: with temperature {found['temperature']:.2f}"
+        drawn["softened"] = plot_reliability_diagram(softened, scored.labels, after, title=title)
     if words:
         drawn["words"] = plot_error_words(words, folder / "error_words.png", title=f"{name}: words that mark errors")
     return drawn

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from .statistics import as_labels, as_logits, check_lengths, sigmoid
+
 # Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
 _WINDOW = 4_096
 
@@ -58,8 +60,8 @@ class ScoredReviews:
     duplicates: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        check_labels(self.labels, "labels")
-        check_logits(self.logits, "logits")
+        as_labels(self.labels, "labels")
+        as_logits(self.logits, "logits")
         columns = ("texts", "labels", "logits", "tokens", "unknown", "duplicates")
         check_lengths(**{name: getattr(self, name) for name in columns})
 
@@ -144,65 +146,3 @@ def score_reviews(
         max_length=classifier.max_length,
         duplicates=np.array([text in seen for text in texts]),
     )
-
-
-def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-z)) without overflow.
-
-    Args:
-        z: Logits.
-    """
-    return np.exp(-np.logaddexp(0, -z))
-
-
-def check_labels(values: ArrayLike, name: str) -> None:
-    """Refuse labels other than 0 and 1, none, or another shape than (n,).
-
-    Args:
-        values: The labels.
-        name: What they are called.
-
-    Raises:
-        ValueError: As said.
-    """
-    _check(name, values, lambda array: np.isin(array, (0, 1)), "0 (NEGATIVE) and 1 (POSITIVE)")
-
-
-def check_logits(values: ArrayLike, name: str) -> None:
-    """Refuse logits that are not finite, none, or another shape than (n,).
-
-    Args:
-        values: The logits.
-        name: What they are called.
-
-    Raises:
-        ValueError: As said.
-    """
-    _check(name, values, np.isfinite, "finite numbers")
-
-
-def check_lengths(**columns: Any) -> None:
-    """Refuse columns of different lengths.
-
-    Args:
-        columns: Sequences, one entry per review.
-
-    Raises:
-        ValueError: As said.
-    """
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ValueError(f"{listed}; allowed: the same number of each, one per review")
-
-
-def _check(name: str, values: ArrayLike, valid: Any, allowed: str) -> None:
-    array = np.asarray(values)
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} have shape {array.shape} and type {array.dtype}; allowed: one number per review, at least one"
-        )
-    wrong = np.flatnonzero(~valid(array))
-    if len(wrong):
-        found = f"{array[wrong[0]].item()} at position {wrong[0]}, {len(wrong)} wrong values in all"
-        raise ValueError(f"{name} hold {found}; allowed: {allowed}")

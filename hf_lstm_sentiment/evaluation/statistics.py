@@ -1,8 +1,8 @@
-"""How sure one can be of an accuracy, and of a difference of two."""
+"""Statistics of decisions: checked columns, intervals of accuracies and of their differences, p-values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..utils.imports import require
-from .scored import check_lengths
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,50 @@ class Difference:
     high: float
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """What the seeds of a recipe came to.
+def as_labels(values: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Labels as an array; refuse others than 0 and 1, none, or another shape than (n,)."""
+    allowed = "0 (NEGATIVE) and 1 (POSITIVE)"
+    return _checked(values, name, lambda array: (array == 0) | (array == 1), allowed).astype(np.int64)
 
-    Args:
-        values: One per seed, at least one.
+
+def as_logits(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Logits as an array; refuse some that are not finite, none, or another shape than (n,)."""
+    return _checked(values, name, np.isfinite, "finite numbers").astype(np.float64)
+
+
+def as_probabilities(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Probabilities as an array; refuse some outside of 0 to 1, none, or another shape than (n,)."""
+    return _checked(values, name, lambda array: (array >= 0) & (array <= 1), "0 to 1").astype(np.float64)
+
+
+def _checked(values: ArrayLike, name: str, valid: Callable[[Any], Any], allowed: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} have shape {array.shape} and type {array.dtype}; allowed: one number per review, at least one"
+        )
+    wrong = np.flatnonzero(~valid(array))
+    if len(wrong):
+        found = f"{array[wrong[0]].item()} at position {wrong[0]}, {len(wrong)} wrong values in all"
+        raise ValueError(f"{name} hold {found}; allowed: {allowed}")
+    return array
+
+
+def check_lengths(**columns: Any) -> None:
+    """Refuse columns of different lengths."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise ValueError(f"{listed}; allowed: the same number of each, one per review")
+
+
+def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-z)) without overflow."""
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Summarize the seeds of a recipe.
 
     Returns:
         "mean", "values" and, of more than one, the "standard_deviation" of a sample (n - 1).
@@ -58,14 +96,27 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return found
 
 
+def percent(of: Mapping[str, Any]) -> str:
+    """A share from `spread` as per cent, with its standard deviation where there is one."""
+    deviation = of.get("standard_deviation")
+    return f"{100 * of['mean']:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "") + " %"
+
+
+def count(of: Mapping[str, Any]) -> str:
+    """A count, likewise."""
+    deviation = of.get("standard_deviation")
+    return f"{of['mean']:,.0f}" + (f" ± {deviation:,.0f}" if deviation is not None else "")
+
+
+def p_value(p: float) -> str:
+    """A p-value for readers; smaller ones than the smallest float come as zero."""
+    return f"p = {p:.2g}" if p > 0 else "p < 1e-300"
+
+
 def proportion_interval(k: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share that was seen k times in n, sensible for few reviews and near 0 and 1 too.
+    """Compute the 95 % interval of a share that was seen k times in n; sensible for few reviews and near 0 and 1 too.
 
     The score interval of Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
-
-    Args:
-        k: Times it was seen.
-        n: Out of so many.
 
     Raises:
         ValueError: n below 1, or k outside of 0 to n.
@@ -111,7 +162,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 def bootstrap_difference(
     correct_a: ArrayLike, correct_b: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Difference:
-    """Interval of the difference of two accuracies on the same reviews: the second less the first.
+    """Compute the interval of the difference of two accuracies on the same reviews, the second less the first.
 
     The percentile bootstrap over reviews, paired (Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"). It
     says how the difference would move with other reviews, not with other seeds. A resample is drawn as the

@@ -9,8 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..evaluation.comparison_tables import percent
-from ..evaluation.statistics import spread
+from ..evaluation.statistics import percent, spread
 from ..training.presets import Preset
 
 # How the metrics are called in the card, in the order of its table.

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer_callback import ExportableState
 
 from ..data.encoding import PaddingCollator
-from ..evaluation.errors import fit_temperature
+from ..evaluation.calibration import fit_temperature
 from ..evaluation.metrics import evaluate_logits
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils import run_directory as runs
@@ -225,7 +225,7 @@ def exact_batches(trainer: Trainer, reviews: Dataset) -> Iterator[tuple[Any, dic
         yield model, {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 
-def calibrate(trainer: Trainer, reviews: Dataset) -> float:
+def calibrate(trainer: Trainer, reviews: Dataset) -> float | None:
     """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
 
     No decision changes.
@@ -235,9 +235,11 @@ def calibrate(trainer: Trainer, reviews: Dataset) -> float:
         reviews: Encoded validation reviews.
 
     Returns:
-        The temperature.
+        The temperature; None where the reviews determine none, and then the weights stay as they are.
     """
     temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
+    if temperature is None:
+        return None
     head = trainer.accelerator.unwrap_model(trainer.model).classifier
     with torch.no_grad():
         head.weight /= temperature

@@ -16,8 +16,7 @@ from safetensors.numpy import save_file
 
 from hf_lstm_sentiment import Classifier, load_reviews
 from hf_lstm_sentiment.evaluation.compare import compare
-from hf_lstm_sentiment.evaluation.comparison_tables import count, markdown, percent
-from hf_lstm_sentiment.evaluation.pages import p_value
+from hf_lstm_sentiment.evaluation.comparison_tables import markdown
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
 ROOT = Path(__file__).parents[2]
@@ -188,11 +187,3 @@ def test_wrong_arguments_are_refused_before_any_work(arguments, message, tmp_pat
     with pytest.raises(ValueError, match=message):
         compare(**{"presets": ["v1"], "runs_dir": tmp_path, **arguments})
     assert not list(tmp_path.iterdir())
-
-
-def test_spreads_are_written_for_readers():
-    assert percent({"mean": 0.81912}) == "81.91 %"
-    assert percent({"mean": 0.81912, "standard_deviation": 0.0012}) == "81.91 ± 0.12 %"
-    assert p_value(0.0) == "p < 1e-300"
-    assert p_value(0.0123) == "p = 0.012"
-    assert count({"mean": 2512.4, "standard_deviation": 9.6}) == "2,512 ± 10"

@@ -4,23 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, log_loss
 
 from hf_lstm_sentiment.evaluation.errors import (
-    TEMPERATURES,
     accuracy_by_duplicates,
     accuracy_by_length,
     accuracy_by_truncation,
     accuracy_by_unknown,
-    calibration,
     changed_decisions,
-    fit_temperature,
     word_log_odds,
 )
 from hf_lstm_sentiment.evaluation.scored import ScoredReviews, score_reviews
-from hf_lstm_sentiment.evaluation.statistics import bootstrap_difference, mcnemar, proportion_interval
+from hf_lstm_sentiment.evaluation.statistics import proportion_interval
 
 
 class Words:
@@ -55,13 +49,6 @@ def made_up(logits, labels, texts=None):
         max_length=256,
         duplicates=np.zeros(n, dtype=bool),
     )
-
-
-def noisy(n=4_000, seed=0):
-    generator = np.random.default_rng(seed)
-    logits = generator.normal(0, 3, n)
-    labels = (generator.random(n) < 1 / (1 + np.exp(-logits / 2))).astype(int)
-    return logits, labels
 
 
 def test_scoring(scored):
@@ -122,111 +109,6 @@ def test_the_limits_of_groups_belong_to_the_lower_one():
         ("over 600", 0),
     ]
     assert (groups[0].low, groups[0].high) == proportion_interval(1, 1)
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (5, 5), (3, 10), (20_500, 25_000)])
-def test_wilson_interval_by_its_formula(k, n):
-    z = 1.959963984540054
-    centre, half = k / n + z**2 / (2 * n), z * math.sqrt(k / n * (1 - k / n) / n + z**2 / (4 * n**2))
-    expected = ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
-    assert proportion_interval(k, n) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_interval_refuses(k, n):
-    with pytest.raises(ValueError, match="allowed: n of at least 1 and k from 0 to n"):
-        proportion_interval(k, n)
-
-
-def test_mcnemar_by_hand():
-    a = np.array([True] * 9 + [False] * 2 + [True] * 30 + [False] * 4)
-    b = np.array([False] * 9 + [True] * 2 + [True] * 30 + [False] * 4)
-    found = mcnemar(a, b)
-    assert (found.only_a, found.only_b) == (9, 2)
-    # Twice the chance of at most 2 heads in 11 throws.
-    assert found.p_value == pytest.approx(2 * sum(math.comb(11, i) for i in range(3)) / 2**11)
-    assert mcnemar(b, a).p_value == pytest.approx(found.p_value)
-    assert binomtest(2, 11).pvalue == pytest.approx(found.p_value)
-
-
-def test_mcnemar_of_the_same_decisions():
-    assert mcnemar(np.array([True, False]), np.array([True, False])).p_value == 1
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        ([True], [True, False], "1 correct_a, 2 correct_b"),
-        ([0, 1], [True, False], "correct_a have shape \\(2,\\) and type int64; allowed: \\(n,\\) and bool"),
-    ],
-)
-def test_mcnemar_refuses(a, b, message):
-    with pytest.raises(ValueError, match=message):
-        mcnemar(np.array(a), np.array(b))
-
-
-def test_bootstrap_agrees_with_scipy():
-    generator = np.random.default_rng(1)
-    a, b = generator.random(800) < 0.8, generator.random(800) < 0.84
-    found = bootstrap_difference(a, b, resamples=20_000)
-    theirs = bootstrap(
-        (a.astype(float), b.astype(float)),
-        lambda x, y, axis: (y - x).mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        batch=2_000,
-        rng=2,
-    ).confidence_interval
-    assert found.difference == pytest.approx(b.mean() - a.mean())
-    assert found.low == pytest.approx(theirs.low, abs=1.5e-3)
-    assert found.high == pytest.approx(theirs.high, abs=1.5e-3)
-
-
-def test_bootstrap_takes_the_mean_over_seeds():
-    a = np.array([[True, False, True, True], [True, True, False, True], [True, False, False, True]])
-    b = np.array([True, True, True, True])
-    # Per review: 0, 2/3, 2/3, 0.
-    found = bootstrap_difference(a, b)
-    assert found.difference == pytest.approx(1 / 3)
-    assert (found.low, found.high) == pytest.approx((0, 2 / 3))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"resamples": 0}, "resamples is 0"), ({"level": 1.0}, "level is 1.0; allowed: above 0 and below 1")],
-)
-def test_bootstrap_refuses(options, message):
-    with pytest.raises(ValueError, match=message):
-        bootstrap_difference(np.array([True]), np.array([True]), **options)
-
-
-def test_temperature_is_that_of_a_logistic_regression():
-    logits, labels = noisy()
-    regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels)
-    temperature = fit_temperature(logits, labels)
-    assert temperature == pytest.approx(1 / regression.coef_[0, 0], rel=1e-4)
-    assert temperature == pytest.approx(2, rel=0.1)
-
-
-def test_temperature_at_its_limits(caplog):
-    assert fit_temperature([-1, 2], [0, 1]) == TEMPERATURES[0]
-    assert fit_temperature([-1, 2], [1, 0]) == TEMPERATURES[1]
-    assert "lies beyond" in caplog.text
-    assert fit_temperature([0, 0], [0, 1]) == 1
-
-
-def test_calibration_agrees_with_scikit_learn():
-    logits, labels = noisy(500)
-    before, after = calibration(made_up(logits, labels), 2.0)
-    for found, z in ((before, logits), (after, logits / 2)):
-        p = 1 / (1 + np.exp(-z))
-        assert found.brier == pytest.approx(brier_score_loss(labels, p))
-        assert found.nll == pytest.approx(log_loss(labels, p))
-    assert after.expected_calibration_error < before.expected_calibration_error
-    with pytest.raises(ValueError, match="temperature is 0; allowed"):
-        calibration(made_up(logits, labels), 0)
 
 
 def test_word_log_odds_by_hand():

@@ -1,0 +1,120 @@
+"""Calibration against scikit-learn, a slow loop and numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from hf_lstm_sentiment.evaluation.calibration import calibration_bins, fit_temperature, measure_calibration
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+
+scores_and_labels = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=60).map(
+    lambda pairs: tuple(np.array(column) for column in zip(*pairs, strict=True))
+)
+
+
+def overconfident(n=4_000):
+    """Logits twice as large as their labels deserve."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, n)
+    return logits, (generator.random(n) < 1 / (1 + np.exp(-logits / 2))).astype(int)
+
+
+def slow_calibration_error(scores, labels, bins=15):
+    total = 0.0
+    for m in range(bins):
+        members = []
+        for p, label in zip(scores, labels, strict=True):
+            predicted, confidence = (1, p) if p > 0.5 else (0, 1 - p)
+            if m / bins < confidence <= (m + 1) / bins:
+                members.append((predicted == label, confidence))
+        if members:
+            right, confidence = (sum(column) / len(members) for column in zip(*members, strict=True))
+            total += len(members) / len(scores) * abs(right - confidence)
+    return total
+
+
+def test_calibration_error_by_hand():
+    # Four reviews at confidence 0.9, three of them right, and one at 0.8, wrong:
+    # 4/5 * |0.75 - 0.9| + 1/5 * |0 - 0.8| = 0.12 + 0.16
+    found = calibration_bins([0.9, 0.9, 0.9, 0.1, 0.2], [1, 1, 0, 0, 1])
+    assert found.expected_calibration_error == pytest.approx(0.28, abs=1e-12)
+    assert calibration_bins([1.0, 0.0], [0, 1]).expected_calibration_error == 1
+    exact = calibration_bins([0.8] * 10 + [0.25] * 4, [1] * 8 + [0] * 2 + [1, 0, 0, 0])
+    assert exact.expected_calibration_error == pytest.approx(0, abs=1e-12)
+
+
+def test_calibration_error_agrees_with_a_slow_loop():
+    logits, labels = overconfident(400)
+    expected = slow_calibration_error(1 / (1 + np.exp(-logits)), labels)
+    assert evaluate_logits(logits, labels)["expected_calibration_error"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_bins_hold_their_upper_edges():
+    found = calibration_bins([0.5, 0.25, 0.75, 0.76, 1.0], [0, 0, 0, 1, 1], bins=4)
+    assert found.edges.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.counts.tolist() == [0, 1, 2, 2]
+    np.testing.assert_allclose(found.confidence, [np.nan, 0.5, 0.75, 0.88])
+    np.testing.assert_allclose(found.accuracy, [np.nan, 1, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "bins", "message"),
+    [
+        ([0.5], [1], 0, "bins is 0; allowed: a whole number of at least 1"),
+        ([0.5, 1.5], [0, 1], 15, "probabilities hold 1.5 at position 1.*allowed: 0 to 1"),
+        ([0.1, math.nan], [0, 1], 15, "probabilities hold nan at position 1"),
+        ([0.1, 0.2], [0, 3], 15, "labels hold 3 at position 1"),
+    ],
+)
+def test_wrong_columns_are_refused(scores, labels, bins, message):
+    with pytest.raises(ValueError, match=message):
+        calibration_bins(scores, labels, bins=bins)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scores_and_labels, st.integers(1, 30))
+def test_properties_of_bins(reviews, bins):
+    found = calibration_bins(*reviews, bins=bins)
+    assert -1e-12 <= found.expected_calibration_error <= 1 + 1e-12
+    assert found.counts.sum() == len(reviews[0])
+    filled = found.counts > 0
+    means = found.confidence[filled]
+    assert (means >= found.edges[:-1][filled] - 1e-12).all()
+    assert (means <= found.edges[1:][filled] + 1e-12).all()
+    assert np.isnan(found.accuracy[~filled]).all()
+
+
+def test_calibration_agrees_with_scikit_learn():
+    logits, labels = overconfident(500)
+    before, after = measure_calibration(logits, labels), measure_calibration(logits / 2, labels)
+    for found, z in ((before, logits), (after, logits / 2)):
+        p = 1 / (1 + np.exp(-z))
+        assert found.brier == pytest.approx(brier_score_loss(labels, p))
+        assert found.nll == pytest.approx(log_loss(labels, p))
+    assert after.expected_calibration_error < before.expected_calibration_error
+
+
+def test_temperature_is_that_of_a_logistic_regression():
+    logits, labels = overconfident()
+    regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels)
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(1 / regression.coef_[0, 0], rel=1e-4)
+    assert temperature == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [1, 0]])
+def test_reviews_that_determine_no_temperature_give_none(labels, caplog):
+    """Perfectly separated, T would go to 0: one of 0.05 had unknown words answered with a probability of 1."""
+    assert fit_temperature([-1, 2], labels) is None
+    assert "no temperature is taken" in caplog.text
+
+
+def test_temperature_of_logits_that_are_all_zero_is_one():
+    assert fit_temperature([0, 0], [0, 1]) == 1
