@@ -34,6 +34,15 @@ WINDOW = 8_192
 Logits = npt.NDArray[np.float32]
 
 
+def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Compute the probability of the second label (POSITIVE), without overflow at any logit.
+
+    Args:
+        logits: Logits of that label.
+    """
+    return np.exp(-np.logaddexp(0, -np.asarray(logits, dtype=np.float64)))
+
+
 class Prediction(NamedTuple):
     """What the classifier says of one review.
 
@@ -231,7 +240,7 @@ class Classifier:
 
     def _predictions(self, logits: Logits) -> list[Prediction]:
         # Of the more probable label, so that no precision is lost where the other one is near 1.
-        scores = 1 / (1 + np.exp(-np.abs(logits.astype(np.float64))))
+        scores = sigmoid(np.abs(logits))
         return [Prediction(self.labels[int(z > 0)], float(score)) for z, score in zip(logits, scores, strict=True)]
 
     def __call__(self, texts: Sequence[str], *, batch_size: int = 64) -> list[Prediction]:

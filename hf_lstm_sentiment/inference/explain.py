@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
-from .classifier import Classifier
+from .classifier import Classifier, sigmoid
 from .explanation import Explanation, Word
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ class Explainer:
         read = len(prefixes) - 1
         logit = float(prefixes[-1])
         contributions, baseline, error = self._contributions(ids[:length], logit, steps)
-        probabilities = 1 / (1 + np.exp(-prefixes))
+        probabilities = sigmoid(prefixes)
         return Explanation(
             text=text,
             label=labels[int(logit > 0)],
-            score=1 / (1 + math.exp(-abs(logit))),
+            score=float(sigmoid(abs(logit))),
             logit=logit,
             baseline_logit=baseline,
             words=tuple(
@@ -284,7 +284,7 @@ def deletion_faithfulness(
         random = generator.choice(len(ids), count, replace=False)
         without = [np.delete(ids, places).tolist() for places in (top, random)]
         after = explainer._logits(without)
-        drops.append(1 / (1 + math.exp(-abs(logit))) - 1 / (1 + np.exp(-sign * after)))
+        drops.append(sigmoid(abs(logit)) - sigmoid(sign * after))
     if len(drops) < 2:
         raise ValueError(f"{len(drops)} of {len(texts)} texts have a word; an interval needs at least 2")
     drop_top, drop_random = np.mean(drops, axis=0)

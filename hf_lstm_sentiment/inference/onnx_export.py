@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
-from .classifier import Classifier
+from .classifier import Classifier, sigmoid
 from .onnx import make_graph
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ def _in_batches(logits: Callable[[Sequence[str]], list[float]], texts: Sequence[
 
 def _compare(logits: Mapping[str, npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
     answers = {name: z > 0 for name, z in logits.items()}
-    probabilities = {name: 1 / (1 + np.exp(-z.astype(np.float64))) for name, z in logits.items()}
+    probabilities = {name: sigmoid(z) for name, z in logits.items()}
     exported = [name for name in logits if name != "torch"]
     return {
         "accuracy": {name: float((answer == labels).mean()) for name, answer in answers.items()},
