@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..inference.classifier import sigmoid
 from ..utils.imports import require
-from .statistics import as_labels, as_logits, as_probabilities, check_lengths, sigmoid
+from .statistics import as_labels, as_logits, as_probabilities, check_lengths
 
 logger = logging.getLogger(__name__)
 

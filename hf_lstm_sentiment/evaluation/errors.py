@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inference.classifier import sigmoid
 from .scored import Indices, ScoredReviews
-from .statistics import check_lengths, proportion_interval, sigmoid
+from .statistics import check_lengths, proportion_interval
 
 # Upper limits of the groups; a last one holds what lies above.
 _LENGTH_EDGES = (100, 150, 200, 300, 400, 600)

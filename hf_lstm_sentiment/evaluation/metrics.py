@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..inference.classifier import sigmoid
 from ..utils.imports import require
 from .calibration import calibration_bins, cross_entropy
-from .statistics import as_labels, as_logits, check_lengths, sigmoid
+from .statistics import as_labels, as_logits, check_lengths
 
 try:
     import evaluate

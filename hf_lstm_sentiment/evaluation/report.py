@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.run_reviews import load_run_reviews
+from ..inference.classifier import sigmoid
 from ..inference.explain import Explainer
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
@@ -32,7 +33,7 @@ from .errors import (
 from .pages import data_uri, render
 from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
 from .scored import ScoredReviews
-from .statistics import bootstrap_difference, mcnemar, proportion_interval, sigmoid
+from .statistics import bootstrap_difference, mcnemar, proportion_interval
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from .statistics import as_labels, as_logits, check_lengths, sigmoid
+from ..inference.classifier import sigmoid
+from .statistics import as_labels, as_logits, check_lengths
 
 # Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
 _WINDOW = 4_096

@@ -79,11 +79,6 @@ def check_lengths(**columns: Any) -> None:
         raise ValueError(f"{listed}; allowed: the same number of each, one per review")
 
 
-def sigmoid(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + exp(-z)) without overflow."""
-    return np.exp(-np.logaddexp(0, -z))
-
-
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Summarize the seeds of a recipe.
 
