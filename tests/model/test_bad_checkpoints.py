@@ -1,36 +1,20 @@
-"""Checkpoints that are damaged, hostile or no checkpoints, and arguments that make no sense."""
+"""Checkpoints that are damaged, hostile or no checkpoints."""
 
 from __future__ import annotations
 
 import json
 import pickle
-import re
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from hf_lstm_sentiment import (
-    PRESETS,
-    Classifier,
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    load_reviews,
-    predict,
-    predict_file,
-    predict_files,
-    train,
-    train_tokenizer,
-)
-from hf_lstm_sentiment.evaluation.report import write_report
-from hf_lstm_sentiment.hub.push import push_run
+from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
 from tests.mutations import mutated
-from tests.reviews import make_reviews, write_csv
+from tests.reviews import make_reviews
 from tests.test_bad_input import FOREIGN, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,11 +86,11 @@ def grow_vocabulary(run):
 
 
 TABLE = "sentiment_lstm.word_embeddings.weight"
+MISFIT = "weights that its config.json describes"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 CHECKPOINTS = {
     "no config": (remove(CONFIG), "config.json"),
     "an empty config": (write(CONFIG, ""), "config.json"),
-    "a config of random bytes": (write(CONFIG, b"\xff\xfe\x00\x01" * 9), "config.json"),
     "a config cut short": (cut(CONFIG, 0.5), "config.json"),
     "a config that is a list": (write(CONFIG, "[]"), "config.json"),
     "a config nested deep": (write(CONFIG, "[" * 100_000), "config.json is damaged"),
@@ -115,32 +99,21 @@ CHECKPOINTS = {
         "tokenizer_config.json is damaged",
     ),
     "a tokenizer nested deep": (write(TOKENIZER, "[" * 100_000), "tokenizer.json is damaged"),
-    "a config that is null": (write(CONFIG, "null"), "config.json"),
     "a config without a type": (write(CONFIG, "{}"), "of type None"),
     "another type": (change(CONFIG, model_type="bert"), "classifies with its own"),
     "an unknown type": (change(CONFIG, model_type="no_such_model"), "is of type .no_such_model."),
-    "a type that is a path": (change(CONFIG, model_type="../../etc"), "is of type"),
     "vocab_size 0": (change(CONFIG, vocab_size=0), "vocab_size is 0; allowed"),
-    "vocab_size -1": (change(CONFIG, vocab_size=-1), "vocab_size is -1; allowed"),
     "vocab_size a text": (change(CONFIG, vocab_size="42"), "vocab_size is '42'; allowed: int"),
-    "vocab_size a list": (change(CONFIG, vocab_size=[42]), "vocab_size"),
     "vocab_size null": (change(CONFIG, vocab_size=None), "vocab_size is None; allowed: int"),
-    "vocab_size 1e12": (change(CONFIG, vocab_size=10**12), "weights that its config.json describes"),
-    "hidden_size 2**40": (change(CONFIG, hidden_size=2**40), "weights that its config.json describes"),
-    "a million layers": (change(CONFIG, num_hidden_layers=10**6), "weights that its config.json describes"),
-    "hidden_size wrong": (change(CONFIG, hidden_size=7), "weights that its config.json describes"),
-    "two layers for one": (change(CONFIG, num_hidden_layers=2), "weights that its config.json describes"),
-    "two directions for one": (change(CONFIG, bidirectional=True), "weights that its config.json describes"),
+    "vocab_size 1e12": (change(CONFIG, vocab_size=10**12), MISFIT),
+    "a million layers": (change(CONFIG, num_hidden_layers=10**6), MISFIT),
+    "two layers for one": (change(CONFIG, num_hidden_layers=2), MISFIT),
+    "two directions for one": (change(CONFIG, bidirectional=True), MISFIT),
     "pooling unknown": (change(CONFIG, pooling="attention"), r"pooling is 'attention'; allowed: Literal\['last'"),
-    "dropout 1": (change(CONFIG, embedding_dropout=1), "embedding_dropout is 1; allowed"),
     "dropout NaN": (change(CONFIG, classifier_dropout=float("nan")), "classifier_dropout is nan; allowed"),
-    "initializer_range 0": (change(CONFIG, initializer_range=0), "initializer_range is 0; allowed"),
     "padding outside": (change(CONFIG, pad_token_id=10**6), "pad_token_id is 1000000; allowed"),
-    "padding below 0": (change(CONFIG, pad_token_id=-1), "pad_token_id is -1; allowed"),
     "three labels": (change(CONFIG, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None), "has 3 labels"),
     "labels that are a list": (change(CONFIG, id2label=["a", "b"]), "id2label"),
-    "labels that are numbers": (change(CONFIG, id2label={"0": 0, "1": 1}), "id2label"),
-    "labels of other keys": (change(CONFIG, id2label={"5": "a", "6": "b"}), "id2label"),
     "labels of no numbers": (change(CONFIG, id2label={"a": "a", "b": "b"}), "id2label"),
     "two labels of one name": (change(CONFIG, id2label={"0": "same", "1": "same"}), "id2label"),
     "another problem": (change(CONFIG, problem_type="regression"), "problem_type"),
@@ -150,33 +123,23 @@ CHECKPOINTS = {
     ),
     "no weights": (remove(WEIGHTS), "model.safetensors"),
     "empty weights": (write(WEIGHTS, b""), "is damaged"),
-    "weights of random bytes": (write(WEIGHTS, b"\x01\x02\x03" * 99), "is damaged"),
     "a header of 2**60 bytes": (write(WEIGHTS, b"\x00" * 7 + b"\x10" + b"{}"), "is damaged"),
     "weights cut at 99 %": (cut(WEIGHTS, 0.99), "is damaged"),
-    "weights cut at half": (cut(WEIGHTS, 0.5), "is damaged"),
-    "weights cut in the header": (cut(WEIGHTS, 0.05), "is damaged"),
-    "weights that are HTML": (write(WEIGHTS, "<html>not found</html>"), "is damaged"),
     "weights that are a pickle": (write(WEIGHTS, pickle.dumps(Payload())), "is damaged"),
     "pickled weights": (pickled, "model.safetensors"),
     "a pickle beside": (write("pytorch_model.bin", pickle.dumps(Payload())), None),
     "training_args beside": (write("training_args.bin", pickle.dumps(Payload())), None),
-    "no tensors": (weights(dict.clear), "weights that its config.json describes"),
-    "a table missing": (weights(lambda t: t.pop(TABLE)), "weights that its config.json describes"),
-    "a tensor too many": (weights(lambda t: t.update(x=torch.ones(1))), "weights that its config.json describes"),
-    "a table too small": (
-        weights(lambda t: t.update({TABLE: t[TABLE][:5].clone()})),
-        "weights that its config.json describes",
-    ),
+    "no tensors": (weights(dict.clear), MISFIT),
+    "a table missing": (weights(lambda t: t.pop(TABLE)), MISFIT),
+    "a tensor too many": (weights(lambda t: t.update(x=torch.ones(1))), MISFIT),
     "a table of another width": (
         weights(lambda t: t.update({TABLE: t[TABLE][:, :3].clone()})),
-        "weights that its config.json describes",
+        MISFIT,
     ),
     "a table of whole numbers": (weights(lambda t: t.update({TABLE: t[TABLE].long()})), "int64"),
     "NaN in the weights": (weights(lambda t: t[TABLE].fill_(float("nan"))), "not finite"),
     "infinite weights": (weights(lambda t: t["classifier.weight"].fill_(float("inf"))), "not finite"),
     "no tokenizer": (remove(TOKENIZER), "tokenizer.json"),
-    "an empty tokenizer": (write(TOKENIZER, ""), "tokenizer.json is damaged"),
-    "a tokenizer that is {}": (write(TOKENIZER, "{}"), "tokenizer.json is damaged"),
     "a tokenizer that is a pickle": (write(TOKENIZER, pickle.dumps(Payload())), "tokenizer.json is damaged"),
     "a tokenizer cut short": (cut(TOKENIZER, 0.7), "tokenizer.json is damaged"),
     "a larger vocabulary": (grow_vocabulary, "embedding table"),
@@ -203,10 +166,7 @@ CHECKPOINTS = {
     "an unknown token that is a number": (change("tokenizer_config.json", unk_token=3), "unk_token is 3; allowed"),
     "an unknown token of nothing": (change("tokenizer_config.json", unk_token={"content": [1]}), "unk_token is .1.; a"),
     "no tokenizer_config": (remove("tokenizer_config.json"), "tokenizer_config.json"),
-    "an empty tokenizer_config": (write("tokenizer_config.json", ""), "tokenizer_config.json"),
-    "a tokenizer_config that is a list": (write("tokenizer_config.json", "[]"), "tokenizer_config.json"),
     "length 0": (change("tokenizer_config.json", model_max_length=0), "model_max_length"),
-    "length -1": (change("tokenizer_config.json", model_max_length=-1), "model_max_length"),
     "length a text": (change("tokenizer_config.json", model_max_length="many"), "model_max_length"),
     "length NaN": (change("tokenizer_config.json", model_max_length=float("nan")), "model_max_length"),
 }
@@ -254,74 +214,3 @@ def test_a_file_with_a_name_as_on_the_hub(tmp_path, monkeypatch):
     (tmp_path / "reviews.csv").touch()
     monkeypatch.chdir(tmp_path)
     refused(lambda: Classifier.from_pretrained("reviews.csv"), "model reviews.csv is a file; pass a run directory")
-
-
-TINY = replace(PRESETS["v1"], name="tiny", embedding_size=4, hidden_size=4, vocab_words=20, epochs=1)
-ARGUMENTS = {
-    "preset unknown": (lambda p: train("v9"), "preset 'v9' is not known; allowed"),
-    "preset None": (lambda p: train(None), "preset None is not known; allowed"),
-    "preset a number": (lambda p: train(1), "preset 1 is not known; allowed"),
-    "preset a list": (lambda p: train(["v1"]), "preset ..v1.. is not known; allowed"),
-    "seed below 0": (lambda p: train(TINY, dataset=p, seed=-1), "seed is -1; allowed"),
-    "seed too large": (lambda p: train(TINY, dataset=p, seed=2**32), "seed is 4294967296; allowed"),
-    "seed a text": (lambda p: train(TINY, dataset=p, seed="x"), "seed is 'x'; allowed"),
-    "an unknown argument": (lambda p: train(TINY, dataset=p, learn_rate=1), "learn_rate"),
-    "epochs 0": (lambda p: train(TINY, dataset=p, num_train_epochs=0), "num_train_epochs is 0; allowed"),
-    "epochs below 0": (lambda p: train(TINY, dataset=p, num_train_epochs=-1), "num_train_epochs is -1"),
-    "batch 0": (lambda p: train(TINY, dataset=p, per_device_train_batch_size=0), "per_device_train_batch_size is 0"),
-    "rate NaN": (lambda p: train(TINY, dataset=p, learning_rate=float("nan")), "learning_rate is nan"),
-    "rate below 0": (lambda p: train(TINY, dataset=p, learning_rate=-1.0), "learning_rate is -1.0"),
-    "threads 0": (lambda p: train(TINY, dataset=p, num_threads=0), "num_threads is 0"),
-    "strategies apart": (lambda p: train(TINY, dataset=p, eval_strategy="steps", eval_steps=3), "strategy"),
-    "no evaluation": (lambda p: train(TINY, dataset=p, eval_strategy="no"), "strategy"),
-    "a metric unknown": (lambda p: train(TINY, dataset=p, metric_for_best_model="x"), "metric_for_best_model"),
-    "label smoothing": (lambda p: train(TINY, dataset=p, label_smoothing_factor=0.1), "cannot be used here"),
-    "push": (lambda p: train(TINY, dataset=p, push_to_hub=True), "an access token is needed"),
-    "resume from": (lambda p: train(TINY, dataset=p, resume_from_checkpoint="x"), "cannot be used here"),
-    "embedding of 0": (lambda p: train(replace(TINY, embedding_size=0), dataset=p), "embedding_size is 0"),
-    "dropout of 2": (lambda p: train(replace(TINY, classifier_dropout=2), dataset=p), "classifier_dropout is 2"),
-    "vocabulary of 0": (lambda p: train(replace(TINY, vocab_words=0), dataset=p), "vocab_size is 0"),
-    "length of 0": (lambda p: train(replace(TINY, max_length=0), dataset=p), "max_length is 0"),
-    "scheme unknown": (lambda p: train(replace(TINY, scheme="bpe"), dataset=p), "scheme is 'bpe'"),
-    "sample of 1": (lambda p: train(TINY, dataset=p, max_train_samples=1), "max_train_samples is 1"),
-    "texts None": (lambda p: predict(None, model=p), "texts"),
-    "model a number": (lambda p: predict(["a"], model=3), "model"),
-    "model an empty name": (lambda p: predict(["a"], model=""), "the model is named ''"),
-    "model with spaces": (lambda p: predict(["a"], model="no such model"), "model"),
-    "data None": (lambda p: load_reviews(None), "dataset"),
-    "data a number": (lambda p: load_reviews(3), "dataset"),
-    "data an address": (lambda p: load_reviews("http://127.0.0.1:9/a.csv"), "no such file or directory"),
-    "data an empty name": (lambda p: load_reviews(""), "the dataset is named ''"),
-    "data of nobody's home": (lambda p: load_reviews("~no-such-user/a.csv"), "no such home directory"),
-    "data a NUL": (lambda p: load_reviews("a\0b.csv"), "."),
-    "rows of an empty name": (lambda p: predict_file("", "a.csv"), "is named ''"),
-    "an output of an empty name": (lambda p: predict_file(p, ""), "the output is named ''"),
-    "a directory of outputs of an empty name": (lambda p: predict_files([p], ""), "the output is named ''"),
-    "a run directory of an empty name": (lambda p: train(TINY, dataset=p, output_dir=""), "the output is named ''"),
-    "vectors of an empty name": (
-        lambda p: train(replace(TINY, glove=""), dataset=p),
-        "--glove '' is not known; allowed",
-    ),
-    "a report of an empty name": (lambda p: write_report(""), "the run is named ''"),
-    "a run to push of an empty name": (lambda p: push_run("", "me/model"), "the run is named ''"),
-    "a file onto itself": (lambda p: predict_file(p, p, model="x"), "is both what is read"),
-    "batch_size 0 of predict_file": (lambda p: predict_file(p, p, model="x", batch_size=0), "batch_size is 0"),
-    "tokenizer of nothing": (lambda p: train_tokenizer([]), "no word found"),
-    "tokenizer of a number": (lambda p: train_tokenizer(3), "texts"),
-    "config of a list": (lambda p: SentimentLSTMConfig(vocab_size=[1]), "vocab_size"),
-}
-
-
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_arguments(name, tmp_path, monkeypatch):
-    call, message = ARGUMENTS[name]
-    path = write_csv(tmp_path / "reviews.csv", make_reviews(40))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    try:
-        refused(lambda: call(path), message)
-    except StrictDataclassError as error:
-        assert re.search(message, str(error))  # noqa: PT017
-    # Nothing that stands in the way of the corrected call.
-    if (tmp_path / "runs").exists():
-        assert not any(tmp_path.glob("runs/*/checkpoints/checkpoint-*"))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -27,14 +26,7 @@ def test_special_tokens_come_first_then_words_by_frequency_then_by_first_occurre
     tokenizer = train_tokenizer(CORPUS)
     assert vocabulary(tokenizer) == ["<pad>", "<unk>", "film", "good", "the", "is", "bad", "<br", "/>really"]
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
-
-
-def test_an_iterator_is_a_corpus_too():
-    assert vocabulary(train_tokenizer(iter(CORPUS))) == vocabulary(train_tokenizer(CORPUS))
-
-
-def test_vocab_size_keeps_the_most_frequent_and_counts_words_only():
-    assert vocabulary(train_tokenizer(CORPUS, vocab_size=2)) == ["<pad>", "<unk>", "film", "good"]
+    assert vocabulary(train_tokenizer(iter(CORPUS), vocab_size=2)) == ["<pad>", "<unk>", "film", "good"]
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,20 +140,13 @@ def test_any_text_is_encoded_the_same_after_saving(tmp_path_factory, text, schem
         assert len(ids) == len(text.translate(separators).split())
 
 
-def test_saved_file_is_plain_and_holds_no_truncation_or_padding(tmp_path):
-    tokenizer = train_tokenizer(CORPUS, max_length=7)
-    tokenizer.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
-    saved = json.loads((tmp_path / "tokenizer.json").read_text())
-    assert saved["truncation"] is None
-    assert saved["padding"] is None
-    assert saved["model"]["type"] == "WordLevel"
-
-
 def test_loads_in_a_fresh_process_without_the_package_or_remote_code(tmp_path):
     tokenizer = train_tokenizer(CORPUS, scheme="words", max_length=5)
     tokenizer.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
     text = "The film <pad> isn't good"
+    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert plain.encode("The film isn't good").ids == tokenizer("The film isn't good")["input_ids"]
     program = f"""
 import sys
 sys.modules["hf_lstm_sentiment"] = None
@@ -173,13 +158,6 @@ print(t({text!r})["input_ids"], t.model_max_length, t.pad_token, t.unk_token, t.
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     expected = f"{tokenizer(text)['input_ids']} 5 <pad> <unk> 0 1 right None None ['input_ids', 'attention_mask']"
     assert printed.strip() == expected
-
-
-def test_the_plain_tokenizers_library_reads_it_too(tmp_path):
-    tokenizer = train_tokenizer(CORPUS)
-    tokenizer.save_pretrained(tmp_path)
-    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert plain.encode("The film is great").ids == tokenizer("The film is great")["input_ids"]
 
 
 @pytest.mark.parametrize(
