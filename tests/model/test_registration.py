@@ -23,27 +23,15 @@ import hf_lstm_sentiment
 from transformers import pipeline
 answer = [p["label"] for p in pipeline("text-classification", model=run, tokenizer=run)(texts)]
 """,
-    "pipeline of a model": """
-from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
-from transformers import AutoTokenizer, pipeline
-model = SentimentLSTMForSequenceClassification.from_pretrained(run)
-classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(run))
-answer = [p["label"] for p in classify(texts)]
-""",
-    "from_pretrained": """
-import hf_lstm_sentiment
-from transformers import AutoModel, AutoModelForSequenceClassification
-answer = [type(auto.from_pretrained(run)).__name__ for auto in (AutoModel, AutoModelForSequenceClassification)]
-answer += [type(AutoModel.from_pretrained(run, trust_remote_code=True)).__module__]
-""",
-    "from_config": """
+    "auto": """
 import hf_lstm_sentiment
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
-config = AutoConfig.from_pretrained(run)
-autos = (AutoModel, AutoModelForSequenceClassification) * 2
-models = [auto.from_config(config) for auto in autos]
+autos, config = (AutoModel, AutoModelForSequenceClassification), AutoConfig.from_pretrained(run)
+models = [auto.from_config(config) for auto in autos] + [auto.from_pretrained(run) for auto in autos]
+models += [AutoModel.from_pretrained(run, trust_remote_code=True)]
+assert {type(model).__module__ for model in models} == {"hf_lstm_sentiment.model.modeling_sentiment_lstm"}
 answer = [type(model).__name__ for model in models]
-assert [auto._model_mapping[type(config)] for auto in autos] == [type(model) for model in models]
+assert [auto._model_mapping[type(config)].__name__ for auto in autos] == answer[:2]
 """,
 }
 MODELS = ["SentimentLSTMModel", "SentimentLSTMForSequenceClassification"]
@@ -78,12 +66,8 @@ def answers(checkpoint):
 def test_every_way_gives_the_same_answers(answers):
     labels = answers["predict"][0]
     assert set(labels) <= {"NEGATIVE", "POSITIVE"}
-    assert answers["pipeline"][0] == answers["pipeline of a model"][0] == labels
-
-
-def test_the_factories_give_the_models_of_the_package(answers):
-    assert answers["from_config"][0] == MODELS * 2
-    assert answers["from_pretrained"][0] == [*MODELS, "hf_lstm_sentiment.model.modeling_sentiment_lstm"]
+    assert answers["pipeline"][0] == labels
+    assert answers["auto"][0] == [*MODELS, *MODELS, MODELS[0]]
 
 
 def test_classifying_imports_no_model_class_of_transformers(answers):
