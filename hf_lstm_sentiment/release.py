@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def make_release(
         metrics["float16"] = _compare(run, made, reviews)
         if generalise:
             metrics["generalisation"] = measure_generalisation({name: Classifier.from_pretrained(made)}, reviews)
-        write_model_card(made, _preset(recipe), metrics, shipped_as=name)
+        write_model_card(made, asdict(_preset(recipe)), metrics, shipped_as=name)
         write_json(metrics, made / runs.METRICS)
         _move(made, target, replaced=temporary / "replaced")
     finally:

@@ -63,7 +63,16 @@ def environment(hub, folder, **more):
     """That of a client which knows the loopback Hub and nothing else."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
     paths = {"HF_HOME": str(folder / "home"), "HF_MODULES_CACHE": str(folder / "home" / "modules")}
-    return {**kept, **paths, "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1", **more}
+    # The package is the one of this checkout, whatever is installed.
+    return {
+        **kept,
+        **paths,
+        "PYTHONPATH": str(ROOT),
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
 
 
 class PushError(Exception):

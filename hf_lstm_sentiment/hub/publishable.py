@@ -1,4 +1,4 @@
-"""What of a finished run is published, and whether it can be."""
+"""The files of a finished run that go to the Hub, and the checks that they can."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
-from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path
+from ..utils.run_directory import METRICS, WEIGHTS, is_finished
 
 CARD = "README.md"
 CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
-_REQUIRED = (CARD, CONFIG, runs.METRICS, _WEIGHTS, "tokenizer.json", "tokenizer_config.json")
-PICTURE = re.compile(r"plots/[^/]+\.png")
+_REQUIRED = (CARD, CONFIG, METRICS, WEIGHTS, "tokenizer.json", "tokenizer_config.json")
+PLOT = re.compile(r"plots/[^/.][^/]*\.png")
 _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 
 
 def publishable_files(run: str | os.PathLike[str]) -> list[str]:
-    """Tell what of a finished run goes to the Hub, and check that it can.
+    """List what of a finished run goes to the Hub, and check that it can.
 
-    These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the pictures in
-    `plots/`, and the code files that the configuration's `auto_map` reaches, as transformers follows them. All else
-    stays where it is: checkpoints, the optimiser's state, reports, hidden files and every pickle.
+    These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the plots in `plots/`,
+    and the code files that the configuration's `auto_map` reaches, as transformers follows them. Everything else is not
+    uploaded: checkpoints, the optimizer's state, reports, hidden files and every pickle.
 
     Args:
         run: The run directory.
@@ -42,42 +41,37 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
     run = user_path(run, "the run")
     if not run.is_dir():
         raise FileNotFoundError(f"{run} is no directory; pass a run directory, such as runs/v2_glove-seed42")
-    if not runs.is_finished(run):
-        raise ValueError(f"{run} is no finished run, {runs.METRICS} is missing; scripts/train.py --resume finishes it")
+    if not is_finished(run):
+        raise ValueError(f"{run} is no finished run, {METRICS} is missing; scripts/train.py --resume finishes it")
     missing = [name for name in _REQUIRED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")
-    pictures = [path.relative_to(run).as_posix() for path in (run / "plots").glob("*.png")]
-    names = [name for name in pictures if PICTURE.fullmatch(name) and not Path(name).name.startswith(".")]
+    plots = [path.relative_to(run).as_posix() for path in run.glob("plots/*.png")]
     code = code_files(run)
-    _check_inside(run, [*_REQUIRED, *names, *code])
-    _check_content(run, code)
-    return sorted([*_REQUIRED, *names, *code])
-
-
-def _check_inside(run: Path, names: Sequence[str]) -> None:
-    root = run.resolve()
-    for name in names:
-        if not (run / name).resolve().is_relative_to(root):
+    files = sorted([*_REQUIRED, *filter(PLOT.fullmatch, plots), *code])
+    for name in files:
+        if not (run / name).resolve().is_relative_to(run.resolve()):
             raise ValueError(f"{run / name} is a link that leads out of the run; put the file itself there")
+    _check_content(run, code)
+    return files
 
 
 def _check_content(run: Path, code: Sequence[str]) -> None:
-    """Refuse damaged weights, a card without metadata, and files that give an access token away."""
+    """Refuse damaged weights, a card without metadata, and files that reveal an access token."""
     from huggingface_hub import ModelCard
 
     try:
-        with safe_open(run / _WEIGHTS, framework="pt") as weights:
+        with safe_open(run / WEIGHTS, framework="pt") as weights:
             weights.keys()
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{run / _WEIGHTS} is damaged or no safetensors file: {error}") from error
+        raise ValueError(f"{run / WEIGHTS} is damaged or no safetensors file: {error}") from error
     try:
         metadata = ModelCard((run / CARD).read_text(encoding="utf-8")).data.to_dict()
     except Exception as error:  # the parser of the metadata has errors of its own
         raise ValueError(f"the metadata of {run / CARD} cannot be read: {' '.join(str(error).split())}") from error
     if not metadata:
         raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
-    for name in (CARD, CONFIG, runs.METRICS, "tokenizer_config.json", *code):
+    for name in (CARD, CONFIG, METRICS, "tokenizer_config.json", *code):
         if _ACCESS_TOKEN.search((run / name).read_bytes()):
             raise ValueError(
                 f"{run / name} holds something like an access token of the Hub; take it out, and revoke it"
@@ -85,7 +79,7 @@ def _check_content(run: Path, code: Sequence[str]) -> None:
 
 
 def code_files(run: Path) -> list[str]:
-    """The code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
+    """List the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
 
     Args:
         run: A directory with a `config.json` and the code that it names.

@@ -1,28 +1,31 @@
-"""A finished run on the Hub: one commit, one tag, nothing by halves."""
+"""The push of a finished run to the Hub: one commit, one tag, whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha1, sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils import run_directory as runs
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
-from .hub_errors import LOGIN, in_own_words, may_not_write
-from .hub_remote import MAIN, Remote, look
-from .publishable import CARD, CONFIG, publishable_files
+from ..utils.run_directory import METRICS
+from .publishable import CARD, CONFIG, PLOT, code_files, publishable_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
-logger = logging.getLogger(__name__)
-
+_LOGIN = "run hf auth login, or set HF_TOKEN, with a token of the role write (https://huggingface.co/settings/tokens)"
+_MAIN = "main"
+# What a repository may hold without being anybody's model.
+_BLANK = {".gitattributes", ".gitignore", CARD, "LICENSE"}
 _REF = re.compile(r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -46,25 +49,73 @@ class PushedRun:
     snippet: str
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Refuse what is not the name of a repository.
+@dataclass(frozen=True)
+class _Remote:
+    """A repository of the Hub as it was when it was looked up; `head` is the commit that a push builds on."""
 
-    Args:
-        repo_id: A user or an organisation, a slash, a name.
+    api: HfApi
+    repo_id: str
+    private: bool
+    branches: Mapping[str, str]
+    tags: Mapping[str, str]
+    head: str | None
+    files: Mapping[str, RepoFile]
 
-    Raises:
-        ValueError: It is something else; the message says what is allowed.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    def check(self, private: bool | None) -> None:
+        """Refuse to publish where more, or fewer, can read than was asked for, and to write over other work."""
+        if private is not None and private != self.private:
+            there, wanted = ("private", "public") if self.private else ("public", "private")
+            raise ValueError(
+                f"{self.repo_id} is there already and is {there}; private={private} asks for a {wanted} one. Change it "
+                "in its settings on the Hub and leave private out, or push under another name"
+            )
+        if self.files.keys() <= _BLANK:
+            return
+        kind = None
+        if CONFIG in self.files:
+            with suppress(ValueError):
+                kind = read_json(self._code() / CONFIG).get("model_type")
+        if kind != SentimentLSTMConfig.model_type:
+            holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
+            raise ValueError(
+                f"{self.repo_id} {holds}, and a {SentimentLSTMConfig.model_type!r} would be written over it; push "
+                "under another name, or empty the repository first"
+            )
 
-    allowed = "allowed: USER/NAME of letters, digits, '-', '_' and '.', at most 96 characters, no '--' and no '..'"
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"repo_id {repo_id!r} is no name of a repository; {allowed}") from error
-    if repo_id.count("/") != 1:
-        raise ValueError(f"repo_id {repo_id!r} does not say whose repository it is; {allowed}")
+    def check_tag(self, tag: str | None, *, unchanged: bool) -> None:
+        """Find out before anything is sent that a tag is taken."""
+        at = self.tags.get(tag) if tag else None
+        if at is not None and not (unchanged and at == self.head):
+            raise ValueError(
+                f"tag {tag} of {self.repo_id} stands at commit {at[:12]}, which is not this run, and a tag must stay "
+                f"where it was found; pass another one: scripts/push_to_hub.py RUN --repo_id {self.repo_id} --tag "
+                f"{tag}-2"
+            )
+
+    def holds(self, path: Path, name: str) -> bool:
+        """Tell whether the repository has this very file under that name."""
+        there = self.files.get(name)
+        if there is None or there.size != path.stat().st_size:
+            return False
+        content = path.read_bytes()
+        if there.lfs is not None:
+            return sha256(content).hexdigest() == there.lfs.sha256
+        # As git names a file.
+        return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+
+    def stale_files(self, files: Sequence[str]) -> list[str]:
+        """List what an earlier push published and this one does not: plots, and code that its configuration reached."""
+        gone = self.files.keys() - set(files)
+        stale = {name for name in gone if PLOT.fullmatch(name)}
+        if CONFIG in self.files and any(name.endswith(".py") for name in gone):
+            with suppress(ValueError):
+                stale |= gone & set(code_files(self._code()))
+        return sorted(stale)
+
+    def _code(self) -> Path:
+        """A copy of its configuration and its code."""
+        patterns = [CONFIG, "*.py"]
+        return Path(self.api.snapshot_download(self.repo_id, revision=self.head, allow_patterns=patterns))
 
 
 def push_run(
@@ -83,9 +134,9 @@ def push_run(
     A commit arrives whole or not at all, so what fails on the way leaves the published files as they were, and the
     same call again completes it. If the repository already holds exactly this run, no commit is made.
 
-    The commit also deletes what an earlier push left that is no longer part of the run: pictures in `plots/`, and code
+    The commit also deletes what an earlier push left that is no longer part of the run: plots in `plots/`, and code
     files that the published configuration reached and the new one does not. Files of any other kind or name, such as a
-    licence or a `handler.py` of your own, stay.
+    license or a `handler.py` of your own, stay.
 
     Args:
         run: The run directory.
@@ -110,45 +161,67 @@ def push_run(
             another kind of model or has the other visibility, or the tag stands at another commit.
         OSError: The Hub refuses for another reason; the message says which.
     """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
     run = user_path(run, "the run")
     check_repo_id(repo_id)
-    branch = revision or MAIN
-    _check_ref("revision", branch)
+    branch = _checked_ref("revision", revision or _MAIN)
     if create_pr and tag is not None:
         raise ValueError(f"tag {tag!r} cannot be set on a pull request; leave tag out, and tag what is merged")
-    tag = None if create_pr else _choose_tag(tag, branch)
+    tag = _checked_ref("tag", tag) if tag is not None else None if create_pr else _default_tag(branch)
     files = publishable_files(run)
-    with in_own_words(repo_id):
+    with _readable_errors(repo_id):
         api = _api(repo_id, token)
-        remote = look(api, repo_id, branch)
+        remote = _look_up(api, repo_id, branch)
+        stale = []
         if remote is not None:
-            remote.check_visibility(private)
-            remote.check_kind()
-        stale = remote.stale_files(files) if remote else []
-        unchanged = remote is not None and not stale and all(remote.holds(run / name, name) for name in files)
-        if remote is not None:
+            remote.check(private)
+            stale = remote.stale_files(files)
+            unchanged = not stale and all(remote.holds(run / name, name) for name in files)
             remote.check_tag(tag, unchanged=unchanged)
         _validate_card(run)
-        if remote is not None and remote.head is not None and unchanged and (branch in remote.branches or create_pr):
-            logger.info(f"{repo_id} holds this run already, nothing is committed")
-            commit, url = remote.head, f"{api.endpoint}/{repo_id}"
-        else:
-            _make_places(api, repo_id, remote, branch, private=private)
-            commit, url = _commit(
-                api,
-                repo_id,
-                run,
-                files,
-                stale,
-                message=commit_message or _commit_message(run),
-                branch=branch,
-                create_pr=create_pr,
-                parent=remote.head if remote else None,
-            )
+        if remote is None:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+        if branch != _MAIN and (remote is None or branch not in remote.branches):
+            api.create_branch(repo_id, branch=branch, exist_ok=True)
+        done = api.create_commit(
+            repo_id,
+            [
+                *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=run / name) for name in files),
+                *(CommitOperationDelete(path_in_repo=name) for name in stale),
+            ],
+            commit_message=commit_message or _commit_message(run),
+            revision=branch,
+            create_pr=create_pr,
+            # Whoever pushes in the meantime is not overwritten.
+            parent_commit=remote.head if remote else None,
+        )
     if tag is not None and not (remote and tag in remote.tags):
-        with in_own_words(repo_id, published=commit):
-            api.create_tag(repo_id, tag=tag, revision=commit)
-    return PushedRun(url, commit, tag, tuple(files), _snippet(run, repo_id, commit))
+        with _readable_errors(repo_id, published=done.oid):
+            api.create_tag(repo_id, tag=tag, revision=done.oid)
+    url = str(done.pr_url or f"{api.endpoint}/{repo_id}")
+    return PushedRun(url, done.oid, tag, tuple(files), _snippet(run, repo_id, done.oid))
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what is not the name of a repository.
+
+    Args:
+        repo_id: A user or an organization, a slash, a name.
+
+    Raises:
+        ValueError: It is something else; the message says what is allowed.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    allowed = "allowed: USER/NAME of letters, digits, '-', '_' and '.', at most 96 characters, no '--' and no '..'"
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"repo_id {repo_id!r} is no name of a repository; {allowed}") from error
+    if repo_id.count("/") != 1:
+        raise ValueError(f"repo_id {repo_id!r} does not say whose repository it is; {allowed}")
 
 
 def full_repo_id(name: str, *, token: str | None = None) -> str:
@@ -164,9 +237,9 @@ def full_repo_id(name: str, *, token: str | None = None) -> str:
     if "/" in name:
         check_repo_id(name)
         return name
-    # As if somebody owned it, before anybody is asked who.
+    # As if somebody owned it, before the Hub is asked who.
     check_repo_id(f"me/{name}")
-    with in_own_words(name):
+    with _readable_errors(name):
         return f"{_api(name, token).whoami()['name']}/{name}"
 
 
@@ -185,20 +258,18 @@ def check_destination(
         ConnectionError, PermissionError, ValueError, OSError: As :func:`push_run`, as far as it can be known now.
     """
     check_repo_id(repo_id)
-    branch = revision or MAIN
-    _check_ref("revision", branch)
-    with in_own_words(repo_id):
+    branch = _checked_ref("revision", revision or _MAIN)
+    with _readable_errors(repo_id):
         api = _api(repo_id, token)
         who = api.whoami()
-        owners = {who["name"], *(organisation["name"] for organisation in who.get("orgs", []))}
+        owners = {who["name"], *(organization["name"] for organization in who.get("orgs", []))}
         role = who.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read" or repo_id.split("/")[0] not in owners:
-            raise may_not_write(repo_id)
-        remote = look(api, repo_id, branch)
+            raise _may_not_write(repo_id)
+        remote = _look_up(api, repo_id, branch)
         if remote is not None:
-            remote.check_visibility(private)
-            remote.check_kind()
-            remote.check_tag(_choose_tag(None, branch), unchanged=False)
+            remote.check(private)
+            remote.check_tag(_default_tag(branch), unchanged=False)
 
 
 def _api(repo_id: str, token: str | None) -> HfApi:
@@ -206,31 +277,49 @@ def _api(repo_id: str, token: str | None) -> HfApi:
 
     token = token or get_token()
     if token is None:
-        raise PermissionError(f"to push to {repo_id}, an access token is needed: {LOGIN}")
+        raise PermissionError(f"to push to {repo_id}, an access token is needed: {_LOGIN}")
     return HfApi(token=token, library_name="hf_lstm_sentiment")
 
 
-def _choose_tag(tag: str | None, branch: str) -> str | None:
-    if tag is None:
-        return f"v{version('hf_lstm_sentiment')}" if branch == MAIN else None
-    _check_ref("tag", tag)
-    return tag
+def _look_up(api: HfApi, repo_id: str, branch: str) -> _Remote | None:
+    """Ask the Hub what it holds; None where there is no repository that the token may see."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    try:
+        info = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        return None
+    refs = api.list_repo_refs(repo_id, include_pull_requests=True)
+    branches = {ref.name: ref.target_commit for ref in refs.branches}
+    branches |= {ref.ref: ref.target_commit for ref in refs.pull_requests or []}
+    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    if branch in tags and branch not in branches:
+        raise ValueError(f"revision {branch!r} is a tag of {repo_id}, which stays where it is; pass a branch")
+    head = branches.get(branch, branches.get(_MAIN))
+    entries = api.list_repo_tree(repo_id, recursive=True, revision=head) if head else []
+    files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    return _Remote(api, repo_id, bool(info.private), branches, tags, head, files)
 
 
-def _check_ref(what: str, name: str) -> None:
+def _default_tag(branch: str) -> str | None:
+    return f"v{version('hf_lstm_sentiment')}" if branch == _MAIN else None
+
+
+def _checked_ref(what: str, name: str) -> str:
     if not _REF.fullmatch(name):
         raise ValueError(f"{what} {name!r} is no name; allowed: letters, digits, '.', '_', '-' and '/'")
     if _COMMIT.fullmatch(name):
         raise ValueError(f"{what} {name!r} is the hash of a commit, which never changes; pass a name")
+    return name
 
 
 def _validate_card(run: Path) -> None:
-    """Let the Hub look at the card's metadata before there is a repository."""
+    """Have the Hub check the card's metadata before there is a repository."""
     from huggingface_hub import ModelCard
 
-    card: ModelCard = ModelCard((run / CARD).read_text(encoding="utf-8"))
     try:
-        card.validate()
+        ModelCard((run / CARD).read_text(encoding="utf-8")).validate()
     except ValueError as error:
         reasons = str(error)
         with suppress(ValueError, KeyError, TypeError):
@@ -238,44 +327,8 @@ def _validate_card(run: Path) -> None:
         raise ValueError(f"the Hub refuses the metadata of {run / CARD}: {reasons}") from error
 
 
-def _make_places(api: HfApi, repo_id: str, remote: Remote | None, branch: str, *, private: bool | None) -> None:
-    """Make the repository and the branch, unless they are there."""
-    if remote is None:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-    if branch != MAIN and (remote is None or branch not in remote.branches):
-        api.create_branch(repo_id, branch=branch, exist_ok=True)
-
-
-def _commit(
-    api: HfApi,
-    repo_id: str,
-    run: Path,
-    files: list[str],
-    stale: list[str],
-    *,
-    message: str,
-    branch: str,
-    create_pr: bool,
-    parent: str | None,
-) -> tuple[str, str]:
-    """Send everything; the new commit's hash, and the page to look at."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=run / name) for name in files]
-    done = api.create_commit(
-        repo_id,
-        [*additions, *(CommitOperationDelete(path_in_repo=name) for name in stale)],
-        commit_message=message,
-        revision=branch,
-        create_pr=create_pr,
-        # Whoever pushes in the meantime is not overwritten.
-        parent_commit=parent,
-    )
-    return str(done.oid), str(done.pr_url or f"{api.endpoint}/{repo_id}")
-
-
 def _commit_message(run: Path) -> str:
-    metrics = read_json(run / runs.METRICS)
+    metrics = read_json(run / METRICS)
     return f"{metrics['preset']}, seed {metrics['seed']}: test accuracy {metrics['test']['accuracy']:.2%}"
 
 
@@ -294,3 +347,59 @@ classify = pipeline(
 )
 print(classify("A moving film.", truncation=True{padding}))
 '''
+
+
+@contextmanager
+def _readable_errors(repo_id: str, *, published: str | None = None) -> Iterator[None]:
+    """Say what went wrong on the Hub, and what to do, without any header, address or token.
+
+    `published` is the commit that has arrived already, where only its tag is missing.
+    """
+    try:
+        yield
+    except Exception as error:
+        explained = _explain(error, repo_id)
+        if explained is None:
+            raise
+        if published is not None:
+            text = f"commit {published} is published in {repo_id}, but it has no tag yet: {explained}"
+            raise type(explained)(text) from error
+        # A server may repeat in its answer what it was sent; nobody is shown that for a token.
+        raise explained from None if isinstance(explained, PermissionError) else error
+
+
+def _may_not_write(repo_id: str) -> PermissionError:
+    owner = repo_id.split("/")[0]
+    return PermissionError(
+        f"the access token may not write to {repo_id} (403); it must have the role write, and be one of {owner} or of "
+        f"a member of the organization {owner}: {_LOGIN}"
+    )
+
+
+def _explain(error: BaseException, repo_id: str) -> Exception | None:
+    """An error of huggingface_hub as one of ours; None for what already is one."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
+
+    again = "A commit arrives whole or not at all: run the same command again"
+    # Uploads wrap what their connection raises.
+    cause: BaseException = error
+    while not isinstance(cause, (HTTPError, OfflineModeIsEnabled)) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OfflineModeIsEnabled):
+        return ConnectionError(f"{repo_id} cannot be pushed to, HF_HUB_OFFLINE is set; unset it")
+    if not isinstance(cause, HfHubHTTPError):
+        if isinstance(cause, HTTPError) or type(error).__module__.startswith("hf_xet"):
+            return ConnectionError(f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}). {again}")
+        return None
+    status = cause.response.status_code
+    if status == 401:
+        return PermissionError(f"the Hub does not accept the access token (401), it is wrong or was revoked: {_LOGIN}")
+    if status == 403:
+        return _may_not_write(repo_id)
+    if status in (409, 412):
+        return OSError(f"somebody else changed {repo_id} during the push ({status}), nothing was sent. {again}")
+    if status == 429 or status >= 500:
+        return ConnectionError(f"the Hub is busy or in trouble ({status}). {again}, later")
+    reason = " ".join((cause.server_message or type(cause).__name__).split())
+    return (ValueError if status == 400 else OSError)(f"the Hub refuses the push to {repo_id} ({status}): {reason}")

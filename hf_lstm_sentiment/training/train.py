@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -352,7 +352,7 @@ def _write_run(
         plots / "confusion_matrix.png",
         title=f"{recipe.name}: test reviews",
     )
-    write_model_card(run, recipe, metrics)
+    write_model_card(run, asdict(recipe), metrics)
     write_json(metrics, run / runs.METRICS)
 
 

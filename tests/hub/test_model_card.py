@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 from huggingface_hub import ModelCard
@@ -77,7 +78,7 @@ def test_no_section_is_empty_and_nothing_is_left_open(card):
 def test_known_flaws_of_imdb_are_told_of_imdb_only(text, metrics):
     imdb = {**metrics, "dataset": {**metrics["dataset"], "source": "stanfordnlp/imdb"}}
     flaw = "\n- IMDB's labels are star ratings"
-    assert flaw in make_model_card(PRESETS["v1"], imdb).text
+    assert flaw in make_model_card(asdict(PRESETS["v1"]), imdb).text
     assert flaw not in text
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -47,8 +48,8 @@ def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
     assert found["seeds"] == [1, 2, 42]
     assert found["validation_accuracy"]["values"] == [0.5, 0.7, metrics["validation"]["accuracy"]]
     assert found["test_accuracy"]["mean"] == pytest.approx((0.25 + 0.75 + metrics["test"]["accuracy"]) / 3)
-    text = prose(make_model_card(SHORT, {**metrics, "seeds": found}))
-    shown = re.search(r"seeds 1, 2, 42, one model each: ([\d.]+) ± ([\d.]+) % .* and ([\d.]+) ± [\d.]+ % of", text)
+    text = prose(make_model_card(asdict(SHORT), {**metrics, "seeds": found}))
+    shown = re.search(r"seeds 1, 2, 42, one model each: ([\d.]+) ± ([\d.]+) % .* and ([\d.]+) ± [\d.]+ % on", text)
     assert shown
     assert float(shown[1]) == pytest.approx(100 * found["validation_accuracy"]["mean"], abs=0.005)
     assert float(shown[3]) == pytest.approx(100 * found["test_accuracy"]["mean"], abs=0.005)
@@ -56,7 +57,7 @@ def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
 
 def test_a_run_alone_has_no_mean(metrics, tmp_path):
     assert summarise_seeds(metrics, tmp_path) is None
-    assert "one model each" not in make_model_card(SHORT, metrics).text
+    assert "one model each" not in make_model_card(asdict(SHORT), metrics).text
 
 
 @pytest.mark.parametrize(
@@ -76,8 +77,8 @@ def test_records_of_something_else_are_refused(metrics, records, changes, messag
 
 def test_ablations_become_a_table(metrics, tmp_path):
     (tmp_path / "ablations.json").write_text(json.dumps({"note": "Four epochs each.", "rows": ROWS}))
-    card = make_model_card(SHORT, {**metrics, "ablations": read_ablations(tmp_path)})
-    assert "## What each ingredient is worth\n\nFour epochs each. Accuracy" in card.text
+    card = make_model_card(asdict(SHORT), {**metrics, "ablations": read_ablations(tmp_path)})
+    assert "## Ablation\n\nFour epochs each. Accuracy" in card.text
     for row in (
         "| nothing | 93.00 ± 1.41 % |  | 91.50 ± 0.71 % |  | 1, 2 |",
         # Of seed 2 alone, which both have: 90 less 94, and 89 less 92.
@@ -86,7 +87,7 @@ def test_ablations_become_a_table(metrics, tmp_path):
     ):
         assert row in card.text.splitlines()
     assert read_ablations(tmp_path / "none") is None
-    assert "ingredient" not in make_model_card(SHORT, metrics).text
+    assert "## Ablation" not in make_model_card(asdict(SHORT), metrics).text
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
     text = (made / "README.md").read_text()
     assert check_card(text) == ([], [])
     titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
-    wanted = ["Results", "These weights", "Beyond its test reviews", "Training", "What each ingredient is worth"]
+    wanted = ["Results", "These weights", "Beyond its test reviews", "Training", "Ablation"]
     assert [title for title in titles if title in wanted] == wanted
     assert not re.search(r"[^\n]\n#|\n\n\n", text), "a heading has no room, or too much"
     assert "| | imdb | VADER | NBSVM 1-2-grams |\n| --- | --- | --- | --- |\n| 30 sentences |" in text.replace(

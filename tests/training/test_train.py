@@ -206,7 +206,7 @@ def test_a_preset_without_vectors_says_that_it_uses_none(reviews, glove, tmp_pat
         result = train(replace(TINY, epochs=1), dataset=reviews, glove=glove, output_dir=tmp_path / "run", **QUIET)
     assert "preset tiny does not start from word vectors; glove=" in caplog.text
     assert "glove" not in result.metrics
-    assert "learnt from scratch" in (result.run_directory / "README.md").read_text()
+    assert "learned from scratch" in (result.run_directory / "README.md").read_text()
 
 
 def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, monkeypatch):
