@@ -1,25 +1,242 @@
-"""The snippets of the README's concepts print what the README says."""
+"""What README.md and the pages in model_cards say can be typed: links lead somewhere, snippets and commands run."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import importlib.util
 import io
+import logging
+import pydoc
 import re
+import runpy
+import shlex
+import shutil
+import signal
+import sys
+import tomllib
+from functools import cache
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
-_SNIPPET = re.compile(r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```", re.DOTALL)
+import datasets
+import pytest
+
+import hf_lstm_sentiment
+from hf_lstm_sentiment import train
+from hf_lstm_sentiment.training import presets
+from tests.reviews import TINY, make_reviews, write_csv
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(f"model_cards/{page.name}" for page in ROOT.glob("model_cards/*.md"))]
+LINKED = [*PAGES, *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("model_cards/*/**/*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LAUNCHERS = [
+    "python",
+    "accelerate launch",
+    "accelerate launch --config_file scripts/two_cpu_processes.yaml",
+    "torchrun --nproc_per_node 2",
+]
+# Of other programs.
+COMMANDS = ["python3 -m venv .venv", ". .venv/bin/activate", "mkdir -p benchmark", "hf auth login"]
+COMMANDS += ["cp -r runs/teachers runs/ngram_teacher", "pip-audit -r scripts/constraints.txt"]
+# Short enough to be run as they stand; `measure.py --generalise` and a page that is served are not.
+CHEAP = {"predict.py", "explain.py", "export_onnx.py", "classify.py", "report.py", "measure.py", "demo.py"}
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$(?:\n\nprints\n\n```\n(.*?)```)?", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
-def test_the_concepts_print_what_is_written(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    section = README.read_text(encoding="utf-8").split("\n## Concepts\n")[1].split("\n## ")[0]
-    snippets = _SNIPPET.findall(section)
-    # Every snippet of the section states what it prints.
-    assert len(snippets) == section.count("```python") == 6
+@cache
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def inline(page):
+    """The texts between back quotes."""
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", _FENCE.sub("", read(page)))]
+
+
+def blocks(page, language):
+    """Each block of that language, and what the page says that it prints."""
+    found = []
+    for indent, name, code, printed in _FENCE.findall(read(page)):
+        if name == language:
+            found.append((re.sub(f"^{indent}", "", code, flags=re.MULTILINE), printed))
+    return found
+
+
+def commands(page):
+    """Every command of the page's shell blocks and the scripts' command lines in its text, as lists of words."""
+    lines = "\n".join(code for code, _ in blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    lines += [code for code in inline(page) if re.match(r"(python|accelerate|torchrun)\b.*\.py\b|scripts/\S+ -", code)]
+    lines += [code for code in inline(page) if re.match(r"(python -m|pip|pip-audit) ", code)]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words:
+            end = words.index("&&") if "&&" in words else len(words)
+            yield words[:end]
+            words = words[end + 1 :]
+
+
+def anchors(page):
+    """What GitHub calls the headings."""
+    headings = _HEADING.findall(re.sub(r"```.*?```", "", read(page), flags=re.DOTALL))
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+class Parser(BaseException):
+    """Raised in the place of parsing: nothing after it is run."""
+
+
+def run(path, arguments, monkeypatch):
+    """Run a script in this process, and leave handlers of signals and of messages as they were."""
+    monkeypatch.setattr(sys, "argv", [str(path), *arguments])
+    monkeypatch.syspath_prepend(path.parent)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    logger = logging.getLogger("hf_lstm_sentiment")
+    logged = list(logger.handlers)
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        logger.handlers[:] = logged
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@cache
+def parser(script):
+    """The script's own parser of arguments."""
+
+    def stop(self, *_, **__):
+        raise Parser(self)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+        with pytest.raises(Parser) as raised:
+            run(ROOT / "scripts" / script, [], monkeypatch)
+    return raised.value.args[0]
+
+
+def script_of(words):
+    """A command's launcher, script and arguments; None for what starts no script."""
+    place = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
+    if place is None or words[0] in ("pip", "cp"):
+        return None
+    return " ".join(words[:place]) or "python", words[place], words[place + 1 :]
+
+
+def check_command(words):
+    """Programs, scripts, options, presets, extras and files exist."""
+    if (found := script_of(words)) is not None:
+        launcher, script, arguments = found
+        assert launcher in LAUNCHERS, launcher
+        if not script.startswith("scripts/"):
+            assert Path(script).name in ("classify.py", "app.py"), script
+        elif "--help" not in arguments:
+            known, unknown = parser(Path(script).name).parse_known_args(arguments)
+            assert not unknown, f"{script} does not know {unknown}"
+            named = [*(getattr(known, "presets", None) or []), getattr(known, "preset", None)]
+            assert {name for name in named if name} <= set(presets.PRESETS), named
+    elif words[:2] == ["pip", "install"]:
+        assert {word for word in words if word.startswith("-")} <= {"-c", "-e"}, words
+        for extras in re.findall(r"\[([\w,]+)\]", words[-1]):
+            assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"]), extras
+    elif words[:3] == ["python", "-m", "pytest"]:
+        assert words[3:] in ([], ["-m", "slow"], ["-m", "not slow"], ["-m", "slow or not slow"]), words
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2]) is not None, words
+    else:
+        assert " ".join(words) in COMMANDS, words
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", read(page))):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path), target
+
+
+def test_the_readme_is_short():
+    assert len(read("README.md").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist(page):
+    for words in commands(page):
+        check_command(words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_named_in_the_text_exists(page):
+    scripts = [path for path in ROOT.glob("scripts/*.py") if "__main__" in path.read_text()]
+    options = {name for path in scripts for name in parser(path.name)._option_string_actions}
+    for code in inline(page):
+        for word in code.split():
+            if re.match(r"(tests|scripts|model_cards|hf_lstm_sentiment)/", word):
+                assert (ROOT / word).exists() or "/PRESET/" in word, word
+            if re.fullmatch(r"hf_lstm_sentiment(\.\w+)+", word):
+                assert pydoc.locate(word) is not None, word
+        assert not code.startswith("--") or code.split()[0] in options, code
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory):
+    """A folder in which what the pages name is there: runs, reviews, a data set and a repository."""
+    folder = tmp_path_factory.mktemp("furnished")
+    write_csv(folder / "reviews.csv", make_reviews(20))
+    for i, name in enumerate(("first", "second")):
+        write_csv(folder / "reviews" / f"{name}.csv", make_reviews(20, seed=i))
+        write_csv(folder / "stanfordnlp" / "imdb" / f"{('train', 'test')[i]}.csv", make_reviews(200, seed=10 + i))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        train(TINY, output_dir="runs/quickstart-seed42", num_threads=1, num_train_epochs=2, disable_tqdm=True)
+    for name in ("runs/v2_glove-seed42", "runs/imdb-seed42", "runs/a", "runs/b", "USER/NAME"):
+        shutil.copytree(folder / "runs" / "quickstart-seed42", folder / name)
+    return folder
+
+
+@pytest.fixture
+def workplace(furnished, tmp_path, monkeypatch):
+    """A copy of it, to be worked in; the preset of the quick start trains as little as a test can."""
+    folder = shutil.copytree(furnished, tmp_path / "workplace")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+    monkeypatch.setattr(hf_lstm_sentiment, "PRESETS", {"quickstart": TINY})
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in read(page)])
+def test_snippets_run_and_print_what_is_written(page, workplace, monkeypatch):
+    if any("onnx" in code for code, _ in blocks(page, "python")):
+        pytest.importorskip("onnxruntime")
+        run(ROOT / "scripts" / "export_onnx.py", ["runs/v2_glove-seed42"], monkeypatch)
+    assert sum(bool(stated) for _, stated in blocks(page, "python")) == read(page).count("\nprints\n")
     names: dict[str, object] = {}
-    for code, stated in snippets:
+    for code, stated in blocks(page, "python"):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, "README.md", "exec"), names)
-        assert printed.getvalue() == stated, code
+            exec(compile(code, page, "exec"), names)
+        assert not stated or printed.getvalue() == stated, code
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_cheap_commands_run(page, workplace, monkeypatch):
+    for words in commands(page):
+        launcher, script, arguments = script_of(words) or ("", "", [])
+        name = Path(script).name
+        if launcher != "python" or not (name in CHEAP or "--dry_run" in arguments) or "--generalise" in arguments:
+            continue
+        if (name == "demo.py" and "--export_space" not in arguments) or "RUN" in arguments:
+            continue
+        path = ROOT / script if script.startswith("scripts/") else workplace / script
+        files = [match for word in arguments for match in (map(str, workplace.glob(word)) if "*" in word else [word])]
+        with contextlib.suppress(SystemExit) if "--help" in arguments else contextlib.nullcontext():
+            run(path, files, monkeypatch)
+        for made in ("scored.csv", "scored.jsonl"):
+            if made in arguments:
+                assert (workplace / made).is_file(), words
