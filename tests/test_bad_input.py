@@ -6,12 +6,10 @@ Every case of a table is one line: what is given, and a part of the message, or 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
 import pickle
 import re
-import zipfile
 
 import datasets
 import numpy as np
@@ -22,7 +20,6 @@ from hf_lstm_sentiment import (
     Classifier,
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
-    load_glove,
     load_reviews,
     predict,
     train_tokenizer,
@@ -512,91 +509,6 @@ def test_a_line_of_50_megabytes(tmp_path):
     path.write_text(with_row("word " * 10**7, "pos"))
     reviews = load_reviews(path)
     assert max(len(text) for part in (reviews.train, reviews.validation, reviews.test) for text in part["text"]) > 49e6
-
-
-VOCABULARY = ["good", "bad", "film", "word0"]
-GLOVE = {
-    "empty": ("a.txt", b"", "is empty"),
-    "blank": ("a.txt", b"\n\n", "is no row of"),
-    "spaces": ("a.txt", b"   \n", "is no row of"),
-    "a word alone": ("a.txt", b"good\n", "is no row of"),
-    "words only": ("a.txt", b"good bad film\n", "is no row of"),
-    "header only": ("a.txt", b"400000 4\n", "header and no vectors"),
-    "header of another width": ("a.txt", b"1 5\ngood 1 2 3 4\n", "has 4 values, expected 5"),
-    "header of a huge width": ("a.txt", b"1 99999999999999999999\ngood 1 2\n", "values, expected 9999"),
-    "a row cut short": ("a.txt", b"good 1 2 3 4\nbad 1 2\n", "line 2 has 2 values, expected 4"),
-    "a row too long": ("a.txt", b"good 1 2 3 4\nbad 1 2 3 4 5\n", "line 2 has 5 values, expected 4"),
-    "nan": ("a.txt", b"good 1 nan 3 4\n", "nan is not finite"),
-    "inf": ("a.txt", b"good 1 2 3 4\nbad 1 inf 3 4\n", "inf is not finite"),
-    "too large": ("a.txt", b"good 1 1e300 3 4\n", "1e300 is not finite in float32"),
-    "hexadecimal": ("a.txt", b"good 1 0x2 3 4\n", "is no row of"),
-    "a comma for a point": ("a.txt", b"good 1,5 2,5\n", "is no row of"),
-    "digits with underscores": ("a.txt", b"good 1_0 2\n", "is no row of"),
-    "tabs": ("a.txt", b"good\t1\t2\n", "is no row of"),
-    "double spaces": ("a.txt", b"good  1  2\n", "is no row of"),
-    "NUL bytes": ("a.txt", b"\0" * 100, "is no row of"),
-    "a NUL in a number": ("a.txt", b"good 1 2\0 3\n", "is no row of"),
-    "a blank line inside": ("a.txt", b"good 1 2\n\nbad 1 2\n", "line 2 is blank"),
-    "not UTF-8": ("a.txt", b"good 1 2\n\xff\xfe 1 2\n", "is not UTF-8"),
-    "utf-16": ("a.txt", "good 1 2\n".encode("utf-16"), "is no row of"),
-    "random bytes": ("a.txt", np.random.default_rng(1).bytes(2000), "is no row of"),
-    "html": ("a.txt", b"<!DOCTYPE html><html></html>", "HTML"),
-    "html called zip": ("a.zip", b"<html>no</html>", "HTML"),
-    "html called gz": ("a.txt.gz", b"<html>no</html>", "HTML"),
-    "text called zip": ("a.zip", b"good 1 2\n", "cannot be unpacked"),
-    "text called gz": ("a.txt.gz", b"good 1 2\n", "cannot be unpacked"),
-    "gz cut short": ("a.txt.gz", gzip.compress(b"good 1 2\nbad 1 2\n" * 999)[:60], "cannot be unpacked"),
-    "gz with a wrong sum": ("a.txt.gz", gzip.compress(b"x 1 2\n")[:-8] + b"12345678", "cannot be unpacked"),
-    "a pickle": ("a.txt", pickle.dumps({"good": [1, 2]}), "is no row of"),
-    "a pickle called bin": ("a.bin", pickle.dumps({"good": [1, 2]}), "is not known; allowed"),
-    "another kind": ("a.vec", b"good 1 2\n", "is not known; allowed"),
-    "another dimension": ("a.txt", b"good 1 2 3\n", "vectors of 3 values and 2 are wanted"),
-    "one line of 3 megabytes": ("a.txt", b"good " + b"1 " * 1_500_000, ""),
-}
-
-
-@pytest.mark.parametrize("name", GLOVE)
-def test_vectors(name, tmp_path):
-    file, content, message = GLOVE[name]
-    path = tmp_path / file
-    path.write_bytes(content)
-    refused(lambda: load_glove(path, VOCABULARY, dimension=2 if name == "another dimension" else None), message)
-
-
-def zipped(*members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-ROW = b"good 1 2\nbad 3 4\n"
-ZIPS = {
-    "no member": (zipped(), "no .txt file"),
-    "no text": (zipped(("a.bin", ROW)), "no .txt file"),
-    "a folder": (zipped(("a.txt/", b"")), "no .txt file"),
-    "several": (zipped(("a.50d.txt", ROW), ("a.100d.txt", ROW)), "pass the dimension"),
-    "an empty one": (zipped(("a.txt", b"")), "is empty"),
-    "cut short": (zipped(("a.txt", ROW * 99))[:-30], "cannot be unpacked"),
-    "a name that climbs": (zipped(("../../escape.txt", ROW)), None),
-    "an absolute name": (zipped(("/tmp/escape.txt", ROW)), None),
-    "a windows name": (zipped(("C:\\escape.txt", ROW)), None),
-    "a thousandfold": (zipped(("a.txt", ROW + b"x 1 2\n" * 200_000)), None),
-}
-
-
-@pytest.mark.parametrize("name", ZIPS)
-def test_zipped_vectors_stay_in_the_archive(name, tmp_path):
-    content, message = ZIPS[name]
-    path = tmp_path / "deep" / "down" / "a.zip"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    if message is not None:
-        refused(lambda: load_glove(path, VOCABULARY), message)
-    else:
-        assert set(load_glove(path, ["good", "bad"], progress=False).words) == {"good", "bad"}
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == ["deep/down/a.zip"]
 
 
 TEXTS = {

