@@ -10,7 +10,7 @@ import sys
 
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.inference.onnx_export import export_onnx
+from hf_lstm_sentiment.inference.onnx import export_onnx
 
 
 def main() -> None:

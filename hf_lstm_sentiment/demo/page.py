@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.columns import TEXT_COLUMNS, find_column
 from ..data.readers import csv_fields
 from ..inference.explain import Explainer
-from ..inference.explanation_html import body
+from ..inference.explanation import body
 from ..inference.files import predict_file
 from ..utils.files import user_path
 from ..utils.imports import require

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..inference.explanation_html import css
+from ..inference.explanation import css
 from .page import MAX_BATCH
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -17,10 +16,11 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from ..data.encoding import pad_batch
 from ..model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import pretrained
-from ..utils.files import HUB_ID, user_path
+from ..utils.files import local_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,9 +67,11 @@ class Classifier:
 
     Attributes:
         config: The model's configuration.
+        network: Its layers.
+        tokenizer: What cuts texts into tokens; a copy that neither truncates nor pads.
         max_length: Tokens that are read of a review.
         labels: Names of the negative and of the positive label.
-        unk_token_id: Id of unknown words; None where the tokenizer has none.
+        unk_token_id: Id of unknown tokens; None where the tokenizer has none.
 
     Raises:
         ValueError: The tokenizer gives ids that the model has no word vector for.
@@ -86,23 +88,23 @@ class Classifier:
         )
 
     def _set_up(self, network: Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
-        self._network = network.train(False)
+        self.network = network.train(False)
         self.config = network.config
         self.max_length = int(max_length)
         names = cast("dict[int, str]", self.config.id2label)
         self.labels: tuple[str, str] = (names[0], names[1])
         # A copy, so that what others do to their tokenizer changes nothing here.
-        self._tokenizer = type(tokenizer).from_str(tokenizer.to_str())
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
-        self.unk_token_id: int | None = None if unknown is None else self._tokenizer.token_to_id(unknown)
+        self.tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.encode_special_tokens = True
+        self.unk_token_id: int | None = None if unknown is None else self.tokenizer.token_to_id(unknown)
         if self.config.naive_padding and self.max_length > 1_000_000:
             raise ValueError(
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
             )
-        rows, highest = network.embedding.num_embeddings, highest_id(self._tokenizer)
+        rows, highest = network.embedding.num_embeddings, highest_id(self.tokenizer)
         if highest >= rows:
             raise ValueError(
                 f"the tokenizer gives ids up to {highest} and the model's embedding table has {rows} rows; they do not "
@@ -143,18 +145,7 @@ class Classifier:
                 "float32, the default, is fast and exact",
                 stacklevel=2,
             )
-        if source is None:
-            source = pretrained()
-        if not isinstance(source, str | os.PathLike):
-            raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
-        name = os.fspath(source)
-        if not HUB_ID.fullmatch(name):
-            path = user_path(name, "the model")
-            if not path.is_dir():
-                raise FileNotFoundError(f"model {name}: no such directory; pass a run directory or a Hub repository")
-            name = str(path)
-        elif Path(name).is_file():
-            raise FileNotFoundError(f"model {name} is a file; pass a run directory or a Hub repository")
+        name = _checkpoint(source)
         config = read_config(name, revision)
         config.validate_ranges()
         config.check_problem()
@@ -175,16 +166,16 @@ class Classifier:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has learnt."""
-        return sum(parameter.numel() for parameter in self._network.parameters())
+        """Number of its parameters."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
     def fingerprint(self) -> str:
         """A digest of all that decides the scores: weights, configuration, tokenizer, labels and length."""
         own = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")
         settings = {key: value for key, value in self.config.to_dict().items() if key not in own}
-        rest = (settings, self.labels, self.max_length, self._tokenizer.to_str())
+        rest = (settings, self.labels, self.max_length, self.tokenizer.to_str())
         digest = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
+        for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
         return f"sha256:{digest.hexdigest()}"
@@ -195,7 +186,7 @@ class Classifier:
         Args:
             texts: The reviews.
         """
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(cast("list[str]", texts))]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cast("list[str]", texts))]
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
         """Logit of the second label (POSITIVE) for each text, in order.
@@ -218,25 +209,32 @@ class Classifier:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1")
         for row, text in enumerate(texts):
-            _check_text(row, text)
-        ids = [review[: self.max_length] for review in self.token_ids(texts)]
-        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        order = np.argsort(-lengths, kind="stable")
+            check_text(row, text)
+        return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
+
+    def logits_of_ids(self, reviews: Sequence[Sequence[int]], *, batch_size: int = 64) -> Logits:
+        """Logit of the second label (POSITIVE) for each review given as token ids, in order.
+
+        Args:
+            reviews: Token ids, of which the first `max_length` are read.
+            batch_size: Reviews that are computed together; those of similar length are.
+
+        Returns:
+            *Shape:* (len(reviews),)
+        """
+        ids = [review[: self.max_length] for review in reviews]
+        naive, device = self.config.naive_padding, self.network.head.weight.device
+        order = np.argsort([-len(review) for review in ids], kind="stable")
         result = np.empty(len(ids), dtype=np.float32)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            result[rows] = self._forward([ids[row] for row in rows], lengths[rows])
+            padded, mask = pad_batch(
+                [ids[row] for row in rows], self.config.pad_token_id or 0, width=self.max_length if naive else 1
+            )
+            with torch.inference_mode():
+                logits = self.network(padded.to(device), (mask | naive).to(device))
+            result[rows] = logits.float().cpu().numpy()
         return result
-
-    def _forward(self, ids: list[list[int]], lengths: npt.NDArray[np.int64]) -> Logits:
-        naive = self.config.naive_padding
-        mask = np.arange(self.max_length if naive else max(int(lengths.max()), 1)) < lengths[:, None]
-        padded = np.full(mask.shape, self.config.pad_token_id or 0, dtype=np.int64)
-        padded[mask] = np.fromiter((token for review in ids for token in review), dtype=np.int64, count=lengths.sum())
-        device = self._network.head.weight.device
-        with torch.inference_mode():
-            logits = self._network(torch.from_numpy(padded).to(device), torch.from_numpy(mask | naive).to(device))
-        return cast(Logits, logits.float().cpu().numpy())
 
     def _predictions(self, logits: Logits) -> list[Prediction]:
         # Of the more probable label, so that no precision is lost where the other one is near 1.
@@ -279,11 +277,25 @@ class Classifier:
         iterator = enumerate(texts)
         while chunk := list(islice(iterator, window)):
             for row, text in chunk:
-                _check_text(row, text)
+                check_text(row, text)
             yield from self._predictions(self.logits([text for _, text in chunk], batch_size=batch_size))
 
 
-def _check_text(row: int, text: object) -> None:
+def _checkpoint(source: str | os.PathLike[str] | None) -> str:
+    """The directory or the repository of a name."""
+    if source is None:
+        source = pretrained()
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
+    name, allowed = os.fspath(source), "a run directory or a Hub repository"
+    path = local_path(name, "model", allowed=allowed)
+    if path is not None and not path.is_dir():
+        raise FileNotFoundError(f"model {name} is a file; pass {allowed}")
+    return name if path is None else str(path)
+
+
+def check_text(row: int, text: object) -> None:
+    """Refuse what is no text or holds half of a surrogate pair; the message names the row."""
     if not isinstance(text, str):
         raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
     if not text.isascii():

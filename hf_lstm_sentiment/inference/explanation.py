@@ -1,15 +1,49 @@
-"""What an explanation of a decision holds; its pictures are drawn elsewhere."""
+"""An explanation of a decision, and its views: as JSON, as HTML that loads nothing and runs no script, as a plot."""
 
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from html import escape
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
+from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, TICK_SIZE, new_figure, style, write_figure
+from ..utils.imports import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Background of the strongest token; black on it has a contrast above 6.
+_STRONGEST = 0.55
+# Tokens weaker than this part of the strongest are not underlined.
+_FAINT = 0.15
+# Characters shown of one token or between two tokens, and along an axis.
+_LONGEST, _SHORT = 500, 14
+# Tokens and changes of the probability that are listed, and the least of such changes.
+_LISTED, _TURNS, _TURN = 8, 5, 0.02
+# Marks of changes that fit side by side along the curve on a narrow screen.
+_APART = 12
+# Tokens that are written along the curve of a page, and along that of a plot.
+_ALONG, _FITTING = 24, 40
+# Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
+_LONG = 600
+# Largest changes named in a plot of more tokens, rows of names on each side of its curve, characters of a row.
+_NAMED, _ROWS, _ROW_LENGTH = 10, 3, 130
+
+# Characters that HTML does not allow, as the symbols that Unicode has for them.
+_SYMBOLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
+_SYMBOLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+_LINE_END = re.compile("\r\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +51,14 @@ class Word:
     """One token of a review.
 
     Attributes:
-        text: The word as the review spells it, `review[start:end]`.
+        text: The token as the review spells it, `review[start:end]`.
         start: Its first character in the review.
         end: One past its last character.
-        contribution: Its share in the logit of POSITIVE; None where the model does not read it.
-        probability: Probability of POSITIVE had the review ended here; None where the model does not read it.
-        unknown: The word is not in the vocabulary.
-        truncated: The word lies beyond the length that the model reads.
+        contribution: Its attribution, a part of the logit of POSITIVE; None where the model does not read it.
+        probability: The prefix probability, that of POSITIVE had the review ended here; None where the model does not
+            read it.
+        unknown: The token is not in the vocabulary.
+        truncated: The token lies beyond the length that the model reads.
     """
 
     text: str
@@ -44,12 +79,12 @@ class Explanation:
         label: The more probable label.
         score: Its probability, 0.5 to 1.
         logit: The logit of POSITIVE.
-        baseline_logit: That of a review of as many zero vectors, against which the contributions are counted.
-        words: The words, in order; of those that the model does not read, the first ones.
-        completeness_error: How far the sum of the contributions is from `logit - baseline_logit`, as a fraction of
+        baseline_logit: That of a review of as many zero vectors, from which the attributions start.
+        words: The tokens, in order; of those that the model does not read, the first ones.
+        completeness_error: How far the sum of the attributions is from `logit - baseline_logit`, as a fraction of
             that difference (of 0.1, where it is smaller).
         labels: The names of the negative and of the positive label.
-        words_left_out: Words after the last one in `words`, which the model does not read either.
+        words_left_out: Tokens after the last one in `words`, which the model does not read either.
     """
 
     text: str
@@ -63,65 +98,247 @@ class Explanation:
     words_left_out: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as what `json.dumps` takes."""
+        """Convert everything to what `json.dumps` takes."""
         return {**asdict(self), "words": [asdict(word) for word in self.words], "labels": list(self.labels)}
 
     def to_html(self) -> str:
-        """A page of its own: the decision, the coloured review, the curve of the opinion, the strongest words.
+        """Make a page of its own: the decision, the colored review, the curve of probabilities, the strongest tokens.
 
         Raises:
             ModuleNotFoundError: Jinja2 is not installed.
         """
-        from .explanation_html import page
-
-        return page(self)
+        title = escape(f"{_plain(self.label)}, {100 * self.score:.1f} %: why")
+        return (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{title}</title>\n<style>\n"
+            "body { margin: 0 auto; padding: 1rem; max-width: 52rem; background: #fff; color: #18181b; }\n"
+            f"{css()}</style>\n</head>\n<body>\n<main>\n{body(self)}</main>\n</body>\n</html>\n"
+        )
 
     def to_html_fragment(self, first: int = 0, last: int | None = None) -> str:
-        """Some of the words as coloured `<span>`s, with what stands between them, escaped; to put into a page.
+        """Make colored `<span>`s of some tokens, with what stands between them, escaped; to put into a page.
 
         Args:
-            first: The first word.
-            last: One past the last word; None for all.
+            first: The first token.
+            last: One past the last token; None for all.
 
         Raises:
-            ValueError: There are no such words.
+            ValueError: There are no such tokens.
         """
-        from .explanation_html import fragment
-
-        return fragment(self, first, last)
+        words = self.words
+        last = len(words) if last is None else last
+        if not 0 <= first <= last <= len(words):
+            raise ValueError(f"words {first} to {last} asked for; allowed: 0 <= first <= last <= {len(words)}")
+        strongest = max((abs(word.contribution or 0) for word in words), default=0.0)
+        parts = ["… "] if first else []
+        position = words[first].start if first and first < last else 0
+        for word in words[first:last]:
+            parts += [_escaped(self.text[position : word.start]), _span(word, self.labels[1], strongest)]
+            position = word.end
+        if last < len(words) or self.words_left_out:
+            parts.append(" …")
+        elif first < last or not first:
+            parts.append(_escaped(self.text[position:]))
+        return "".join(parts)
 
     def strongest_window(self, words: int = 40) -> tuple[int, int]:
-        """Where the contributions towards the decision sum highest.
+        """Find where the attributions towards the decision sum highest.
 
         Args:
-            words: Length of the passage.
+            words: Tokens of the passage.
 
         Returns:
-            The first word of the passage and one past its last. Words that the model does not read are not in it.
+            The first token of the passage and one past its last. Tokens that the model does not read are not in it.
 
         Raises:
             ValueError: `words` is below 1.
         """
         if words < 1:
             raise ValueError(f"words is {words}; allowed: a whole number of at least 1")
-        towards = (1 if self.logit > 0 else -1) * np.array([w.contribution for w in self.words if not w.truncated])
+        towards = (1 if self.logit > 0 else -1) * np.array([word.contribution for word in self._read])
         words = min(words, len(towards))
         sums = np.concatenate([[0.0], np.cumsum(towards)])
         first = int(np.argmax(sums[words:] - sums[: len(sums) - words]))
         return first, first + words
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the opinion after every word and the contributions underneath, as a PNG file.
+        """Draw the probability after every token and the attributions underneath, as a PNG file.
 
         Args:
             path: File to write; directories above it are created.
 
         Returns:
-            The path of the picture.
+            The path of the plot.
 
         Raises:
             ModuleNotFoundError: Matplotlib is not installed.
         """
-        from .explanation_plot import plot
+        words = self._read
+        percent = 100 * np.array([word.probability for word in words], dtype=np.float64)
+        attributions = np.array([word.contribution for word in words], dtype=np.float64)
+        names = [_short(word.text) for word in words]
+        x = np.arange(1, len(words) + 1, dtype=np.int64)
+        short = len(words) <= _FITTING
+        figure = new_figure(9, 6.2, f"{self.label}, {100 * self.score:.1f} %")
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        style(top, "Probability after every token", "", f"probability of {self.labels[1]}, %")
+        style(bottom, "Attribution of each token", "" if short else "token", "logit")
+        top.set(xlim=(0.4, max(len(words), 1) + 0.6), ylim=(0, 100), yticks=[0, 25, 50, 75, 100])
+        top.axhline(50, color=GREY, linestyle="--", linewidth=1)
+        # A lone token has no line, but a dot.
+        top.plot(x, percent, color="black", linewidth=1.6, marker="o" if short else None, markersize=5)
+        for sign, color, label, hatch in ((1, BLUE, self.labels[1], None), (-1, ORANGE, self.labels[0], "///")):
+            side = sign * (percent - 50) >= 0
+            top.fill_between(x, 50, percent, where=side, interpolate=True, color=color, alpha=0.25, lw=0)
+            own = sign * attributions > 0
+            look: dict[str, Any] = {"color": color, "hatch": hatch if short else None, "edgecolor": "white", "lw": 0}
+            bottom.bar(x[own], attributions[own], width=0.8, label=f"towards {label}", **look)
+        bottom.axhline(0, color=GREY, linewidth=1)
+        bottom.margins(y=0.08)
+        if not words:
+            top.text(0.5, 0.6, "no token", transform=top.transAxes, ha="center", color=GREY, fontsize=LABEL_SIZE)
+            bottom.set_yticks([])
+        if not short:
+            _name_turns(top, x, percent, names)
+        elif len(words) <= 8:
+            bottom.set_xticks(x, names, parse_math=False)
+        else:
+            bottom.set_xticks(x, names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+        if np.any(attributions):
+            bottom.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
+        with warnings.catch_warnings():
+            # Emoji, say: drawn as a box.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            return write_figure(figure, path)
 
-        return plot(self, path)
+    @property
+    def _read(self) -> list[Word]:
+        return [word for word in self.words if not word.truncated]
+
+
+@cache
+def css() -> str:
+    """Read the style sheet that :func:`body` needs; every rule of it is for elements of the class `explanation`."""
+    return files(__package__).joinpath("explanation.css").read_text(encoding="utf-8")
+
+
+def body(explanation: Explanation) -> str:
+    """Make what a page says of an explanation: the decision, the colored review, the curve, the tables.
+
+    Args:
+        explanation: What to show.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 is not installed.
+    """
+    require("jinja2", extra="train")
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    template = files(__package__).joinpath("explanation.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"plain": _plain, "short": _short}
+    read = explanation._read
+    chances = [word.probability or 0.0 for word in read]
+    # Each token has a column of its own; a single one is a level line.
+    across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
+    points = list(zip(across, chances, strict=True)) if len(read) != 1 else [(0, chances[0]), (100, chances[0])]
+    return environment.from_string(
+        template
+    ).render(
+        explanation=explanation,
+        review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
+        labels=[_plain(label) for label in explanation.labels],
+        positive=100 * (explanation.score if explanation.logit > 0 else 1 - explanation.score),
+        samples=[_style(sign, 0.6) for sign in (-1, 1)],
+        unknown_sample=_style(0, 0, unknown=True),
+        truncated_sample=_style(0, 0, truncated=True),
+        read=read,
+        unread=len(explanation.words) - len(read) + explanation.words_left_out,
+        long=len(explanation.text) > _LONG,
+        curve=[(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points],
+        across=[f"{x:.2f}" for x in across],
+        along=len(read) <= _ALONG,
+        turns=_turns(chances),
+        chances=chances,
+        strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
+    )
+
+
+def _turns(chances: Sequence[float]) -> list[int]:
+    """The tokens after which the probability changed most, in order; not two in one place of the curve."""
+    changes = [(abs(chances[i] - chances[i - 1]), i) for i in range(1, len(chances))]
+    largest: list[int] = []
+    for change, i in sorted(changes, reverse=True):
+        if change >= _TURN and len(largest) < _TURNS and all(abs(i - j) * _APART >= len(chances) for j in largest):
+            largest.append(i)
+    return sorted(largest)
+
+
+def _name_turns(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.float64], names: list[str]) -> None:
+    """Name the tokens after which the curve moved most: rises above it, falls below it, no name over another."""
+    moves = np.diff(percent, prepend=percent[0])
+    axes.set_ylim(-46, 146)
+    taken: dict[tuple[bool, int], list[tuple[float, float]]] = {}
+    named = 0
+    for i in np.argsort(-np.abs(moves), kind="stable"):
+        if named == _NAMED or moves[i] == 0:
+            break
+        up = bool(moves[i] > 0)
+        color = BLUE if up else ORANGE
+        half = (len(names[i]) + 2) / 2 * len(x) / _ROW_LENGTH
+        center = float(np.clip(x[i], 1 + half, len(x) - half))
+        for row in range(_ROWS):
+            others = taken.setdefault((up, row), [])
+            if all(center + half <= left or center - half >= right for left, right in others):
+                others.append((center - half, center + half))
+                place = (center, 109 + 13 * row if up else -9 - 13 * row)
+                arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
+                text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
+                axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
+                axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
+                named += 1
+                break
+
+
+def _span(word: Word, positive: str, strongest: float) -> str:
+    if word.contribution is None or word.probability is None:
+        title = "not read: the review is longer than the model reads"
+    else:
+        title = f"{word.contribution:+.3f} logit; {positive} {100 * word.probability:.1f} % after this token"
+    if word.unknown:
+        title += "; not in the vocabulary"
+    attribution = word.contribution or 0.0
+    strength = abs(attribution) / strongest if strongest else 0.0
+    look = _style(attribution, strength, unknown=word.unknown, truncated=word.truncated)
+    return f'<span style="{look}" title="{_escaped(title)}">{_escaped(word.text)}</span>'
+
+
+def _style(sign: float, strength: float, *, unknown: bool = False, truncated: bool = False) -> str:
+    """The look of a token. Direction and kind have a line of their own each, for readers who see no colors."""
+    if truncated:
+        look = f"color:var(--unread, {GREY});font-style:italic"
+    else:
+        # The text keeps the color of the page, which may be a dark one.
+        color = ", ".join(str(part) for part in bytes.fromhex((BLUE if sign > 0 else ORANGE)[1:]))
+        look = f"background:rgba({color}, {_STRONGEST * strength:.3f})"
+        if strength >= _FAINT:
+            line = "2px solid var(--towards, #00507d)" if sign > 0 else "4px double var(--against, #9c4500)"
+            look += f";border-bottom:{line}"
+    return look + (f";text-decoration:underline dotted var(--unread, {GREY})" if unknown else "")
+
+
+def _plain(text: str) -> str:
+    """Text that HTML can hold and a page can bear, not escaped yet."""
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return _LINE_END.sub("\n", shown).translate(_SYMBOLS)
+
+
+def _escaped(text: str) -> str:
+    return escape(_plain(text))
+
+
+def _short(text: str) -> str:
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:_SHORT])
+    return shown if len(text) <= _SHORT else f"{shown[: _SHORT - 1]}…"

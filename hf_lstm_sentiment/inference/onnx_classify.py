@@ -35,30 +35,30 @@ class OnnxClassifier:
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.labels: tuple[str, str] = tuple(json.loads(metadata["labels"]))
 
-    def logits(self, texts: Sequence[str]) -> list[float]:
-        """Logit of the second label (POSITIVE) for each text.
+    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> list[float]:
+        """Logit of the second label (POSITIVE) for each text, in order.
 
         Args:
-            texts: As many as are to be computed in one batch.
+            texts: The texts.
+            batch_size: Texts that are computed together; those of similar length are.
         """
-        if not texts:
-            # An LSTM of onnxruntime does not survive a batch of nothing.
-            return []
-        encodings = self._tokenizer.encode_batch(list(texts))
-        inputs = {
-            "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-            "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
-        }
-        (logits,) = self._session.run(["logits"], inputs)  # (texts, 2), the first column zero
-        return [float(z) for z in logits[:, 1]]
+        logits = np.zeros(len(texts))
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
+            inputs = {
+                "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
+                "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+            }
+            (pairs,) = self._session.run(["logits"], inputs)  # (texts, 2), the first column zero
+            logits[rows] = pairs[:, 1]
+        return [float(z) for z in logits]
 
-    def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The more probable label of each text and its probability.
-
-        Args:
-            texts: As many as are to be computed in one batch.
-        """
-        return [(self.labels[int(z > 0)], 1 / (1 + math.exp(-abs(z)))) for z in self.logits(texts)]
+    def __call__(self, texts: Sequence[str], *, batch_size: int = 64) -> list[tuple[str, float]]:
+        """The more probable label of each text and its probability; arguments as for :meth:`logits`."""
+        found = self.logits(texts, batch_size=batch_size)
+        return [(self.labels[int(z > 0)], 1 / (1 + math.exp(-abs(z)))) for z in found]
 
 
 def main() -> None:

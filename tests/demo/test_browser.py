@@ -25,7 +25,7 @@ from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.demo.page import MAX_BATCH, MAX_CHARACTERS
 from hf_lstm_sentiment.demo.server import MAX_REQUEST
 from hf_lstm_sentiment.demo.space import export_space
-from hf_lstm_sentiment.inference.explanation_html import _TURNS
+from hf_lstm_sentiment.inference.explanation import _TURNS
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, write_csv
 

@@ -87,7 +87,7 @@ def test_any_model_may_be_named_where_that_is_allowed(run, tmp_path):
     other = str(save_model(tmp_path / "other"))
     assert "POSITIVE" in read_review(Models([run], any_model=True), "wonderful", other)
     html = read_review(Models([run], any_model=True), "wonderful", str(tmp_path / "<missing>"))
-    assert "no such directory" in html
+    assert "no such file or directory" in html
     assert "<missing>" not in html
 
 

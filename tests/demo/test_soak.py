@@ -52,7 +52,7 @@ KIND = {"Content-Type": "application/json"}
 PROBLEMS = [
     ("read", ["", MODEL], "nothing to read yet"),
     ("read", ["x" * (MAX_CHARACTERS + 1), MODEL], "characters; up to"),
-    ("read", ["good", "/no/such/model"], "no such directory"),
+    ("read", ["good", "/no/such/model"], "no such file or directory"),
     ("classify", [None, "id,words\n1,good\n", "body", MODEL], "not found"),
     ("classify", [None, "", "", MODEL], "nothing to classify yet"),
     ("read", [None, MODEL], "nothing to read yet"),

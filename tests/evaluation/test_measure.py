@@ -158,7 +158,7 @@ def test_the_shipped_model_is_measured_by_default(model, data, monkeypatch):
 
 
 def test_a_missing_model_is_told_before_the_data_are_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such directory"):
+    with pytest.raises(FileNotFoundError, match="no such file or directory"):
         measure([tmp_path / "nothing"], dataset=tmp_path / "nothing either")
 
 

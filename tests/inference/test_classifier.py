@@ -221,7 +221,7 @@ def test_from_pretrained_finds_a_relative_path(checkpoint, monkeypatch):
 
 
 def test_a_missing_directory_and_an_unknown_repository(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such directory; pass a run directory or a Hub repository"):
+    with pytest.raises(FileNotFoundError, match="no such file or directory; allowed: a run directory or"):
         predict(["a"], model=tmp_path / "none")
     with pytest.raises(OSError, match="connect"):
         predict(["a"], model="nobody/nothing")
@@ -280,9 +280,9 @@ def test_no_padded_step_is_computed(monkeypatch, changes, batch_size):
 
 def test_batches_hold_reviews_of_one_length(classifier, monkeypatch):
     shapes = []
-    forward = classifier._forward
+    pad = inference.pad_batch
     monkeypatch.setattr(
-        classifier, "_forward", lambda ids, lengths: shapes.append(sorted(map(len, ids))) or forward(ids, lengths)
+        inference, "pad_batch", lambda ids, *a, **k: shapes.append(sorted(map(len, ids))) or pad(ids, *a, **k)
     )
     classifier(texts_of([1, 5, 9, 1, 5, 9, 1, 5, 9]), batch_size=3)
     assert shapes == [[9, 9, 9], [5, 5, 5], [1, 1, 1]]
@@ -358,7 +358,7 @@ def test_a_loaded_classifier_and_one_made_of_a_model_agree_bit_for_bit(tmp_path,
     loaded, made = Classifier.from_pretrained(tmp_path), Classifier(model, own)
     texts = texts_of([0, 1, 5, 9, 30, 5])
     # From memory that is aligned as that of the model in hand.
-    loaded._network.load_state_dict({k: v.clone() for k, v in loaded._network.state_dict().items()}, assign=True)
+    loaded.network.load_state_dict({k: v.clone() for k, v in loaded.network.state_dict().items()}, assign=True)
     np.testing.assert_array_equal(loaded.logits(texts), made.logits(texts))
     assert loaded.fingerprint() == made.fingerprint()
     assert (loaded.max_length, loaded.labels, loaded.unk_token_id) == (MAX_LENGTH, ("NEGATIVE", "POSITIVE"), 1)

@@ -515,7 +515,7 @@ def test_bad_arguments_are_refused_before_anything_is_done(tmp_path):
     (tmp_path / "hollow").mkdir()
     with pytest.raises(ValueError, match="hollow: no rows could be read"):
         score(tmp_path / "hollow", out, no_model)
-    with pytest.raises(FileNotFoundError, match="/no/model: no such directory"):
+    with pytest.raises(FileNotFoundError, match="/no/model: no such file or directory"):
         score(source, out, no_model)
     assert not list(tmp_path.glob("out*"))
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews, predict
-from hf_lstm_sentiment.inference import onnx_export
-from hf_lstm_sentiment.inference.onnx import make_graph
+from hf_lstm_sentiment.inference import onnx
+from hf_lstm_sentiment.inference.onnx import export_onnx, make_graph
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
-from hf_lstm_sentiment.inference.onnx_export import export_onnx
+from hf_lstm_sentiment.model.loading import Network
 from hf_lstm_sentiment.utils import imports as extras
 from tests.hub_clients import run_script
 from tests.reviews import make_reviews, write_csv
@@ -54,6 +54,11 @@ def small_model(**config):
     return SentimentLSTMForSequenceClassification(config).eval()
 
 
+def graph_of(model):
+    inner = model.sentiment_lstm
+    return make_graph(Network(model.config, inner.word_embeddings, inner.lstm, model.classifier))
+
+
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
     directory = tmp_path_factory.mktemp("exported") / "onnx"
@@ -65,7 +70,7 @@ def exported(trained, tmp_path_factory):
 )
 def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers):
     model = small_model(pooling=pooling, bidirectional=bidirectional, num_hidden_layers=layers)
-    session = onnxruntime.InferenceSession(make_graph(model).SerializeToString())
+    session = onnxruntime.InferenceSession(graph_of(model).SerializeToString())
     for batch_size, length in ((1, 1), (3, 0), (1, 0), (2, 7), (5, 64), (4, 300)):
         ids = torch.randint(50, (batch_size, length))
         # Padding anywhere, and reviews without words.
@@ -79,9 +84,8 @@ def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers):
 
 
 def test_padding_changes_nothing():
-    session = onnxruntime.InferenceSession(
-        make_graph(small_model(bidirectional=True, pooling="max")).SerializeToString()
-    )
+    model = small_model(bidirectional=True, pooling="max")
+    session = onnxruntime.InferenceSession(graph_of(model).SerializeToString())
     words = np.array([[7, 8, 9]])
     answers = [
         session.run(None, {"input_ids": np.pad(words, pad), "attention_mask": np.pad(np.ones_like(words), pad)})[0]
@@ -94,7 +98,7 @@ def test_padding_changes_nothing():
 
 def test_a_model_that_reads_its_padding_is_not_exported():
     with pytest.raises(ValueError, match="naive_padding is on: this model demonstrates a mistake"):
-        make_graph(small_model(naive_padding=True))
+        graph_of(small_model(naive_padding=True))
 
 
 def test_what_an_export_holds(exported, trained):
@@ -112,7 +116,7 @@ def test_what_an_export_holds(exported, trained):
     assert report == {
         "bytes": export.bytes,
         "largest_difference": export.largest_difference,
-        "shapes": [list(shape) for shape in onnx_export.SHAPES],
+        "shapes": [list(shape) for shape in onnx.SHAPES],
     }
     operators = [node.op_type for node in onnx_load(directory / "model_int8.onnx").graph.node]
     assert "DynamicQuantizeLSTM" in operators
@@ -172,14 +176,13 @@ def test_what_is_lost_is_measured_on_the_reviews_that_were_named(trained, tmp_pa
 
 
 def test_a_graph_that_computes_something_else_is_refused(trained, tmp_path, monkeypatch):
-    def other_graph(model):
-        bias = model.classifier.bias.detach().clone()
-        model.classifier.bias.data += 0.01
-        graph = make_graph(model)
-        model.classifier.bias.data.copy_(bias)
+    def other_graph(network):
+        network.head.bias.data += 0.01
+        graph = make_graph(network)
+        network.head.bias.data -= 0.01
         return graph
 
-    monkeypatch.setattr(onnx_export, "make_graph", other_graph)
+    monkeypatch.setattr(onnx, "make_graph", other_graph)
     with pytest.raises(RuntimeError, match=r"model.onnx differs from the model by 1.0e-02 in a logit"):
         export_onnx(trained, output_dir=tmp_path / "onnx")
 
@@ -188,7 +191,7 @@ def test_what_is_no_checkpoint_of_this_package(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no model; pass a run directory"):
         export_onnx(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ValueError, match="holds a model of type 'bert'; only this package's own"):
+    with pytest.raises(ValueError, match="is of type 'bert'; this package classifies with its own"):
         export_onnx(tmp_path)
 
 

@@ -207,7 +207,10 @@ def test_what_is_no_checkpoint(name, run, tmp_path):
         "nothing": tmp_path / "nothing",
         "a file of weights": run / WEIGHTS,
     }[name]
-    refused(lambda: Classifier.from_pretrained(path), "no such directory|config.json|is a file; pass a run directory")
+    refused(
+        lambda: Classifier.from_pretrained(path),
+        "no such file|config.json|is a file; pass a run directory",
+    )
 
 
 def test_a_file_with_a_name_as_on_the_hub(tmp_path, monkeypatch):
