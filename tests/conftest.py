@@ -1,7 +1,11 @@
 import os
+from pathlib import Path
 
 import pytest
 
+# What tests start imports this checkout too, and not what happens to be installed.
+ROOT = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])
 # Before any import that reads them: no test may reach for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
