@@ -199,7 +199,7 @@ def test_any_change_of_a_description(name, data, whole, run):
 
 
 @pytest.mark.parametrize("name", ["a file", "an empty directory", "nothing", "a file of weights"])
-def test_what_is_no_checkpoint(name, run, tmp_path):
+def test_what_is_no_checkpoint(name, run, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     path = {
         "a file": run / CONFIG,
@@ -207,13 +207,7 @@ def test_what_is_no_checkpoint(name, run, tmp_path):
         "nothing": tmp_path / "nothing",
         "a file of weights": run / WEIGHTS,
     }[name]
-    refused(
-        lambda: Classifier.from_pretrained(path),
-        "no such file|config.json|is a file; pass a run directory",
-    )
-
-
-def test_a_file_with_a_name_as_on_the_hub(tmp_path, monkeypatch):
-    (tmp_path / "reviews.csv").touch()
-    monkeypatch.chdir(tmp_path)
-    refused(lambda: Classifier.from_pretrained("reviews.csv"), "model reviews.csv is a file; pass a run directory")
+    refused(lambda: Classifier.from_pretrained(path), "no such file|config.json|is a file; pass a run directory")
+    # A file with a name as on the Hub.
+    monkeypatch.chdir(run)
+    refused(lambda: Classifier.from_pretrained(CONFIG), "model config.json is a file; pass a run directory")
