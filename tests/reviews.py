@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import random
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from hf_lstm_sentiment.training.presets import PRESETS
 
@@ -24,6 +28,18 @@ TINY = replace(
     batch_size=16,
     epochs=6,
 )
+# What an error of somebody else looks like when it reaches a user.
+FOREIGN = re.compile(r"Traceback|object has no attribute|NoneType|unpack|subscriptable|^'\w+'$|pyarrow\.lib|state_dict")
+
+
+def refused(call: Callable[[], object], message: str) -> str:
+    """The call fails with an error that is meant for a reader; its message."""
+    with pytest.raises((ValueError, TypeError, OSError, ImportError)) as caught:
+        call()
+    said = str(caught.value)
+    assert re.search(message, said, re.DOTALL), said
+    assert len(said) < 1_500
+    return said
 
 
 def make_reviews(count: int, *, seed: int = 0) -> list[tuple[str, int]]:

@@ -20,8 +20,7 @@ from hf_lstm_sentiment import (
 )
 from hf_lstm_sentiment.evaluation.report import write_report
 from hf_lstm_sentiment.hub.push import push_run
-from tests.reviews import make_reviews, write_csv
-from tests.test_bad_input import refused
+from tests.reviews import make_reviews, refused, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,7 +54,7 @@ ARGUMENTS = {
     "sample of 1": (lambda p: train(TINY, dataset=p, max_train_samples=1), "max_train_samples is 1"),
     "texts None": (lambda p: predict(None, model=p), "texts"),
     "model a number": (lambda p: predict(["a"], model=3), "model"),
-    "model an empty name": (lambda p: predict(["a"], model=""), "the model is named ''"),
+    "model an empty name": (lambda p: predict(["a"], model=""), "model is named ''"),
     "model with spaces": (lambda p: predict(["a"], model="no such model"), "model"),
     "data None": (lambda p: load_reviews(None), "dataset"),
     "data a number": (lambda p: load_reviews(3), "dataset"),

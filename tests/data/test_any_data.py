@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hf_lstm_sentiment import load_reviews
-from tests.test_bad_input import FOREIGN
+from tests.reviews import FOREIGN
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # A surrogate is no text that a file could hold.

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
 from tests.mutations import mutated
-from tests.reviews import make_reviews
-from tests.test_bad_input import FOREIGN, refused
+from tests.reviews import FOREIGN, make_reviews, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
