@@ -1,19 +1,21 @@
-"""The demo page: a review coloured word by word, the curve of the running opinion, and whole files.
+"""The demo page: a review colored word by word, the curve of the running opinion, and whole files.
 
 Handlers keep nothing between requests and may run side by side; what one request can cost is limited.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 import sys
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,8 @@ _SHOWN, _SHOWN_CHARACTERS = 20, 160
 # Seconds after which uploads and results are deleted.
 _KEEP = 3_600
 _FILES = (".csv", ".tsv", ".jsonl", ".txt")
+# What stands between pasted cells. A column that is pasted alone has none of them, and its reviews may hold commas.
+_SEPARATORS = "\t,;|"
 
 EXAMPLES = {
     "Slow at first": "Slow at first, but worth it in the end.",
@@ -67,59 +71,36 @@ class Models:
         if not names:
             raise ValueError("no model is named; pass --model with a run directory or a repository of the Hub")
         self.names, self.any_model = list(dict.fromkeys(names)), any_model
-        self._loaded: OrderedDict[str, Explainer] = OrderedDict()
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._load = lru_cache(MAX_MODELS)(lambda name: Explainer.from_pretrained(name))
+        # Many who ask for the same model at once load it once.
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __call__(self, name: str | None) -> Explainer:
-        """Find a model, or load it.
-
-        Args:
-            name: A run directory or a repository of the Hub.
-
-        Raises:
-            FileNotFoundError, OSError: As `Explainer.from_pretrained`.
-            ValueError: As `Explainer.from_pretrained`; or the page does not offer this model.
-        """
+        """Find a model, or load it; a ValueError where the page does not offer it."""
         name = (name or "").strip()
         if not name:
             raise ValueError("no model is chosen; choose one from the list")
         if name not in self.names and not self.any_model:
             raise ValueError(f"model {name!r} is not offered here; choose one from the list")
-        if (found := self._find(name)) is not None:
-            return found
-        # One at a time, so that many who ask for the same model load it once.
-        with self._loading:
-            if (found := self._find(name)) is None:
-                found = Explainer.from_pretrained(name)
-                with self._lock:
-                    self._loaded[name] = found
-                    while len(self._loaded) > MAX_MODELS:
-                        self._loaded.popitem(last=False)
-        return found
-
-    def _find(self, name: str) -> Explainer | None:
-        with self._lock:
-            if name in self._loaded:
-                self._loaded.move_to_end(name)
-            return self._loaded.get(name)
+        with self._locks[name]:
+            return self._load(name)
 
     def describe(self, name: str | None) -> str:
-        """A sentence about a model, as HTML, or what is wrong with it."""
+        """Describe a model in a sentence of HTML, or say what is wrong with it."""
         try:
             classifier = self(name).classifier
         except (OSError, ValueError) as error:
             return problem(error)
-        config = classifier.config
-        ways = "both directions" if config.bidirectional else "left to right"
-        summary = {"last": "its last state", "max": "the maximum", "mean": "the mean"}[config.pooling]
+        ways = "in both directions" if classifier.config.bidirectional else "from left to right"
+        pooling = {"last": "last state", "max": "maximum of its states", "mean": "mean of its states"}
         return (
-            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} words '
-            f"{ways}, and decides by {summary}{'' if config.pooling == 'last' else ' of its states'}.</p>"
+            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} tokens '
+            f"{ways}, and decides by the {pooling[classifier.config.pooling]}.</p>"
         )
 
 
 def read_review(models: Models, text: str | None, model: str | None) -> str:
-    """The explanation of a review as HTML, or what is wrong.
+    """Explain a review as HTML, or say what is wrong.
 
     Args:
         models: The models that the page offers.
@@ -148,7 +129,7 @@ def classify_many(
     Args:
         models: The models that the page offers.
         file: An uploaded file; goes before what was pasted.
-        pasted: A review per line, or the content of a csv file with a header.
+        pasted: A review per line, or cells of a table with a header.
         column: Column of the texts; found by its name where empty.
         model: Name of the model.
         folder: Where to write the result, below a new folder.
@@ -172,7 +153,7 @@ def classify_many(
             result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
             try:
                 predict_file(source, result, model=explainer.classifier, text_column=column or None, progress=False)
-                said = _summary(result, column or None)
+                said = _result_table(result, column or None)
             except (OSError, ValueError) as error:
                 raise ValueError(str(error).replace(str(source), name)) from error
             kept = Path(folder) / secrets.token_hex(16)
@@ -183,64 +164,65 @@ def classify_many(
 
 
 def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
-    """Pasted text as a file: csv if its first line names a column of texts, else a review per line."""
+    """Pasted text as a file: a table if its first line names a column of texts, else a review per line."""
+    lines = pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
     if not pasted.strip():
         raise ValueError("there is nothing to classify yet: choose a file, or paste reviews")
     if len(pasted.encode(errors="replace")) > MAX_BATCH:
         raise ValueError(f"the pasted text has {len(pasted):,} characters; up to {MAX_BATCH:,} are read here")
-    lines = pasted.replace("\r\n", "\n").strip("\n")
-    header = next(csv_fields([lines.split("\n", 1)[0]]), [])
-    is_csv = any(name == column or name.lower() in TEXT_COLUMNS for name in header)
-    path = folder / ("reviews.csv" if is_csv else "reviews.txt")
-    text = lines if is_csv else "\n".join(filter(str.strip, lines.split("\n")))
-    path.write_text(text + "\n", encoding="utf-8", errors="replace", newline="")
+    for separator in _SEPARATORS:
+        names = [name.strip(' "') for name in lines[0].split(separator)]
+        if any(name == column or name.lower() in TEXT_COLUMNS for name in names):
+            path = folder / ("reviews.tsv" if separator == "\t" else "reviews.csv")
+            break
+    else:
+        path = folder / "reviews.txt"
+        lines = [line for line in lines if line.strip()]
+        if all("\t" in line for line in lines):
+            raise ValueError(
+                "the pasted cells have several columns, and their first line names none of reviews; put a line of "
+                "names above them, such as review and id, or paste the reviews alone"
+            )
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="")
     return path
 
 
-def _summary(result: Path, column: str | None) -> str:
+def _result_table(result: Path, column: str | None) -> str:
     """How many reviews have which label, and the first ones, as HTML."""
-    rows: list[list[str]] = []
-    labels: dict[str, int] = {}
+    rows: list[str] = []
+    labels: Counter[str] = Counter()
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv_fields(file)
         header = next(reader)
         place = header.index(find_column(header[:-2], column, TEXT_COLUMNS, "text"))
-        for row in reader:
-            labels[row[-2]] = labels.get(row[-2], 0) + 1
+        for *cells, label, score in reader:
+            labels[label] += 1
+            text = cells[place]
+            if len(text) > _SHOWN_CHARACTERS:
+                text = f"{text[:_SHOWN_CHARACTERS]}…"
             if len(rows) < _SHOWN:
-                rows.append([row[-2], f"{100 * float(row[-1]):.1f} %", _cut(row[place])])
-    count = sum(labels.values())
+                rows.append(
+                    f'<tr><td>{escape(label)}</td><td class="score">{float(score):.1%}</td>'
+                    f'<td class="text" dir="auto">{escape(text)}</td></tr>'
+                )
+    count = labels.total()
     counts = ", ".join(f"{number:,} {escape(label)}" for label, number in sorted(labels.items(), reverse=True))
-    shown = "".join(
-        f'<tr><td>{escape(label)}</td><td class="score">{score}</td><td class="text" dir="auto">{escape(text)}</td>'
-        "</tr>"
-        for label, score, text in rows
-    )
+    share = f"{labels['POSITIVE'] / max(count, 1):.2%}"
+    bar = f'<div class="share" aria-hidden="true"><i style="width:{share}"></i></div>' if labels["POSITIVE"] else ""
     more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
-    share = 100 * labels.get("POSITIVE", 0) / max(count, 1)
-    bar = (
-        f'<div class="share" aria-hidden="true"><i style="width:{share:.2f}%"></i></div>'
-        if "POSITIVE" in labels
-        else ""
-    )
     return (
         f'<div class="batch-result"><p><strong>{count:,} {"review" if count == 1 else "reviews"}: {counts or "none"}'
         f"</strong></p>{bar}<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
-        f"<th scope='col'>review</th></tr></thead><tbody>{shown}</tbody></table>{more}</div>"
+        f"<th scope='col'>review</th></tr></thead><tbody>{''.join(rows)}</tbody></table>{more}</div>"
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _shown_name(model: str) -> str:
-    """The last part of a path; repositories of the Hub are called by their whole name."""
-    return Path(model).name if user_path(model).is_dir() else model
-
-
 def problem(error: Exception) -> str:
-    """What is wrong, as HTML that a screen reader reads out."""
+    """Say what is wrong, as HTML that a screen reader reads out.
+
+    Args:
+        error: What was raised.
+    """
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
     return f'<p class="problem" role="alert">That did not work: {escape(said[:600])}.</p>'
 
@@ -265,20 +247,15 @@ def build(models: Models) -> gr.Blocks:
 
     # Plain HTML, which the style sheets of this package dress.
     html = partial(gr.HTML, apply_default_css=False)
-    page = gr.Blocks(title="See it think", analytics_enabled=False, delete_cache=(_KEEP, _KEEP))
+    page = gr.Blocks(title="Explain a review", analytics_enabled=False, delete_cache=(_KEEP, _KEEP))
     with page:
         html(
-            '<div class="title"><h1>See it think</h1><p class="hint">A small LSTM reads a film review from left to '
+            '<div class="title"><h1>Explain a review</h1><p class="hint">A small LSTM reads a film review from left to '
             "right. Watch its opinion turn, word by word.</p></div>"
         )
         with gr.Tab("One review", id="one"):
-            text = gr.Textbox(
-                label="Review",
-                placeholder="Type or paste a film review",
-                lines=4,
-                max_lines=12,
-                elem_id="review",
-            )
+            hint = "Type or paste a film review"
+            text = gr.Textbox(label="Review", placeholder=hint, lines=4, max_lines=12, elem_id="review")
             with gr.Row():
                 read = gr.Button("Read the review", variant="primary", elem_id="read")
             html('<p class="hint">Or one of these:</p>')
@@ -288,7 +265,8 @@ def build(models: Models) -> gr.Blocks:
         with gr.Tab("Many reviews", id="many"):
             html(
                 f'<p class="hint">A file ({", ".join(_FILES)}; at most {MAX_BATCH // 1_000_000} MB), or pasted text: a '
-                "review per line, or csv with a header. The result has every column, a label and a score.</p>"
+                "review per line, or cells of a table with their header. The result has every column, a label and a "
+                "score.</p>"
             )
             with gr.Row():
                 file = gr.File(label="File of reviews", file_types=list(_FILES), elem_id="file", height=180)
@@ -305,26 +283,31 @@ def build(models: Models) -> gr.Blocks:
             many = html(elem_id="many-result")
         with gr.Accordion("Model", open=False):
             model = gr.Dropdown(
-                [(_shown_name(name), name) for name in models.names],
+                # Of a path its last part; repositories of the Hub are called by their whole name.
+                [(Path(name).name if user_path(name).is_dir() else name, name) for name in models.names],
                 value=models.names[0],
                 label="Model",
-                info="A run directory, or a repository of the Hub; type another one."
-                if models.any_model
-                else "What this page offers.",
+                info="A run directory or a repository of the Hub." if models.any_model else "What this page offers.",
                 allow_custom_value=models.any_model,
                 elem_id="model",
             )
             about = html(elem_id="about-model")
 
-        def show(text: str, model: str) -> str:
-            return read_review(models, text, model)
+        # Threads that stay: the C library keeps what was freed for the thread that freed it, so that memory would grow
+        # with each of Gradio's threads, which come and go.
+        cores = os.cpu_count() or 1
+        pool = ThreadPoolExecutor(cores)
 
-        def run(file: str | None, pasted: str, column: str, model: str) -> tuple[str, Any]:
-            said, path = classify_many(models, file, pasted, column.strip(), model, download.GRADIO_CACHE)
+        async def show(text: str, model: str) -> str:
+            return await asyncio.get_running_loop().run_in_executor(pool, read_review, models, text, model)
+
+        async def run(file: str | None, pasted: str, column: str, model: str) -> tuple[str, Any]:
+            what = (models, file, pasted, column.strip(), model, download.GRADIO_CACHE)
+            said, path = await asyncio.get_running_loop().run_in_executor(pool, classify_many, *what)
             return said, gr.DownloadButton(value=path, interactive=path is not None)
 
         # All share one queue: so many at once, and the others wait.
-        limits: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": os.cpu_count() or 1}
+        limits: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": cores}
         gr.on([read.click, text.submit], show, [text, model], opinion, api_name="read", **limits)
         for button, sample in samples.items():
             button.click(lambda sample=sample: sample, None, text, queue=False, api_visibility="private").then(

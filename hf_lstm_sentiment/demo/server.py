@@ -1,11 +1,8 @@
-"""The demo's server: what of Gradio is set, bounded and mended so that it stays up and stays small."""
+"""The server of the demo: limits to requests, threads, sessions and the queue, and the page's colors."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-from collections import OrderedDict
-from collections.abc import Callable
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,35 +20,8 @@ MAX_REQUEST = 4 * MAX_BATCH
 _SESSIONS = 100
 # Requests that may wait.
 _QUEUED = 500
-# Sessions for which answers are kept until they are fetched: those that were used last.
-_ANSWERED = 2 * _QUEUED
-
-
-class LatestUsed(OrderedDict[Any, Any]):
-    """A dictionary that keeps the entries that were set or looked up last.
-
-    Gradio keeps the answers of a session in one that drops what was set first, even if someone is waiting for it.
-
-    Args:
-        most: So many entries.
-        dropped: Is told the key of each entry that was dropped.
-    """
-
-    def __init__(self, most: int, dropped: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._most, self._dropped = most, dropped
-
-    def __getitem__(self, key: Any) -> Any:
-        self.move_to_end(key)
-        return super().__getitem__(key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        self.move_to_end(key)
-        while len(self) > self._most:
-            oldest = next(iter(self))
-            del self[oldest]
-            self._dropped(oldest)
+# Threads that handle requests, for as many at once as there are processors and for files beside them.
+_THREADS = 2 * (os.cpu_count() or 1)
 
 
 class _BoundedRequests:
@@ -80,20 +50,6 @@ class _BoundedRequests:
             await self._app(scope, counted, send)
 
 
-def _keep_memory_flat() -> None:
-    """Have the threads share one heap, and give large blocks back when they are freed, where the C library is glibc.
-
-    It gives each thread a heap of its own, which keeps what was freed. Requests run in threads that come and go, so
-    that a server's memory would grow with every request. And once a large block was freed, it takes such blocks from
-    the heap, too, where they leave holes: reviews would be explained a fifth faster, and memory would go up and down.
-    """
-    arena_max, mmap_threshold = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
-    with contextlib.suppress(AttributeError, OSError):
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(arena_max, 1)
-        allocator.mallopt(mmap_threshold, 4 * 2**20)
-
-
 def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
     """Serve a page until the process ends.
 
@@ -114,7 +70,6 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
 
     # Requests run side by side, so that each gets one core.
     torch.set_num_threads(1)
-    _keep_memory_flat()
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Soft(
         primary_hue=gr.themes.colors.blue,
@@ -141,11 +96,6 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
     )
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
     page.queue(max_size=_QUEUED)
-    queue: Any = page._queue
-    # Gradio would remember the name of every session for good.
-    queue.pending_messages_per_session = LatestUsed(
-        _ANSWERED, dropped=lambda session: queue.pending_event_ids_session.pop(session, None)
-    )
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -153,6 +103,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         share=False,
         ssr_mode=False,
         max_file_size=MAX_BATCH,
+        max_threads=_THREADS,
         # Whoever calls without the name of a session is a new one.
         state_session_capacity=_SESSIONS,
         app_kwargs={"middleware": [Middleware(_BoundedRequests)]},

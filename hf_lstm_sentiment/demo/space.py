@@ -13,7 +13,7 @@ from pathlib import Path
 from ..utils.files import user_path
 from ..utils.imports import require
 
-_APP = '''"""A Gradio Space: see a small LSTM think."""
+_APP = '''"""A Gradio Space: a small LSTM explains what it thinks of a review."""
 
 from hf_lstm_sentiment.demo.page import Models, build
 from hf_lstm_sentiment.demo.server import launch
@@ -23,7 +23,7 @@ if __name__ == "__main__":
 '''
 
 _README = """---
-title: See it think
+title: Explain a review
 emoji: 🎬
 colorFrom: blue
 colorTo: yellow
@@ -35,10 +35,10 @@ license: mit
 short_description: Watch an LSTM change its mind, word by word
 {models}---
 
-# See it think
+# Explain a review
 
-A small LSTM reads a film review from left to right. The page shows its opinion after every word and each word's share
-in the decision, and classifies whole files. Nothing is kept: uploads and results are deleted after an hour or two.
+A small LSTM reads a film review from left to right. The page shows its opinion after every word and each word's
+attribution, and classifies whole files. Nothing is kept: uploads and results are deleted after an hour or two.
 
 `python app.py` starts it anywhere; `requirements.txt` says what it needs.
 """
@@ -82,18 +82,18 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
             of_hub.append(model)
             named.append(model)
             continue
+        if missing := [name for name in _MODEL_FILES if not (run / name).is_file()]:
+            raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
         name = f"models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
         if name in copies:
             raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
         copies[name] = run
         named.append(f"./{name}")
-    files = {name: _model_files(run) for name, run in copies.items()}
 
-    target.mkdir(parents=True, exist_ok=True)
     for name, run in copies.items():
-        for file in files[name]:
-            (target / name / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(run / file, target / name / file)
+        (target / name).mkdir(parents=True)
+        for file in filter(Path.is_file, (run / file for file in (*_MODEL_FILES, "README.md"))):
+            shutil.copyfile(file, target / name / file.name)
     shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
     (target / "app.py").write_text(_APP.format(models=named), encoding="utf-8")
     (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
@@ -108,16 +108,8 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
     return target
 
 
-def _model_files(run: Path) -> list[str]:
-    """What classifying needs of a run, and its card; the code is that of the package."""
-    missing = [name for name in _MODEL_FILES if not (run / name).is_file()]
-    if missing:
-        raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
-    return [*_MODEL_FILES, *(["README.md"] if (run / "README.md").is_file() else [])]
-
-
 def _requirements() -> list[str]:
-    """What the page imports, in the versions in which it was tried; the Space brings Gradio itself."""
+    """List what the page imports, in the versions in which it was tried; the Space brings Gradio itself."""
     core = [line for line in requires("hf_lstm_sentiment") or [] if "extra ==" not in line]
     names = [match.group() for line in core if (match := re.match(r"[A-Za-z0-9._-]+", line))]
     return [f"{name}=={version(name).split('+')[0]}" for name in (*names, "Jinja2")]

@@ -200,7 +200,7 @@ def test_a_screen_reader_has_a_name_for_everything(page):
     page.locator("#opinion .verdict").wait_for()
     said = page.locator("body").aria_snapshot()
     for expected in (
-        'heading "See it think" [level=1]',
+        'heading "Explain a review" [level=1]',
         'textbox "Review"',
         'button "Read the review"',
         'tab "Many reviews"',
@@ -303,7 +303,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page, tmp_path):
     page.get_by_role("tab", name="One review").click()
     read(page, "<img src=x onerror=\"document.title='taken'\"> wonderful")
     page.locator("#opinion .verdict").wait_for()
-    assert page.title() == "See it think"
+    assert page.title() == "Explain a review"
     assert page.locator("#opinion img:not([role])").count() == 0
 
 

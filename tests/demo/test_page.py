@@ -120,7 +120,7 @@ def test_a_page_needs_a_model():
 
 
 def test_a_model_is_described(models, run):
-    assert "reads up to 12 words left to right, and decides by the maximum of its states" in models.describe(run)
+    assert "reads up to 12 tokens from left to right, and decides by the maximum of its states" in models.describe(run)
 
 
 def rows_of(path):
@@ -160,6 +160,9 @@ def test_other_kinds_of_files(models, run, tmp_path, suffix):
         ("wonderful\r\n\r\nan awful, boring film\n", "", ["wonderful", "an awful, boring film"]),
         ('id,text\n1,"wonderful, really"\n', "", ["wonderful, really"]),
         ("id,words\n1,wonderful\n", "words", ["wonderful"]),
+        # A column of a spreadsheet, and two: cells are pasted with tabs between them.
+        ("\ufeffReview\nan awful, boring film\nnot; bad, at all\n", "", ["an awful, boring film", "not; bad, at all"]),
+        ("id\treview\r\n1\tan awful, boring film\r\n", "", ["an awful, boring film"]),
         ('"quoted" and never <b>closed\n', "", ['"quoted" and never <b>closed']),
         ('a "\n', "", ['a "']),
     ],
@@ -167,7 +170,7 @@ def test_other_kinds_of_files(models, run, tmp_path, suffix):
 def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, texts):
     html, path = classify_many(models, None, pasted, column, run, str(tmp_path))
     header, *rows = rows_of(path)
-    place = header.index(column or "text")
+    (place,) = [i for i, name in enumerate(header) if name.lower() in (column or "text", "review")]
     assert [row[place] for row in rows] == texts
     assert "<b>" not in html
 
@@ -208,7 +211,10 @@ def test_reviews_of_any_length_are_read(models, run, tmp_path):
         assert path is not None
 
 
-@pytest.mark.parametrize(("pasted", "said"), [("", "nothing to classify yet"), ("é" * (MAX_BATCH // 2 + 1), "up to 2")])
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [("", "nothing to classify yet"), ("é" * (MAX_BATCH // 2 + 1), "up to 2"), ("1\tgood\n", "put a line of names")],
+)
 def test_what_is_wrong_with_pasted_text_is_said(models, run, tmp_path, pasted, said):
     assert said in classify_many(models, None, pasted, "", run, str(tmp_path))[0]
     assert not list(tmp_path.iterdir())
