@@ -466,25 +466,6 @@ def test_way_for_cuda_agrees(monkeypatch, pooling, bidirectional, mask):
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-10)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_cuda_agrees_with_the_cpu(pooling, bidirectional):
-    model = classifier(pooling=pooling, bidirectional=bidirectional, num_hidden_layers=2).train()
-    on_cuda = copy.deepcopy(model).cuda()
-    for ids in (IDS, torch.zeros_like(IDS)):
-        for states_wanted in (False, True):
-            model.zero_grad()
-            on_cuda.zero_grad()
-            expected = model(ids, labels=LABELS, output_hidden_states=states_wanted)
-            output = on_cuda(ids.cuda(), labels=LABELS.cuda(), output_hidden_states=states_wanted)
-            expected.loss.backward()
-            output.loss.backward()
-            close(output.logits.cpu(), expected.logits)
-            for one, other in zip(on_cuda.parameters(), model.parameters(), strict=True):
-                close(one.grad.cpu(), other.grad)
-
-
 # v0: padding read as words
 
 
