@@ -126,10 +126,9 @@ class Classifier:
             source: A run directory, or a repository of the Hub; the model that comes with the package where None.
             revision: Branch, tag or commit of a repository.
             device: Where to compute.
-            dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast where the processor has
-                instructions for it (AVX-512 BF16, AMX) and several times slower, with a warning, where oneDNN
-                cannot run the LSTM in it (x86 without AVX-512); it moves scores in the third digit, and with them the
-                labels of about one review in a thousand.
+            dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast on processors with
+                instructions for it (AVX-512 BF16, AMX), and several times slower, with a warning, on others. It moves
+                scores in the third digit, and with them the labels of about one review in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
@@ -170,7 +169,7 @@ class Classifier:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def fingerprint(self) -> str:
-        """A digest of all that decides the scores: weights, configuration, tokenizer, labels and length."""
+        """Digest all that decides the scores: weights, configuration, tokenizer, labels and length."""
         own = ("_name_or_path", "transformers_version", "dtype", "architectures", "auto_map")
         settings = {key: value for key, value in self.config.to_dict().items() if key not in own}
         rest = (settings, self.labels, self.max_length, self.tokenizer.to_str())
@@ -181,15 +180,11 @@ class Classifier:
         return f"sha256:{digest.hexdigest()}"
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of all tokens of each text, those beyond `max_length` too.
-
-        Args:
-            texts: The reviews.
-        """
+        """Tokenize texts: the ids of all tokens of each, those beyond `max_length` too."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cast("list[str]", texts))]
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
-        """Logit of the second label (POSITIVE) for each text, in order.
+        """Compute the logit of the second label (POSITIVE) for each text, in order.
 
         All texts are tokenized and sorted by length at once; for more than some thousands, use :meth:`stream`.
 
@@ -213,15 +208,7 @@ class Classifier:
         return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
 
     def logits_of_ids(self, reviews: Sequence[Sequence[int]], *, batch_size: int = 64) -> Logits:
-        """Logit of the second label (POSITIVE) for each review given as token ids, in order.
-
-        Args:
-            reviews: Token ids, of which the first `max_length` are read.
-            batch_size: Reviews that are computed together; those of similar length are.
-
-        Returns:
-            *Shape:* (len(reviews),)
-        """
+        """Compute the logit for each review given as token ids, of which the first `max_length` are read."""
         ids = [review[: self.max_length] for review in reviews]
         naive, device = self.config.naive_padding, self.network.head.weight.device
         order = np.argsort([-len(review) for review in ids], kind="stable")
@@ -236,24 +223,8 @@ class Classifier:
             result[rows] = logits.float().cpu().numpy()
         return result
 
-    def _predictions(self, logits: Logits) -> list[Prediction]:
-        # Of the more probable label, so that no precision is lost where the other one is near 1.
-        scores = sigmoid(np.abs(logits))
-        return [Prediction(self.labels[int(z > 0)], float(score)) for z, score in zip(logits, scores, strict=True)]
-
     def __call__(self, texts: Sequence[str], *, batch_size: int = 64) -> list[Prediction]:
-        """Classify texts.
-
-        Args:
-            texts: The reviews.
-            batch_size: Reviews that are computed together.
-
-        Returns:
-            One prediction per text, in order.
-
-        Raises:
-            TypeError, ValueError: As :meth:`logits`.
-        """
+        """Classify texts: one prediction each, in order; arguments and errors as for :meth:`logits`."""
         return list(self.stream(texts, batch_size=batch_size))
 
     def stream(self, texts: Iterable[str], *, batch_size: int = 64, window: int = WINDOW) -> Iterator[Prediction]:
@@ -265,10 +236,7 @@ class Classifier:
             window: Reviews that are read ahead and sorted by length.
 
         Yields:
-            One prediction per text, in order.
-
-        Raises:
-            TypeError, ValueError: As :meth:`logits`.
+            One prediction per text, in order; errors as for :meth:`logits`.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of strings")
@@ -278,17 +246,18 @@ class Classifier:
         while chunk := list(islice(iterator, window)):
             for row, text in chunk:
                 check_text(row, text)
-            yield from self._predictions(self.logits([text for _, text in chunk], batch_size=batch_size))
+            logits = self.logits([text for _, text in chunk], batch_size=batch_size)
+            # Of the more probable label, so that no precision is lost where the other one is near 1.
+            for z, score in zip(logits, sigmoid(np.abs(logits)), strict=True):
+                yield Prediction(self.labels[int(z > 0)], float(score))
 
 
 def _checkpoint(source: str | os.PathLike[str] | None) -> str:
-    """The directory or the repository of a name."""
-    if source is None:
-        source = pretrained()
+    source = pretrained() if source is None else source
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
     name, allowed = os.fspath(source), "a run directory or a Hub repository"
-    path = local_path(name, "model", allowed=allowed)
+    path = local_path(name, "the model", allowed=allowed)
     if path is not None and not path.is_dir():
         raise FileNotFoundError(f"model {name} is a file; pass {allowed}")
     return name if path is None else str(path)

@@ -29,16 +29,14 @@ _STRONGEST = 0.55
 _FAINT = 0.15
 # Characters shown of one token or between two tokens, and along an axis.
 _LONGEST, _SHORT = 500, 14
-# Tokens and changes of the probability that are listed, and the least of such changes.
+# Tokens and changes of the probability that are listed on a page, and the least of such changes.
 _LISTED, _TURNS, _TURN = 8, 5, 0.02
-# Marks of changes that fit side by side along the curve on a narrow screen.
-_APART = 12
+# Marks of changes that fit side by side along the curve on a narrow screen; names that do along that of a plot.
+_APART, _NAMED = 12, 8
 # Tokens that are written along the curve of a page, and along that of a plot.
 _ALONG, _FITTING = 24, 40
 # Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
 _LONG = 600
-# Largest changes named in a plot of more tokens, rows of names on each side of its curve, characters of a row.
-_NAMED, _ROWS, _ROW_LENGTH = 10, 3, 130
 
 # Characters that HTML does not allow, as the symbols that Unicode has for them.
 _SYMBOLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
@@ -107,14 +105,7 @@ class Explanation:
         Raises:
             ModuleNotFoundError: Jinja2 is not installed.
         """
-        title = escape(f"{_plain(self.label)}, {100 * self.score:.1f} %: why")
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>\n"
-            "body { margin: 0 auto; padding: 1rem; max-width: 52rem; background: #fff; color: #18181b; }\n"
-            f"{css()}</style>\n</head>\n<body>\n<main>\n{body(self)}</main>\n</body>\n</html>\n"
-        )
+        return body(self, page=True)
 
     def to_html_fragment(self, first: int = 0, last: int | None = None) -> str:
         """Make colored `<span>`s of some tokens, with what stands between them, escaped; to put into a page.
@@ -223,11 +214,12 @@ def css() -> str:
     return files(__package__).joinpath("explanation.css").read_text(encoding="utf-8")
 
 
-def body(explanation: Explanation) -> str:
+def body(explanation: Explanation, *, page: bool = False) -> str:
     """Make what a page says of an explanation: the decision, the colored review, the curve, the tables.
 
     Args:
         explanation: What to show.
+        page: Make the page around it, too.
 
     Raises:
         ModuleNotFoundError: Jinja2 is not installed.
@@ -248,6 +240,7 @@ def body(explanation: Explanation) -> str:
         template
     ).render(
         explanation=explanation,
+        css=Markup(css()) if page else None,  # noqa: S704 - our own
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
         labels=[_plain(label) for label in explanation.labels],
         positive=100 * (explanation.score if explanation.logit > 0 else 1 - explanation.score),
@@ -266,40 +259,28 @@ def body(explanation: Explanation) -> str:
     )
 
 
-def _turns(chances: Sequence[float]) -> list[int]:
+def _turns(chances: Sequence[float], most: int = _TURNS, apart: int = _APART) -> list[int]:
     """The tokens after which the probability changed most, in order; not two in one place of the curve."""
     changes = [(abs(chances[i] - chances[i - 1]), i) for i in range(1, len(chances))]
     largest: list[int] = []
     for change, i in sorted(changes, reverse=True):
-        if change >= _TURN and len(largest) < _TURNS and all(abs(i - j) * _APART >= len(chances) for j in largest):
+        if change >= _TURN and len(largest) < most and all(abs(i - j) * apart >= len(chances) for j in largest):
             largest.append(i)
     return sorted(largest)
 
 
 def _name_turns(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.float64], names: list[str]) -> None:
-    """Name the tokens after which the curve moved most: rises above it, falls below it, no name over another."""
-    moves = np.diff(percent, prepend=percent[0])
-    axes.set_ylim(-46, 146)
-    taken: dict[tuple[bool, int], list[tuple[float, float]]] = {}
-    named = 0
-    for i in np.argsort(-np.abs(moves), kind="stable"):
-        if named == _NAMED or moves[i] == 0:
-            break
-        up = bool(moves[i] > 0)
+    """Name the tokens after which the curve moved most: rises above it, falls below it."""
+    axes.set_ylim(-20, 120)
+    for i in _turns((percent / 100).tolist(), _NAMED, _NAMED):
+        up = bool(percent[i] > percent[i - 1])
         color = BLUE if up else ORANGE
-        half = (len(names[i]) + 2) / 2 * len(x) / _ROW_LENGTH
-        center = float(np.clip(x[i], 1 + half, len(x) - half))
-        for row in range(_ROWS):
-            others = taken.setdefault((up, row), [])
-            if all(center + half <= left or center - half >= right for left, right in others):
-                others.append((center - half, center + half))
-                place = (center, 109 + 13 * row if up else -9 - 13 * row)
-                arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
-                text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
-                axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
-                axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
-                named += 1
-                break
+        half = len(x) / _NAMED / 2
+        place = (float(np.clip(x[i], 1 + half, len(x) - half)), 109 if up else -9)
+        arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
+        text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
+        axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
+        axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
 
 
 def _span(word: Word, positive: str, strongest: float) -> str:
