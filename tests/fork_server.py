@@ -23,19 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TINY = {
-    "name": "tiny",
-    "description": "A model of a test.",
-    "vocab_words": 60,
-    "embedding_size": 8,
-    "hidden_size": 16,
-    "pooling": "max",
-    "learning_rate": 2e-2,
-    "batch_size": 16,
-    "epochs": 3,
-    "embedding_dropout": 0.2,
-    "classifier_dropout": 0.2,
-}
 
 
 class ForkServer:
@@ -153,12 +140,14 @@ def _work(job):
         sys.argv = [job["script"], *job["arguments"]]
         runpy.run_path(job["script"], run_name="__main__")
         return
-    from hf_lstm_sentiment import PRESETS, predict_file, train
+    from hf_lstm_sentiment import predict_file, train
+    from tests.reviews import TINY
 
     if "predict" in job:
         predict_file(**job["predict"], progress=False)
         return
-    preset = replace(PRESETS["v1"], **{**TINY, **job.get("preset", {})})
+    settings = {"epochs": 3, "embedding_dropout": 0.2, "classifier_dropout": 0.2, **job.get("preset", {})}
+    preset = replace(TINY, **settings)
     train(preset, **job["train"], disable_tqdm=True)
 
 

@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing: `python -m tests.fuzz TARGET [-max_total_time=300]` (pip install atheris).
 
-Only errors that are meant for a reader may come out; anything else is a finding. `tests/test_fuzzed.py` keeps those.
+Only errors that are meant for a reader may come out; anything else is a finding, kept in the tests of its room.
 """
 
 from __future__ import annotations

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import copy
 
-VALUES = [
-    *(
-        None,
-        True,
-        0,
-        -1,
-        2**31,
-        2**32,
-        2**64,
-        10**25,
-        1e308,
-        float("nan"),
-        0.5,
-        "",
-        "a",
-        "<unk>",
-        "<pad>",
-        [],
-        {},
-        [{}],
-    ),
-    *("WordLevel", "BPE", "Whitespace", "Sequence", "Lowercase", "Left", "Isolated", "Removed", "[", "\\", "(?<=a"),
-]
+_NUMBERS = [0, -1, 2**31, 2**32, 2**64, 10**25, 1e308, float("nan"), 0.5]
+_WORDS = ["WordLevel", "BPE", "Whitespace", "Sequence", "Lowercase", "Left", "Isolated", "Removed", "[", "\\", "(?<=a"]
+VALUES = [None, True, *_NUMBERS, "", "a", "<unk>", "<pad>", [], {}, [{}], *_WORDS]
 # Parts of a tokenizer, whole but not meant for each other.
 PARTS = [
     {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "b"]], "unk_token": None},
