@@ -4,7 +4,7 @@
 
 R is the rate of a large float32 product on all cores, measured in the same run. Useful work is 2 x 4 x hidden x
 (embedding + hidden) floating-point operations per real token and direction forward, and three times that for a training
-step; utilisation is useful work / time / R. Padding counts as nothing. Times are medians of repeated runs.
+step; utilization is useful work / time / R. Padding counts as nothing. Times are medians of repeated runs.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ def main() -> None:
         "--also", action="append", default=[], metavar="MODEL", help="Another run for the peers' table; repeatable."
     )
     parser.add_argument("--quick", action="store_true", help="Fewer repeats and reviews; minutes, and rougher.")
-    parser.add_argument("--json", type=Path, help="Write the result here, pictures beside it.")
+    parser.add_argument("--json", type=Path, help="Write the result here, plots beside it.")
     options = parser.parse_args()
 
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A run in ONNX form, in float32 and int8: `python scripts/export_onnx.py runs/v2_glove-seed42`.
+"""Export a run to ONNX, in float32 and int8: `python scripts/export_onnx.py runs/v2_glove-seed42`.
 
 What it writes classifies texts without torch: `python runs/v2_glove-seed42/onnx/classify.py "A moving film."`
 """

@@ -1,7 +1,7 @@
 """Put a finished run into the package: `python scripts/make_pretrained.py runs/imdb-seed42`.
 
 The weights are rounded to float16, and refused where that changes over 0.05 % of the decisions on the test reviews.
-`--recorded model_cards --generalise` has the card tell of other seeds, ablations and other texts too.
+`--recorded model_cards --generalise` adds other seeds, ablations and other texts to the card.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("run", metavar="RUN", help="A finished run directory.")
     parser.add_argument("--name", default=DEFAULT, help="What it will be called; %(default)s.")
     parser.add_argument("--output_dir", metavar="DIR", help="Folder to write it below; the package's own by default.")
-    parser.add_argument("--dataset", help="Where its reviews lie now, if not where they did when it was trained.")
+    parser.add_argument("--dataset", help="Where its reviews are now, if they were moved since the training.")
     parser.add_argument("--recorded", metavar="DIR", help="Records of its preset, seeds and ablations: model_cards.")
     parser.add_argument("--generalise", action="store_true", help="Measure Rotten Tomatoes and minimal pairs too.")
     arguments = vars(parser.parse_args())

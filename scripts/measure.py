@@ -25,9 +25,9 @@ def main() -> None:
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="The model in the package by default.")
-    parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Where the reviews lie; %(default)s.")
+    parser.add_argument("--dataset", default="stanfordnlp/imdb", help="Reviews, as for scripts/train.py; %(default)s.")
     parser.add_argument(
-        "--split", default="test", help="validation: that of the runs, to compare recipes; %(default)s."
+        "--split", default="test", help="test, or validation: that of the runs, to compare recipes; %(default)s."
     )
     parser.add_argument("--against", metavar="MODEL", help="Compare the decisions with those of this one.")
     parser.add_argument("--generalise", action="store_true", help="Rotten Tomatoes sentences and minimal pairs too.")

@@ -1,6 +1,6 @@
 """Publish a finished run: `python scripts/push_to_hub.py runs/v2_glove-seed42 --repo_id user/name`.
 
-`--dry_run` tells what would be sent; it needs neither the network nor a token.
+`--dry_run` lists what would be sent; it needs neither the network nor a token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", help="A run directory that scripts/train.py has finished.")
-    parser.add_argument("--repo_id", required=True, help="USER/NAME or ORGANISATION/NAME; made if it is not there.")
+    parser.add_argument("--repo_id", required=True, help="USER/NAME or ORGANIZATION/NAME; made if it is not there.")
     parser.add_argument(
         "--private", action="store_true", default=None, help="Make a private repository, if it is not there yet."
     )

@@ -1,4 +1,4 @@
-"""Fit the teachers of the preset `imdb`: `python scripts/teach.py`. `--help` lists the options."""
+"""Fit the teachers of the preset `imdb`: `python scripts/teach.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_lstm_sentiment import PRESETS, teach
 
 
 def main() -> None:
-    """Parse the command line, teach, print the summary."""
+    """Parse the command line, fit the teachers, print what they are worth."""
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
@@ -18,18 +18,23 @@ def main() -> None:
 
     imdb = PRESETS["imdb"]
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
-    parser.add_argument("--dataset", default=imdb.dataset, help="reviews with an unlabeled split; %(default)s")
-    parser.add_argument("--output_dir", default=imdb.soft_labels, help="where to write; %(default)s")
-    parser.add_argument("--students", nargs="*", default=(), metavar="RUN", help="runs that teach too")
-    parser.add_argument("--seed", type=int, default=42, help="of the document vectors; %(default)s")
-    parser.add_argument("--split_seed", type=int, default=42, help="must be the student's; %(default)s")
+    parser.add_argument("--dataset", default=imdb.dataset, help="Reviews with an unlabeled split; %(default)s.")
+    parser.add_argument("--output_dir", default=imdb.soft_labels, help="Where to write; %(default)s.")
+    parser.add_argument("--students", nargs="*", default=(), metavar="RUN", help="Finished runs that are teachers too.")
+    parser.add_argument("--seed", type=int, default=42, help="Seed of the document vectors; %(default)s.")
     parser.add_argument(
-        "--validation_fraction", type=float, default=imdb.validation_fraction, help="must be the student's; %(default)s"
+        "--split_seed", type=int, default=42, help="Seed of the validation split, the student's; %(default)s."
     )
-    parser.add_argument("--text_column", help="found by its name")
-    parser.add_argument("--label_column", help="likewise")
-    parser.add_argument("--max_train_samples", type=int, help="fit on a sample of so many reviews")
-    parser.add_argument("--resume", action="store_true", help="keep the teachers that are finished")
+    parser.add_argument(
+        "--validation_fraction",
+        type=float,
+        default=imdb.validation_fraction,
+        help="Must be the student's; %(default)s.",
+    )
+    parser.add_argument("--text_column", help="Column of the texts; found by its name.")
+    parser.add_argument("--label_column", help="Column of the labels; likewise.")
+    parser.add_argument("--max_train_samples", type=int, help="Fit on a sample of so many reviews.")
+    parser.add_argument("--resume", action="store_true", help="Keep the teachers that are finished.")
     try:
         taught = teach(**vars(parser.parse_args()))
     except (OSError, ValueError, ImportError) as error:
