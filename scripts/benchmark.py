@@ -30,12 +30,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from benchmark_memory import peak_megabytes, stream_megabytes
 from benchmark_peers import distilbert_rate, linear, ours, timed, unsorted, vader
+from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
-from hf_lstm_sentiment.evaluation.plots import plot_cost_growth, plot_speed_against_accuracy
 from hf_lstm_sentiment.utils.files import user_path
 
 HERE = Path(__file__).parent

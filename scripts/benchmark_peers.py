@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import pipeline
 
-from hf_lstm_sentiment import Classifier, peers
+from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment.utils.imports import require
+
+# Of texts, numbers that are above 0 for POSITIVE.
+Score = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
 class Peer(NamedTuple):
@@ -63,9 +69,44 @@ def unsorted(
     return Peer(name, right / len(test), len(test) / (time.perf_counter() - start))
 
 
+def naive_bayes_svm(texts: Sequence[str], labels: Sequence[int]) -> Score:
+    """Fit NBSVM: words and pairs of words, weighted by their naive-Bayes log-count ratio, under a linear SVM.
+
+    Wang and Manning 2012, "Baselines and Bigrams". The scores are distances from the deciding plane.
+    """
+    require("scipy", "sklearn", extra="train")
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.svm import LinearSVC
+
+    counts = CountVectorizer(ngram_range=(1, 2), min_df=2, binary=True)
+    features, y = counts.fit_transform(texts), np.asarray(labels)
+    positive, negative = (1 + np.asarray(features[y == label].sum(0)).ravel() for label in (1, 0))
+    ratio = np.log((positive / positive.sum()) / (negative / negative.sum()))
+    svm = LinearSVC(C=0.1).fit(csr_matrix(features.multiply(ratio)), y)
+
+    def score(some: Sequence[str]) -> NDArray[np.float64]:
+        distances: Any = svm.decision_function(csr_matrix(counts.transform(some).multiply(ratio)))
+        return np.asarray(distances, dtype=np.float64)
+
+    return score
+
+
+def vader_score() -> Score:
+    """VADER (Hutto and Gilbert 2014), a lexicon without training, with its compound scores from -1 to 1."""
+    require("vaderSentiment", extra="benchmark")
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyzer = SentimentIntensityAnalyzer()
+
+    def score(some: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([analyzer.polarity_scores(text)["compound"] for text in some], dtype=np.float64)
+
+    return score
+
+
 def linear(train: list[str], labels: list[int], test: list[str], truth: list[int]) -> list[Peer]:
     """TF-IDF with logistic regression, and NBSVM (Wang and Manning 2012), both on words and pairs of words."""
-    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -76,7 +117,7 @@ def linear(train: list[str], labels: list[int], test: list[str], truth: list[int
     right = float(np.mean(regression.predict(tfidf.transform(test)) == truth))
     made.append(Peer("TF-IDF 1-2-grams, logistic regression", right, len(test) / (time.perf_counter() - start)))
 
-    score = peers.naive_bayes_svm(train, labels)
+    score = naive_bayes_svm(train, labels)
     start = time.perf_counter()
     right = float(np.mean((score(test) > 0) == np.asarray(truth)))
     made.append(Peer("NBSVM 1-2-grams", right, len(test) / (time.perf_counter() - start)))
@@ -86,7 +127,7 @@ def linear(train: list[str], labels: list[int], test: list[str], truth: list[int
 def vader(test: list[str], truth: list[int]) -> list[Peer]:
     """VADER (Hutto and Gilbert 2014), a lexicon without training."""
     try:
-        score = peers.vader()
+        score = vader_score()
     except ModuleNotFoundError as error:
         print(f"VADER is left out: {error}")
         return []

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from generalization import measure_generalization
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.evaluation.measure import measure
+from hf_lstm_sentiment.data.reviews import load_reviews
+from hf_lstm_sentiment.evaluation.measure import common_reviews, measure
+from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.utils.files import user_path, write_json
 
 
@@ -36,7 +39,7 @@ def main() -> None:
     parser.add_argument("--num_threads", type=int, help="CPU threads; all cores by default.")
     arguments = vars(parser.parse_args())
     disable_progress_bar()
-    file, threads = arguments.pop("json"), arguments.pop("num_threads")
+    file, threads, generalise = (arguments.pop(name) for name in ("json", "num_threads", "generalise"))
     try:
         if threads is not None:
             if threads < 1:
@@ -45,6 +48,12 @@ def main() -> None:
         if file is not None and not user_path(file).parent.is_dir():
             raise FileNotFoundError(f"--json {file}: its directory is not there; make it, or name another file")
         found = measure(**arguments)
+        if generalise:
+            names = [model["model"] for model in found["models"]]
+            on_test = arguments["split"] == "test"
+            reviews = load_reviews(arguments["dataset"]) if on_test else common_reviews(names, arguments["dataset"])
+            classifiers = {name: Classifier.from_pretrained(name) for name in names}
+            found["generalisation"] = measure_generalization(classifiers, reviews)
         if file is not None:
             write_json(found, user_path(file))
     except (OSError, ValueError, ImportError) as error:
@@ -56,7 +65,7 @@ def show(found: dict[str, Any]) -> None:
     """Print what was measured.
 
     Args:
-        found: As `measure` returns it.
+        found: As `measure` returns it, with "generalisation" where that was asked for.
     """
     models = found["models"]
     print(f"{found['dataset']['source']}, {found['split']}: {models[0]['reviews']:,} reviews")

@@ -1,10 +1,10 @@
-"""How good a finished checkpoint is: on held-out reviews, against another one, and on what it was not trained for."""
+"""How good a finished checkpoint is: on held-out reviews, and against another one."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 
-from .. import peers
-from ..data.offline_reviews import load_sentences
 from ..data.reviews import Reviews, load_reviews
 from ..data.run_reviews import SPLIT, load_recorded_reviews
 from ..inference.classifier import WINDOW, Classifier
-from ..minimal_pairs import score_pairs
 from ..model.pretrained_models import pretrained
 from ..utils.files import read_json, user_path
 from ..utils.messages import differences
@@ -35,7 +32,6 @@ def measure(
     dataset: str | os.PathLike[str] = "stanfordnlp/imdb",
     split: Literal["test", "validation"] = "test",
     against: str | os.PathLike[str] | None = None,
-    generalise: bool = False,
     max_test_samples: int | None = None,
 ) -> dict[str, Any]:
     """Evaluate checkpoints on held-out reviews of a data set, from raw strings, as a user classifies.
@@ -48,13 +44,11 @@ def measure(
         split: "test", or "validation": the reviews that the models were validated on, split off again as their
             `metrics.json` tell, which must agree.
         against: A checkpoint whose decisions are compared with those of each model.
-        generalise: Measure models, VADER and an NBSVM fitted on the training reviews of `dataset`, on the Rotten
-            Tomatoes sentences and on the minimal pairs.
         max_test_samples: Test on a stratified sample of so many reviews.
 
     Returns:
-        "split"; "dataset", what was read; "models", a mapping for each one, of :func:`measure_model`, with "against"
-        where that was asked for; and "generalisation" where that was, of :func:`measure_generalisation`.
+        "split"; "dataset", what was read; and "models", a mapping for each one, of :func:`measure_model`, with
+        "against" where that was asked for.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained` and `load_reviews`.
@@ -65,9 +59,8 @@ def measure(
     if split == "validation" and max_test_samples is not None:
         raise ValueError(f"max_test_samples is {max_test_samples}, and split is 'validation'; leave one of them out")
     named = [os.fspath(model) for model in models] or [pretrained()]
-    twins = sorted({name for name in named if named.count(name) > 1})
-    if twins:
-        raise ValueError(f"model {twins[0]} is named twice; name each one once")
+    if duplicates := sorted({name for name in named if named.count(name) > 1}):
+        raise ValueError(f"model {duplicates[0]} is named twice; name each one once")
     # Before the reviews are read, so that a misspelt name is found at once.
     classifiers = {name: Classifier.from_pretrained(name) for name in named}
     other = None if against is None else Classifier.from_pretrained(against)
@@ -75,7 +68,7 @@ def measure(
         reviews = load_reviews(dataset, max_test_samples=max_test_samples)
         part = reviews.test
     else:
-        reviews = _own_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
+        reviews = common_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
         part = reviews.validation
     texts, labels = part["text"][:], part["label"][:]
     others = None if other is None else timed_logits(other, texts)[0]
@@ -85,14 +78,11 @@ def measure(
         if others is not None and against is not None:
             result["against"] = {"model": os.fspath(against), **agreement(logits, others)}
         measured.append(result)
-    found: dict[str, Any] = {"split": split, "dataset": reviews.summary(), "models": measured}
-    if generalise:
-        found["generalisation"] = measure_generalisation(classifiers, reviews)
-    return found
+    return {"split": split, "dataset": reviews.summary(), "models": measured}
 
 
-def _own_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Reviews:
-    """The reviews that models were trained and validated on; refused where these are not the same for all."""
+def common_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Reviews:
+    """Load the reviews that models were trained and validated on; refuse where these are not the same for all."""
     metrics = {name: read_json(_file(name, METRICS)) for name in names}
     reviews = load_recorded_reviews(metrics[names[0]], dataset, of=names[0])
     mine = {key: reviews.summary()[key] for key in SPLIT}
@@ -172,40 +162,6 @@ def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
         "equal_decisions": 1 - different / len(a),
         "different": different,
         "largest_difference": float(np.abs(a - b).max()),
-    }
-
-
-def measure_generalisation(classifiers: Mapping[str, Classifier], reviews: Reviews) -> dict[str, Any]:
-    """Measure on what no model saw in training: sentences of another source, and minimal pairs.
-
-    Args:
-        classifiers: Our models, by name.
-        reviews: The NBSVM is fitted on their training part.
-
-    Returns:
-        "sentences", their number, and "models", for each one "model", "accuracy" on the sentences, and "pairs" as
-        `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError: As `load_sentences` and `peers.vader`.
-    """
-    lexicon = peers.vader()
-    texts, labels = load_sentences()
-    scores: dict[str, Callable[[Sequence[str]], ArrayLike]] = {
-        **{name: classifier.logits for name, classifier in classifiers.items()},
-        "VADER": lexicon,
-        "NBSVM 1-2-grams": peers.naive_bayes_svm(reviews.train["text"][:], reviews.train["label"][:]),
-    }
-    return {
-        "sentences": len(texts),
-        "models": [
-            {
-                "model": name,
-                "accuracy": float(np.mean((np.asarray(score(texts)) > 0) == np.asarray(labels))),
-                "pairs": score_pairs(score),
-            }
-            for name, score in scores.items()
-        ],
     }
 
 

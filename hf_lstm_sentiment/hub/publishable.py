@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from ..model import configuration_sentiment_lstm
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS, WEIGHTS, is_finished
@@ -18,6 +19,7 @@ CARD = "README.md"
 CONFIG = "config.json"
 _REQUIRED = (CARD, CONFIG, METRICS, WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 PLOT = re.compile(r"plots/[^/.][^/]*\.png")
+_PACKAGE_CODE = Path(configuration_sentiment_lstm.__file__).parent
 _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 
 
@@ -25,8 +27,9 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
     """List what of a finished run goes to the Hub, and check that it can.
 
     These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the plots in `plots/`,
-    and the code files that the configuration's `auto_map` reaches, as transformers follows them. Everything else is not
-    uploaded: checkpoints, the optimizer's state, reports, hidden files and every pickle.
+    and the code files that the configuration's `auto_map` reaches, as transformers follows them; to a checkpoint that
+    ships with this package, which holds none, the package's own are added. Everything else is not uploaded:
+    checkpoints, the optimizer's state, reports, hidden files and every pickle.
 
     Args:
         run: The run directory.
@@ -56,6 +59,11 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
     return files
 
 
+def source(run: Path, name: str) -> Path:
+    """Find a file to publish: in the run, or, code that a shipped checkpoint goes without, in this package."""
+    return _PACKAGE_CODE / name if name.endswith(".py") and not any(run.glob("*.py")) else run / name
+
+
 def _check_content(run: Path, code: Sequence[str]) -> None:
     """Refuse damaged weights, a card without metadata, and files that reveal an access token."""
     from huggingface_hub import ModelCard
@@ -72,7 +80,7 @@ def _check_content(run: Path, code: Sequence[str]) -> None:
     if not metadata:
         raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
     for name in (CARD, CONFIG, METRICS, "tokenizer_config.json", *code):
-        if _ACCESS_TOKEN.search((run / name).read_bytes()):
+        if _ACCESS_TOKEN.search(source(run, name).read_bytes()):
             raise ValueError(
                 f"{run / name} holds something like an access token of the Hub; take it out, and revoke it"
             )
@@ -100,7 +108,7 @@ def code_files(run: Path) -> list[str]:
         raise ValueError(f"auto_map of {run / CONFIG} {names}; save the model with save_pretrained again")
     entries = {f"{target.partition('.')[0]}.py" for target in targets}
     try:
-        imported = {Path(path).name for name in entries for path in get_relative_import_files(run / name)}
+        imported = {Path(path).name for name in entries for path in get_relative_import_files(source(run, name))}
     except FileNotFoundError as error:
         raise ValueError(
             f"{error.filename} is missing, which auto_map of {CONFIG} needs; save the model with save_pretrained again"

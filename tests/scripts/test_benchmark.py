@@ -1,27 +1,14 @@
-import importlib
-import sys
-from pathlib import Path
-
+import benchmark
 import pytest
 import torch
+from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification
 from tests.demo_model import save_model
-from tests.reviews import make_reviews
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield importlib.import_module("benchmark")
-    for name in ("benchmark", "benchmark_memory", "benchmark_peers"):
-        sys.modules.pop(name, None)
-
-
-def test_useful_work_is_what_the_products_of_real_tokens_take(benchmark):
+def test_useful_work_is_what_the_products_of_real_tokens_take():
     config = SentimentLSTMConfig(vocab_size=30, embedding_size=10, hidden_size=6)
     model = SentimentLSTMForSequenceClassification(config).double()
     mask = torch.arange(20) < torch.tensor([20, 3, 3, 1])[:, None]
@@ -31,7 +18,7 @@ def test_useful_work_is_what_the_products_of_real_tokens_take(benchmark):
     assert counter.get_total_flops() == benchmark.useful_work(config, 27) + head
 
 
-def test_the_packed_way_that_is_compared_with_gives_the_same_logits(benchmark):
+def test_the_packed_way_that_is_compared_with_gives_the_same_logits():
     model = SentimentLSTMForSequenceClassification(SentimentLSTMConfig(vocab_size=30)).eval()
     mask = torch.arange(20) < torch.tensor([3, 20, 1])[:, None]
     ids = torch.randint(1, 30, (3, 20)) * mask
@@ -43,7 +30,7 @@ def test_the_packed_way_that_is_compared_with_gives_the_same_logits(benchmark):
 @pytest.mark.parametrize(
     ("value", "at_most", "reached"), [(2.0, False, True), (0.9, False, False), (0.9, True, True), (1.1, True, False)]
 )
-def test_a_row_says_whether_its_target_is_reached(benchmark, capsys, value, at_most, reached):
+def test_a_row_says_whether_its_target_is_reached(capsys, value, at_most, reached):
     made = benchmark.row("a rate", value, "1/s", 1, at_most=at_most, seconds=3.0)
     assert made["reached"] is reached
     assert (made["value"], made["target"], made["seconds"]) == (value, 1, 3.0)
@@ -53,7 +40,7 @@ def test_a_row_says_whether_its_target_is_reached(benchmark, capsys, value, at_m
 
 
 @pytest.mark.slow
-def test_the_peak_of_a_process_is_its_own(benchmark, tmp_path):
+def test_the_peak_of_a_process_is_its_own(tmp_path):
     kept = bytearray(b"x") * (64 << 20)
     idle, busy = benchmark.peak_megabytes("pass"), benchmark.peak_megabytes("x = bytearray(b'x') * (32 << 20); del x")
     assert 31 < busy - idle < 34
@@ -62,12 +49,10 @@ def test_the_peak_of_a_process_is_its_own(benchmark, tmp_path):
     assert benchmark.stream_megabytes(str(save_model(tmp_path / "run")), 1_000) > busy
 
 
-def test_linear_peers_learn_an_easy_task(benchmark):
-    train, test = make_reviews(200, seed=1), make_reviews(60, seed=2)
-    peers = sys.modules["benchmark_peers"].linear(
-        *map(list, zip(*train, strict=True)), *map(list, zip(*test, strict=True))
-    )
-    assert len(peers) == 2
-    for peer in peers:
-        assert peer.accuracy > 0.9
-        assert peer.rate > 0
+def test_cost_growth_and_speed_are_drawn(tmp_path):
+    shared = {"seconds_by_count": {64: 0.1, 256: 0.4}, "megabytes": ({16: 1.0, 64: 4.0}, {64: 1.0, 256: 1.0})}
+    growth = plot_cost_growth({16: 0.01, 64: 0.04}, path=tmp_path / "growth.png", slopes=(1.0, 1.0), **shared)
+    other = plot_cost_growth({16: 0.01, 64: 0.2}, path=tmp_path / "other.png", slopes=(2.2, 1.0), **shared)
+    speed = plot_speed_against_accuracy({"a": (10.0, 0.9), "b": (1e3, 0.8)}, tmp_path / "s.png", title="peers")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (growth, other, speed))
+    assert growth.read_bytes() != other.read_bytes()

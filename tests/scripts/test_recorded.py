@@ -2,12 +2,12 @@ import json
 import re
 from dataclasses import asdict
 
+import generalization
 import pytest
+from make_pretrained import make_release
+from recorded import read_ablations, summarize_seeds
 
-from hf_lstm_sentiment.evaluation import measure as measuring
 from hf_lstm_sentiment.hub.model_card import make_model_card
-from hf_lstm_sentiment.recorded import read_ablations, summarise_seeds
-from hf_lstm_sentiment.release import make_release
 from tests.hub_clients import SHORT
 from tests.hub_store import check_card
 from tests.reviews import make_reviews
@@ -44,7 +44,7 @@ def prose(card):
 
 
 def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
-    found = summarise_seeds(metrics, records)
+    found = summarize_seeds(metrics, records)
     assert found["seeds"] == [1, 2, 42]
     assert found["validation_accuracy"]["values"] == [0.5, 0.7, metrics["validation"]["accuracy"]]
     assert found["test_accuracy"]["mean"] == pytest.approx((0.25 + 0.75 + metrics["test"]["accuracy"]) / 3)
@@ -56,7 +56,7 @@ def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
 
 
 def test_a_run_alone_has_no_mean(metrics, tmp_path):
-    assert summarise_seeds(metrics, tmp_path) is None
+    assert summarize_seeds(metrics, tmp_path) is None
     assert "one model each" not in make_model_card(asdict(SHORT), metrics).text
 
 
@@ -72,7 +72,7 @@ def test_a_run_alone_has_no_mean(metrics, tmp_path):
 def test_records_of_something_else_are_refused(metrics, records, changes, message):
     change(records / "seed-1" / "metrics.json", **changes)
     with pytest.raises(ValueError, match=message):
-        summarise_seeds(metrics, records)
+        summarize_seeds(metrics, records)
 
 
 def test_ablations_become_a_table(metrics, tmp_path):
@@ -119,7 +119,7 @@ def test_files_of_another_form_are_refused(tmp_path, content):
 def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     sentences = tuple(map(list, zip(*make_reviews(30, seed=5), strict=True)))
-    monkeypatch.setattr(measuring, "load_sentences", lambda: sentences)
+    monkeypatch.setattr(generalization, "load_sentences", lambda: sentences)
     (records / "ablations.json").write_text(json.dumps({"rows": ROWS}))
     made = make_release(run, output_dir=tmp_path / "made", recorded=records.parent, generalise=True)
     text = (made / "README.md").read_text()

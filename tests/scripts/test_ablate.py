@@ -5,10 +5,10 @@ import shutil
 from dataclasses import asdict
 
 import pytest
+from ablate import ABLATED, ablate, tabulate
+from recorded import read_ablations
 
 from hf_lstm_sentiment import PRESETS, teach
-from hf_lstm_sentiment.ablations import ABLATED, ablate, tabulate
-from hf_lstm_sentiment.recorded import read_ablations
 from tests.reviews import BAD, GOOD, save_with_unlabeled, write_glove
 
 DIFFERS = {

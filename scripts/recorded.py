@@ -1,4 +1,4 @@
-"""What was measured beside a run and is told in its card: other seeds of its recipe, and what each part of it is worth.
+"""Records beside a run that its card reports: other seeds of its recipe, and ablations.
 
 A folder of records, such as `model_cards`, holds for each preset `PRESET/seed-SEED/metrics.json` and, where there is
 one, `PRESET/ablations.json`:
@@ -16,18 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .data.run_reviews import SPLIT
-from .evaluation.statistics import spread
-from .utils import run_directory as runs
-from .utils.files import read_json
-from .utils.messages import differences
+from hf_lstm_sentiment.data.run_reviews import SPLIT
+from hf_lstm_sentiment.evaluation.statistics import spread
+from hf_lstm_sentiment.utils import run_directory as runs
+from hf_lstm_sentiment.utils.files import read_json
+from hf_lstm_sentiment.utils.messages import differences
 
 ABLATIONS = "ablations.json"
 _ACCURACIES = ("validation_accuracy", "test_accuracy")
 
 
-def summarise_seeds(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Mean and deviation over the seeds of a recipe.
+def summarize_seeds(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """Compute mean and deviation over the seeds of a recipe.
 
     Args:
         metrics: The content of a run's `metrics.json`.
@@ -66,7 +66,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_ablations(folder: Path) -> dict[str, Any] | None:
-    """Read what each ingredient of a recipe is worth.
+    """Read the ablations of a recipe.
 
     Args:
         folder: Holds the records of the preset.

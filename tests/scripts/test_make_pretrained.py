@@ -4,24 +4,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_pretrained
 import numpy as np
 import pytest
 import torch
+from make_pretrained import make_release
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment
-from hf_lstm_sentiment import Classifier, explain, load_reviews, predict, predict_file, pretrained, release
+from hf_lstm_sentiment import (
+    Classifier,
+    SentimentLSTMForSequenceClassification,
+    explain,
+    load_reviews,
+    predict,
+    predict_file,
+    pretrained,
+)
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
-from hf_lstm_sentiment.release import make_release
+from tests.hub_clients import PUBLISHED, received
+from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hf_lstm_sentiment"
-CODE = ("configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py", "packed_lstm.py")
 TEXTS = [text for text, _ in make_reviews(80, seed=3)]
 
 
@@ -62,7 +72,8 @@ def change(run, **tensors):
 
 def test_a_release_is_what_a_push_would_publish(run, made):
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
-    assert files == publishable_files(run) == publishable_files(made)
+    assert files == [name for name in publishable_files(run) if not name.endswith(".py")]
+    assert publishable_files(made) == publishable_files(run)
     assert made.name == "imdb"
     assert [path.name for path in made.parent.iterdir()] == ["imdb"]
     for path in (made, made / "model.safetensors", made / "config.json"):
@@ -123,26 +134,25 @@ def test_reviews_are_found_or_asked_for(run, tmp_path):
         make_release(run, output_dir=tmp_path / "pretrained", dataset=tmp_path / "other.csv")
 
 
-def test_code_is_the_package_s_own(run, tmp_path):
-    for name in CODE:
-        with (run / name).open("a") as file:
-            file.write("\n# an older state\n")
-    made = make_release(run, output_dir=tmp_path / "pretrained")
-    for name in CODE:
-        assert (made / name).read_bytes() == (PACKAGE / "model" / name).read_bytes()
+def test_a_push_adds_the_code_of_the_package(made, hub, publisher):
+    publisher.push(made, "user/shipped")
+    published = received(hub, "user/shipped")
+    assert set(published) == set(PUBLISHED)
+    for name in TRAVELLING:
+        assert published[name] == (PACKAGE / "model" / name).read_bytes()
+    assert {
+        target.partition(".")[0] + ".py" for target in json.loads(published["config.json"])["auto_map"].values()
+    } <= {*TRAVELLING}
 
 
-def test_shipped_code_is_the_package_s_own():
-    shipped_code = sorted((PACKAGE / "pretrained").glob("*/*.py"))
-    assert {path.name for path in shipped_code} == set(CODE)
-    for path in shipped_code:
-        assert path.read_bytes() == (PACKAGE / "model" / path.name).read_bytes(), f"copy {path.name} to {path.parent}"
-
-
-def test_code_that_makes_another_model_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(release, "timed_logits", lambda classifier, texts: (classifier.logits(texts) + 1, 0.0))
-    with pytest.raises(ValueError, match="for a review where"):
-        make_release(run, output_dir=tmp_path / "pretrained")
+def test_no_code_ships_and_none_is_missed():
+    assert not list((PACKAGE / "pretrained").rglob("*.py"))
+    # auto_map names what a push adds; the classes that are registered win, also over the code of a repository.
+    for trusted in (None, False, True):
+        model = AutoModelForSequenceClassification.from_pretrained(pretrained(), trust_remote_code=trusted)
+        assert type(model) is SentimentLSTMForSequenceClassification
+        classify = pipeline("text-classification", model=pretrained(), trust_remote_code=trusted)
+        assert classify("A wonderful film.", truncation=True)[0]["label"] == "POSITIVE"
 
 
 def test_a_release_replaces_an_older_one_but_nothing_else(run, made):
@@ -174,7 +184,7 @@ def test_what_fails_leaves_the_older_one(run, made, monkeypatch):
 
 
 def test_too_many_bytes_are_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(release, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(make_pretrained, "MAX_BYTES", 1_000)
     with pytest.raises(ValueError, match="at most 1,000"):
         make_release(run, output_dir=tmp_path / "pretrained")
     assert not any((tmp_path / "pretrained").iterdir())
