@@ -1,4 +1,4 @@
-"""Which of several processes this one is, by what `torchrun` and `accelerate launch` put into its environment."""
+"""The place of this process among several, by what `torchrun` and `accelerate launch` put into its environment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import os
 def refuse_to_be_alone() -> None:
     """Refuse to work alone where several processes were asked for.
 
-    `accelerate launch --cpu --num_processes 2` starts one process, and says nothing of it. The address where the
-    processes should meet, which it gives to that one, betrays it.
-
-    Raises:
-        ValueError: There is one, and more were asked for.
+    `accelerate launch --cpu --num_processes 2` starts one process without a word. The address where the processes
+    should meet, which it gives to that one, reveals it.
     """
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
     if launched and "WORLD_SIZE" not in os.environ:
@@ -24,11 +21,7 @@ def refuse_to_be_alone() -> None:
 
 
 def place() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are.
-
-    Raises:
-        ValueError: RANK and WORLD_SIZE in the environment are not such numbers, or one of them is missing.
-    """
+    """Return the number of this process, from 0, and how many there are."""
     rank, processes = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
     if rank is None and processes is None:
         return 0, 1

@@ -22,18 +22,14 @@ TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 10.5, 9.5
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """A figure of so many inches that belongs to no window and no global list."""
+    """Make a figure of so many inches that belongs to no window and no global list."""
     require("matplotlib", extra="train")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
-    figure.suptitle(
-        textwrap.fill(title, int(10 * width)),
-        fontsize=TITLE_SIZE,
-        fontweight="bold",
-        parse_math=False,
-    )
+    wrapped = textwrap.fill(title, int(10 * width))
+    figure.suptitle(wrapped, fontsize=TITLE_SIZE, fontweight="bold", parse_math=False)
     return figure
 
 

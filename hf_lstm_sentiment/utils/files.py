@@ -17,15 +17,9 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def user_path(name: str | os.PathLike[str], kind: str = "a file or directory") -> Path:
-    """A file or directory under the name that a user gave it, with `~` as the home directory.
+    """Return the path of a name that a user gave, with `~` as the home directory; `kind` is for the message.
 
-    Args:
-        name: The name.
-        kind: What it is the name of, for the message.
-
-    Raises:
-        ValueError: It is empty, as that of a variable that a shell does not know, which would silently stand for the
-            current directory; or it begins with a `~` and there is no such home directory.
+    An empty name, as that of a variable that a shell does not know, would silently stand for the current directory.
     """
     if not os.fspath(name):
         raise ValueError(f"{kind} is named '', which is no name; the current directory is called '.'")
@@ -36,20 +30,9 @@ def user_path(name: str | os.PathLike[str], kind: str = "a file or directory") -
 
 
 def local_path(name: str, kind: str, *, allowed: str, suffixes: tuple[str, ...] = ()) -> Path | None:
-    """The file or directory of a name that may also be a repository's on the Hub.
+    """Return the path of a name that may also be a repository's on the Hub, or None where it can only be that.
 
-    Args:
-        name: The name.
-        kind: What it is the name of, for the message.
-        allowed: What may be named, for the message.
-        suffixes: Kinds of files; a name that ends in one of them is never a repository's.
-
-    Returns:
-        The path where there is one; None for a name that a repository could have.
-
-    Raises:
-        FileNotFoundError: It is neither.
-        ValueError: As :func:`user_path`.
+    A name that ends in one of the suffixes is a file's. `kind` and `allowed` are for the message.
     """
     path = user_path(name, kind)
     if path.exists():
@@ -61,13 +44,9 @@ def local_path(name: str, kind: str, *, allowed: str, suffixes: tuple[str, ...] 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its place once it is whole: a killed process leaves the old file or the new one.
+    """Open a file that takes its place once it is whole: a killed process leaves the old file or the new one.
 
-    Args:
-        path: Its place. What a kill leaves behind beside it is called `.NAME.*.tmp`.
-
-    Yields:
-        The file to write to. Where the block raises, nothing takes its place.
+    Where the block raises, nothing takes its place. What a kill leaves behind beside it is called `.NAME.*.tmp`.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -82,13 +61,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Refuse a second process that writes the same file or directory; the system lets go of a killed process's lock.
+    """Refuse a second process that writes the same file or directory; the system releases a killed process's lock.
 
-    Args:
-        path: What is written; the lock lies beside it, as `.NAME.lock`.
-
-    Raises:
-        BlockingIOError: Another process is writing it.
+    The lock lies beside it, as `.NAME.lock`.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
@@ -107,38 +82,19 @@ def only_writer(path: Path) -> Iterator[None]:
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write a mapping as JSON; NaN and infinity, which JSON does not know, are refused.
-
-    Args:
-        value: What to write.
-        path: Where to write it.
-
-    Raises:
-        ValueError: A number is not finite.
-    """
+    """Write a mapping as JSON; a ValueError for NaN and infinity, which JSON does not know."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with replacing(path) as file:
         file.write(f"{text}\n".encode())
 
 
 def json_ready(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping as it will be read again from JSON; what JSON does not know becomes a text.
-
-    Args:
-        value: The mapping.
-    """
+    """Return a mapping as it will be read again from JSON; what JSON does not know becomes a text."""
     return dict(json.loads(json.dumps(value, default=str)))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ValueError: The file is not JSON, or not an object.
-    """
+    """Read a JSON object; a ValueError where the file holds anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

