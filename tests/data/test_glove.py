@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import pickle
 import re
 import socket
@@ -9,6 +10,7 @@ import time
 import tracemalloc
 import zipfile
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -42,19 +44,24 @@ KINDS = ["glove.test.3d.txt", "glove.test.3d.txt.gz", "glove.test.zip", "A.TXT"]
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
 
-def pack_members(path, method=zipfile.ZIP_DEFLATED, **members):
-    with zipfile.ZipFile(path, "w", method) as archive:
+def zipped(method=zipfile.ZIP_DEFLATED, **members):
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    return path
+    return buffer.getvalue()
 
 
 def pack(path, content):
     """Write a GloVe text in the form that the name of the file says."""
     content = content if isinstance(content, bytes) else content.encode()
     if path.suffix == ".zip":
-        return pack_members(path, **{"glove.test.3d.txt": content})
+        content = zipped(**{"glove.test.3d.txt": content})
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def pack_members(path, **members):
+    path.write_bytes(zipped(**members))
     return path
 
 
@@ -189,40 +196,20 @@ def test_what_is_written_is_read(tmp_path, table, name, end):
 
 
 def test_progress_counts_the_bytes(monkeypatch, packed):
-    bars = []
-
-    class Bar:
-        """Stands in for tqdm."""
-
-        def __init__(self, **options):
-            self.options, self.n = options, 0
-            bars.append(self)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def update(self, count):
-            self.n += count
-
-    monkeypatch.setattr(glove, "tqdm", Bar)
+    tqdm = MagicMock()
+    monkeypatch.setattr(glove, "tqdm", tqdm)
     rows = "".join(f"w{i} {i} 2 3\n" for i in range(3_005))
     path = packed(rows)
     load_glove(path, ["absent"])
-    load_glove(path, ["absent"], progress=False)
+    bar, options = tqdm.return_value.__enter__.return_value, tqdm.call_args.kwargs
+    assert sum(call.args[0] for call in bar.update.call_args_list) == len(rows)
     # How much a gzip holds is not known before its end.
-    assert bars[0].options["total"] == (None if path.suffix == ".gz" else len(rows))
-    assert bars[0].n == len(rows)
-    assert path.name in bars[0].options["desc"]
+    assert options["total"] == (None if path.suffix == ".gz" else len(rows))
+    assert path.name in options["desc"]
     # None is tqdm's "on a terminal only".
-    assert [bar.options["disable"] for bar in bars] == [None, True]
-
-
-def test_no_progress_without_a_terminal(text, capfd):
-    load_glove(text(GOOD), ["good"])
-    assert capfd.readouterr() == ("", "")
+    assert options["disable"] is None
+    load_glove(path, ["absent"], progress=False)
+    assert tqdm.call_args.kwargs["disable"] is True
 
 
 # What is wrong with a text
@@ -231,16 +218,13 @@ NOT_FINITE = ["nan", "NaN", "inf", "-Infinity", "1e39"]
 # In the first row: both functions refuse it.
 FIRST_ROWS = {
     "blank": ("\n\n", "line 1: '' is no row"),
-    "spaces": ("   \n", "line 1: '' is no row"),
     "a blank first line": (f"\n{GOOD}\n", "line 1: '' is no row"),
     "a word alone": ("good\n", "line 1: 'good' is no row"),
-    "a number alone": ("1\n", "line 1: '1' is no row"),
     "a sentence": ("a review of some words\n", "line 1: 'a review of some words' is no row"),
     "csv": ("review,sentiment\n", "line 1: 'review,sentiment' is no row"),
     "tabs": ("good\t1\t2\n", r"line 1: 'good\t1\t2' is no row"),
     "double spaces": ("good  1  2\n", "line 1: 'good  1  2' is no row"),
     "a comma for a point": ("good 1,5 2,5\n", "is no row"),
-    "hexadecimal": ("good 1 0x2 3 4\n", "is no row"),
     "digits with underscores": ("good 1_0 2\n", "is no row"),
     "a NUL in a number": ("good 1 2\0 3\n", "is no row"),
     "NUL bytes": ("\0" * 100, "is no row"),
@@ -253,7 +237,6 @@ FIRST_ROWS = {
     "a header of a huge width": ("1 99999999999999999999\ngood 1 2\n", "line 2 has 2 values, expected 9999"),
     "not UTF-8": (b"caf\xe9 1 2 3\n", r"line 1: the word b'caf\xe9' is not UTF-8; convert it"),
     "a page": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", "is an HTML page"),
-    "a short page": ("<html>\n", "is an HTML page"),
     "the head of a page": (" <HEAD><title>Moved</title>", "is an HTML page"),
     "xml": ('<?xml version="1.0"?>\n', "is an HTML page"),
     "a comment": ("<!-- moved -->\n", "is an HTML page"),
@@ -298,7 +281,8 @@ def test_one_endless_line(text):
 
 # What is wrong with a file
 
-LONG = gzip.compress("".join(f"w{i} {i} 2 3\n" for i in range(50_000)).encode())
+MANY = "".join(f"w{i} {i} 2 3\n" for i in range(50_000)).encode()
+LONG, STORED = gzip.compress(MANY), zipped(zipfile.ZIP_STORED, **{"a.txt": MANY})
 FILES = {
     "no bytes": ("a.txt", b"", "a.txt is empty"),
     "no bytes called gz": ("a.txt.gz", b"", "a.txt.gz is empty"),
@@ -311,6 +295,8 @@ FILES = {
     "a wrong block": ("a.txt.gz", gzip.compress(b"")[:10] + b"\x07" * 40, "a.txt.gz cannot be unpacked"),
     "a wrong sum": ("a.txt.gz", LONG[:-8] + b"12345678", "a.txt.gz cannot be unpacked (CRC"),
     "cut short": ("a.txt.gz", LONG[:-20], "a.txt.gz cannot be unpacked"),
+    "a zip cut short": ("a.zip", zipped(**{"a.txt": GOOD})[:-60], "a.zip cannot be unpacked"),
+    "a wrong sum in a zip": ("a.zip", STORED.replace(b"w9999 9", b"w9999 8"), "a.zip cannot be unpacked (Bad CRC-32"),
     "zeros inside": ("a.txt.gz", LONG[:90_000] + bytes(2_000) + LONG[92_000:], "a.txt.gz"),
 }
 
@@ -322,40 +308,20 @@ def test_a_damaged_file(tmp_path, name):
     refuse(tmp_path / file, message, "download it again", REMEDY, check=len(content) < 200)
 
 
-def test_a_zip_cut_short(tmp_path):
-    path = pack(tmp_path / "glove.zip", f"{GOOD}\n" * 1_000)
-    path.write_bytes(path.read_bytes()[:-60])
-    refuse(path, "glove.zip cannot be unpacked", "download it again", REMEDY)
-
-
-def test_wrong_checksum_in_zip(tmp_path):
-    rows = f"{GOOD}\nother 1 2 3\n" * 9_000
-    path = pack_members(tmp_path / "glove.zip", zipfile.ZIP_STORED, **{"glove.txt": rows})
-    content = path.read_bytes()
-    at = content.rindex(b"other 1 2 3")
-    path.write_bytes(content[:at] + b"other 9" + content[at + 7 :])
-    refuse(path, "glove.zip cannot be unpacked (Bad CRC-32", REMEDY, check=False)
-
-
-@pytest.mark.parametrize(
-    ("offsets", "value", "problem"),
-    [((6, 8), 1, "password"), ((None, 6), 131, "zip file version 13.1")],
-    ids=["a password", "a version to come"],
-)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_zip_that_python_cannot_unpack(tmp_path, method, offsets, value, problem):
-    path = pack_members(tmp_path / "glove.zip", method, **{"glove.txt": GOOD})
-    content = bytearray(path.read_bytes())
-    for signature, offset in zip((b"PK\x03\x04", b"PK\x01\x02"), offsets, strict=True):
-        if offset:
-            content[content.index(signature) + offset] = value
-    path.write_bytes(content)
-    refuse(path, "glove.zip cannot be unpacked", problem, REMEDY)
+@pytest.mark.parametrize(("places", "value", "problem"), [((6, 8), 1, "password"), ((None, 6), 131, "version 13.1")])
+def test_a_zip_that_python_cannot_unpack(tmp_path, method, places, value, problem):
+    content = bytearray(zipped(method, **{"glove.txt": GOOD}))
+    for signature, place in zip((b"PK\x03\x04", b"PK\x01\x02"), places, strict=True):
+        if place:
+            content[content.index(signature) + place] = value
+    (tmp_path / "glove.zip").write_bytes(content)
+    refuse(tmp_path / "glove.zip", "glove.zip cannot be unpacked", problem, REMEDY)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_archive_with_any_byte_turned(method, tmp_path):
-    content = pack_members(tmp_path / "whole.zip", method, **{"a.txt": b"good 1 2\n" * 20}).read_bytes()
+    content = zipped(method, **{"a.txt": b"good 1 2\n" * 20})
     for place in range(len(content)):
         turned = bytearray(content)
         turned[place] ^= 0xFF
