@@ -183,7 +183,7 @@ def test_checkpoints(name, run):
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("name", [CONFIG, TOKENIZER, "tokenizer_config.json"])
+@pytest.mark.parametrize("name", [CONFIG, pytest.param(TOKENIZER, marks=pytest.mark.slow), "tokenizer_config.json"])
 def test_any_change_of_a_description(name, data, whole, run):
     changed = mutated(json.loads((whole / name).read_text()), lambda values: data.draw(st.sampled_from(values)))
     (run / name).write_text(json.dumps(changed))

