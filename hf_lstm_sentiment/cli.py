@@ -14,14 +14,15 @@ from typing import Any, Protocol
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from .training.arguments import unknown_option
 from .training.interrupt import TrainingStopped, stop_at_once
 
 
-class _Summarised(Protocol):
+class _Summarized(Protocol):
     def summary(self) -> str: ...
 
 
-def run_training(function: Callable[..., _Summarised], options: type, *, description: str | None) -> int | str:
+def run_training(function: Callable[..., _Summarized], options: type, *, description: str | None) -> int | str:
     """Parse the command line, train, print the summary.
 
     Args:
@@ -33,13 +34,9 @@ def run_training(function: Callable[..., _Summarised], options: type, *, descrip
     Returns:
         What to leave the process with: a status, or an error for the console.
     """
-    console = logging.StreamHandler()
-    console.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("hf_lstm_sentiment").addHandler(console)
     # Of several processes one speaks.
     first = os.environ.get("RANK", "0") == "0"
-    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO if first else logging.WARNING)
-
+    show_log(logging.INFO if first else logging.WARNING)
     parts: list[Any] = [options, TrainingArguments]
     parser = HfArgumentParser(parts, conflict_handler="resolve", allow_abbrev=False, description=description)
     own = {f.name for f in fields(options)}
@@ -50,7 +47,10 @@ def run_training(function: Callable[..., _Summarised], options: type, *, descrip
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_at_once)
     try:
-        result = function(**vars(parser.parse_args()))
+        given, unknown = parser.parse_known_args()
+        if unknown:
+            return f"error: {unknown_option(unknown[0].lstrip('-').partition('=')[0])}"
+        result = function(**vars(given))
     except (OSError, ValueError, ImportError) as error:
         return f"error: {error}"
     except TrainingStopped as stop:
@@ -60,6 +60,18 @@ def run_training(function: Callable[..., _Summarised], options: type, *, descrip
     if first:
         sys.stdout.write(f"{result.summary()}\n")
     return 0
+
+
+def show_log(level: int) -> None:
+    """Show what this package logs on the console, as bare lines.
+
+    Args:
+        level: From which level on.
+    """
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("hf_lstm_sentiment").addHandler(console)
+    logging.getLogger("hf_lstm_sentiment").setLevel(level)
 
 
 def _resuming_command() -> str:

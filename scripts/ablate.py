@@ -18,7 +18,7 @@ from recorded import ABLATIONS
 
 from hf_lstm_sentiment.cli import run_training
 from hf_lstm_sentiment.data.run_reviews import SPLIT
-from hf_lstm_sentiment.training.distill import describe_soft_labels
+from hf_lstm_sentiment.training.inputs import SoftLabels
 from hf_lstm_sentiment.training.presets import IMDB, Preset
 from hf_lstm_sentiment.training.train import TrainingResult, train
 from hf_lstm_sentiment.utils import run_directory as runs
@@ -103,7 +103,7 @@ def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, 
     preset = ABLATED[ablation].preset
     if ablation == "ngram_teacher":
         directory = soft_labels or str(preset.soft_labels)
-        teachers = list(describe_soft_labels(directory)["teachers"])
+        teachers = list(SoftLabels(directory).facts["teachers"])
         if len(teachers) > 1:
             raise ValueError(
                 f"{directory} has the teachers {', '.join(teachers)}, and {ablation} is to have the first alone; run "

@@ -7,15 +7,12 @@ import logging
 import sys
 
 from hf_lstm_sentiment import PRESETS, teach
+from hf_lstm_sentiment.cli import show_log
 
 
 def main() -> None:
     """Parse the command line, fit the teachers, print what they are worth."""
-    console = logging.StreamHandler()
-    console.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("hf_lstm_sentiment").addHandler(console)
-    logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
-
+    show_log(logging.INFO)
     imdb = PRESETS["imdb"]
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--dataset", default=imdb.dataset, help="Reviews with an unlabeled split; %(default)s.")

@@ -1,12 +1,15 @@
-"""The Trainer's arguments for a preset: which may be changed, which machine and processes they are for."""
+"""The Trainer's arguments: which may be changed, which machine and processes they are for, what goes to the Hub."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
+from ..hub.push import PushedRun, check_destination, full_repo_id, push_run
 from ..model.packed_lstm import autocast_computes_lstm
 from ..utils import run_directory as runs
 from ..utils.distributed import refuse_to_be_alone
@@ -22,26 +26,162 @@ from .presets import Preset
 logger = logging.getLogger(__name__)
 
 # What the training itself relies on. The values are not open to the caller.
-_FIXED_ARGUMENTS: Mapping[str, Any] = {
+_FIXED: Mapping[str, Any] = {
     "load_best_model_at_end": True,
     "save_only_model": False,
     "remove_unused_columns": False,
     "restore_callback_states_from_checkpoint": True,
     "include_num_input_tokens_seen": "non_padding",
+    # Each would choose the best epoch by other figures than those that are published, or lose the figures.
+    "bf16_full_eval": False,
+    "fp16_full_eval": False,
+    "prediction_loss_only": False,
+    "batch_eval_metrics": False,
+    "eval_do_concat_batches": True,
+    "label_names": None,
 }
-_REFUSED_ARGUMENTS: Mapping[str, str] = {
+_REFUSED: Mapping[str, str] = {
     "label_smoothing_factor": "it bypasses the model's own loss",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
 }
-
-_POSITIVE_ARGUMENTS = (
+_POSITIVE = (
     "gradient_accumulation_steps",
     "learning_rate",
     "num_train_epochs",
     "per_device_eval_batch_size",
     "per_device_train_batch_size",
 )
-_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "expected_calibration_error", "loss")
+# Each metric that can choose the best epoch, and whether more of it is better.
+_METRICS: Mapping[str, bool] = {
+    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), True),
+    "expected_calibration_error": False,
+    "loss": False,
+}
+# Trackers whose module has another name.
+_TRACKERS = {"azure_ml": "azureml", "flyte": "flytekit"}
+GONE: Mapping[str, str] = MappingProxyType(
+    {
+        "evaluation_strategy": "eval_strategy",
+        "no_cuda": "use_cpu",
+        "group_by_length": "train_sampling_strategy group_by_length",
+        "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
+        "logging_dir": "the environment variable TENSORBOARD_LOGGING_DIR",
+        "overwrite_output_dir": "resume, or another output_dir",
+        "per_gpu_train_batch_size": "per_device_train_batch_size",
+        "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+        "half_precision_backend": "bf16 or fp16",
+        "fp16_backend": "fp16",
+        "use_mps_device": "nothing: an accelerator that is there is used",
+    }
+)
+"""Options that transformers no longer has, and what takes their place."""
+
+
+def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+    """Refuse training arguments that would break the training.
+
+    Args:
+        given: Fields of `TrainingArguments`.
+        fixed: Fields that this kind of training does not leave open.
+
+    Raises:
+        ModuleNotFoundError: A tracker to report to is not installed.
+        ValueError: One of them cannot be changed, is none or does not work here; the message says why.
+    """
+    known, fixed = {f.name for f in fields(TrainingArguments)}, {**_FIXED, **fixed}
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(unknown_option(name))
+        if name in _REFUSED and value:
+            raise ValueError(f"{name} cannot be used here: {_REFUSED[name]}")
+        if name in fixed and value != fixed[name]:
+            raise ValueError(f"{name} is {value!r}; the training relies on {fixed[name]!r}, leave it out")
+        if name in _POSITIVE and not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
+    metric = str(given.get("metric_for_best_model") or "accuracy").removeprefix("eval_")
+    if metric not in _METRICS:
+        raise ValueError(f"metric_for_best_model is {metric!r}; allowed: {', '.join(_METRICS)}")
+    if given.get("greater_is_better") not in (None, _METRICS[metric]):
+        raise ValueError(
+            f"greater_is_better is {given['greater_is_better']}, which would keep the worst epoch by {metric}; leave "
+            "it out"
+        )
+    _check_trackers(given.get("report_to"))
+
+
+def unknown_option(name: str) -> str:
+    """Say in one line that there is no such option, and which one takes its place.
+
+    Args:
+        name: The option, without dashes.
+    """
+    instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "scripts/train.py --help lists all"
+    return f"{name} is no option; {instead}"
+
+
+def _check_trackers(report_to: Any) -> None:
+    for tracker in [report_to] if isinstance(report_to, str) else report_to or []:
+        if tracker not in ("all", "none") and importlib.util.find_spec(_TRACKERS.get(tracker, tracker)) is None:
+            package = '"hf_lstm_sentiment[tensorboard]"' if tracker == "tensorboard" else tracker
+            raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
+
+
+def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
+    """Make the training arguments of a preset.
+
+    Args:
+        recipe: The preset.
+        run: The run directory.
+        seed: Seed of dropout and of the order of the reviews.
+        given: Fields that differ from the preset, as :func:`check_arguments` allows them.
+    """
+    metric = str(given.get("metric_for_best_model") or "accuracy")
+    defaults = {
+        **recipe.training_arguments(),
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "logging_strategy": "epoch",
+        # The best one and the newest one.
+        "save_total_limit": 2,
+        "report_to": "none",
+        # cuDNN would else compute the LSTM in TF32, and the figures would not be those of float32.
+        "tf32": False,
+        # accelerate joins processes on CPUs only if told that it is CPUs, and else trains in each of them alone.
+        "use_cpu": not torch.accelerator.is_available(),
+        # Without an accelerator there is nothing to pin for, and torch warns.
+        "dataloader_pin_memory": torch.accelerator.is_available(),
+    }
+    chosen = {"metric_for_best_model": metric, "greater_is_better": _METRICS[metric.removeprefix("eval_")]}
+    return TrainingArguments(
+        output_dir=str(run / runs.CHECKPOINTS), seed=seed, **{**defaults, **_FIXED, **given, **chosen}
+    )
+
+
+def describe_optimization(recipe: Preset, arguments: TrainingArguments) -> dict[str, Any]:
+    """Say how the weights were really fitted, whatever the preset says.
+
+    Args:
+        recipe: Tells how much of a review is read.
+        arguments: Of the training.
+    """
+    on_cpu = arguments.device.type == "cpu"
+    precision = "bfloat16" if arguments.bf16 else "TF32" if arguments.tf32 and not on_cpu else "float32"
+    if arguments.bf16 and on_cpu and not autocast_computes_lstm(torch.bfloat16):
+        precision += ", LSTM in float32"
+    # Autocast to float16 does nothing on a CPU.
+    if arguments.fp16 and not on_cpu:
+        precision = "float16"
+    return {
+        "optimizer": OptimizerNames(arguments.optim).value,
+        "learning_rate": arguments.learning_rate,
+        "learning_rate_schedule": SchedulerType(arguments.lr_scheduler_type).value,
+        "weight_decay": arguments.weight_decay,
+        **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
+        "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
+        "batches": "of similar length" if arguments.train_sampling_strategy == "group_by_length" else "random",
+        "tokens_read": recipe.train_max_length or recipe.max_length,
+        "precision": precision,
+    }
 
 
 def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
@@ -96,71 +236,68 @@ def check_processes(arguments: TrainingArguments) -> None:
         refuse_to_be_alone()
 
 
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Refuse training arguments that would break the training.
+@dataclass(frozen=True)
+class HubArguments:
+    """Where a run is to be pushed once it is finished.
+
+    Attributes:
+        repo_id: "user/name", or a name under the account that the token belongs to.
+        token: Access token; the one that huggingface_hub finds where None.
+        private: Whether a new repository is private; the account's default where None.
+        revision: Branch to commit to; `main` where None.
+    """
+
+    repo_id: str
+    token: str | None = field(default=None, repr=False)
+    private: bool | None = None
+    revision: str | None = None
+
+    def checked(self) -> HubArguments:
+        """The same with the whole name, once it is known that the run can be pushed there."""
+        repo_id = full_repo_id(self.repo_id, token=self.token)
+        check_destination(repo_id, private=self.private, revision=self.revision, token=self.token)
+        return replace(self, repo_id=repo_id)
+
+    def push(self, run: Path) -> PushedRun:
+        """Publish the finished run, or say how to publish it without training it again."""
+        try:
+            repo_id = full_repo_id(self.repo_id, token=self.token)
+            return push_run(run, repo_id, private=self.private, revision=self.revision, token=self.token)
+        except (OSError, ValueError) as error:
+            kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
+            raise kind(
+                f"the run is finished, but not published: {error}\n"
+                "Pass resume (--resume) to push it without training it again, or use scripts/push_to_hub.py"
+            ) from error
+
+
+def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> HubArguments | None:
+    """Take everything about the Hub out of the arguments that go to the Trainer and into the run's records.
+
+    The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle of its
+    arguments.
 
     Args:
-        given: Fields of `TrainingArguments`.
+        given: Fields of `TrainingArguments`; those of the Hub are removed.
+        run: The run directory, whose name is the repository's where no other is given.
+
+    Returns:
+        Where to push; None where nothing is to be pushed.
 
     Raises:
-        ValueError: One of them cannot be changed or does not work here; the message says why.
+        ValueError: A field that does not go with the others, or asks for what is not done here.
     """
-    for name, value in given.items():
-        if name in _REFUSED_ARGUMENTS and value:
-            raise ValueError(f"{name} cannot be used here: {_REFUSED_ARGUMENTS[name]}")
-        if name in _FIXED_ARGUMENTS and value != _FIXED_ARGUMENTS[name]:
-            raise ValueError(f"{name} is {value!r}; the training relies on {_FIXED_ARGUMENTS[name]!r}, leave it out")
-        if name in _POSITIVE_ARGUMENTS and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
-    metric = str(given.get("metric_for_best_model", "accuracy")).removeprefix("eval_")
-    if metric not in _METRICS:
-        raise ValueError(f"metric_for_best_model is {metric!r}; allowed: {', '.join(_METRICS)}")
-
-
-def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
-    """Training arguments of a preset.
-
-    Args:
-        recipe: The preset.
-        run: The run directory.
-        seed: Seed of dropout and of the order of the reviews.
-        given: Fields that differ from the preset, as :func:`check_arguments` allows them.
-    """
-    defaults = {
-        **recipe.training_arguments(),
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "logging_strategy": "epoch",
-        # The best one and the newest one.
-        "save_total_limit": 2,
-        "metric_for_best_model": "accuracy",
-        "report_to": "none",
-        # accelerate joins processes on CPUs only if told that it is CPUs, and else trains in each of them alone.
-        "use_cpu": not torch.accelerator.is_available(),
-        # Without an accelerator there is nothing to pin for, and torch warns.
-        "dataloader_pin_memory": torch.accelerator.is_available(),
-    }
-    return TrainingArguments(
-        output_dir=str(run / runs.CHECKPOINTS), seed=seed, **{**defaults, **given, **_FIXED_ARGUMENTS}
-    )
-
-
-def optimisation(arguments: TrainingArguments) -> dict[str, Any]:
-    """How the weights were really fitted, whatever the preset says.
-
-    Args:
-        arguments: Of the training.
-    """
-    precision = "bfloat16" if arguments.bf16 else "float16" if arguments.fp16 else "float32"
-    if arguments.bf16 and arguments.device.type == "cpu" and not autocast_computes_lstm(torch.bfloat16):
-        precision += ", LSTM in float32"
-    return {
-        "optimizer": OptimizerNames(arguments.optim).value,
-        "learning_rate": arguments.learning_rate,
-        "learning_rate_schedule": SchedulerType(arguments.lr_scheduler_type).value,
-        "weight_decay": arguments.weight_decay,
-        **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
-        "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
-        "batches": "of similar length" if arguments.train_sampling_strategy == "group_by_length" else "random",
-        "precision": precision,
-    }
+    strategy = given.pop("hub_strategy", None)
+    strategy = getattr(strategy, "value", strategy)
+    if strategy not in (None, "end"):
+        raise ValueError(f"hub_strategy is {strategy!r}; a run is pushed once, when it is finished; allowed: 'end'")
+    if given.pop("hub_always_push", False):
+        raise ValueError("hub_always_push is True; a run is pushed once, when it is finished; leave it out")
+    wanted = given.pop("push_to_hub", False)
+    names = ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision")
+    model_id, token, private, revision = values = [given.pop(name, None) for name in names]
+    if wanted:
+        return HubArguments(model_id or run.name, token, private, revision)
+    if unused := [name for name, value in zip(names, values, strict=True) if value is not None]:
+        raise ValueError(f"{unused[0]} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
+    return None

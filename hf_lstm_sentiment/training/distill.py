@@ -1,4 +1,4 @@
-"""Teachers: models too large to ship, whose opinion of unlabeled reviews trains a small one (Hinton et al. 2015).
+"""Distillation: models too large to ship label unlabeled reviews, from which a small one learns (Hinton et al. 2015).
 
 Each teacher is fitted on the labelled training reviews. The logits that it gives the validation and the unlabeled
 reviews are kept, and so are the document vectors, so that a stopped `teach` goes on with what is missing. A logistic
@@ -7,11 +7,12 @@ regression on the validation logits weighs the teachers and calibrates them at o
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,21 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..model.tokenization import split_words
 from ..utils import run_directory as runs
-from ..utils.files import read_json, user_path, write_json
+from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
+from .inputs import SOFT_LABELS, TEACHERS, refuse_if_seen
 from .presets import PRESETS
-from .teachers import Logits, document_vectors, ngrams_and_vectors, sigmoid, student, weigh
 
 logger = logging.getLogger(__name__)
 
-SOFT_LABELS = "soft_labels.safetensors"
-_METRICS = "teachers.json"
-_LESSON = "lesson.json"
+Logits = NDArray[np.float32]
+_SETTINGS = "settings.json"
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Teaching:
                 f"{teacher['seconds']:,.0f} s"
             )
         lines.append(
-            f"{'all of them':<22} validation accuracy {self.metrics['validation_accuracy']:.2%} "
+            f"{'all of them':<22} validation accuracy {self.metrics['cross_validated_accuracy']:.2%}, cross-validated "
             f"({self.metrics['dataset']['validation']:,} reviews)"
         )
         lines.append(f"Soft labels of {self.metrics['dataset']['unlabeled']:,} reviews: {self.directory}")
@@ -84,18 +86,19 @@ def teach(
         dataset: Where the reviews come from, as for `load_reviews`; it must hold unlabeled reviews. The data set of
             the preset `imdb` where None.
         output_dir: Where to write.
-        students: Run directories of students that teach too. They must have been trained on the same split.
+        students: Run directories of classifiers that are teachers, too. They must have been trained on the same split.
         seed: Seed of the document vectors.
-        split_seed: As for `load_reviews`; must be that of the student.
-        validation_fraction: As for `load_reviews`; must be that of the student.
+        split_seed: As for `load_reviews`; must be that of the model that learns from them.
+        validation_fraction: As for `load_reviews`; likewise.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
         max_train_samples: As for `load_reviews`.
         resume: Keep the teachers that are finished, and return the results if all of them are.
 
     Raises:
+        BlockingIOError: Another process is writing there.
         FileExistsError: The directory holds teachers, and `resume` is false.
-        FileNotFoundError: A student that is no finished run.
+        FileNotFoundError: One of the students is no finished run.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
         ValueError: Data that cannot be used, teachers that were fitted on other data, a student that was trained on
             another split, or two of one name.
@@ -104,57 +107,78 @@ def teach(
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
     check_reviews_source(source)
     directory = user_path(output_dir, "the output").resolve()
-    lesson = {
-        "dataset": source,
+    sampling = {
         "split_seed": split_seed,
         "validation_fraction": validation_fraction,
         "max_train_samples": max_train_samples,
-        "seed": seed,
         "text_column": text_column,
         "label_column": label_column,
     }
-    twins = sorted({Path(run).name for run in students if [Path(r).name for r in students].count(Path(run).name) > 1})
-    if twins:
-        raise ValueError(f"two students are called {twins[0]}; the names of their directories must differ")
+    names = [Path(run).name for run in students]
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two students are called {duplicates[0]}; the names of their directories must differ")
     for run in students:
         if not runs.is_finished(user_path(run, "the run")):
             raise FileNotFoundError(f"student {run} is no finished run; train it first, with scripts/train.py")
-    _prepare(directory, lesson, resume=resume)
-    reviews = load_reviews(
-        source,
-        text_column=text_column,
-        label_column=label_column,
-        split_seed=split_seed,
-        validation_fraction=validation_fraction,
-        max_train_samples=max_train_samples,
-        unlabeled=True,
-    )
-    assert reviews.unlabeled is not None
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with only_writer(directory):
+        settings = {"dataset": source, "seed": seed, **sampling}
+        known = _open(directory, settings, resume=resume)
+        reviews = load_reviews(source, unlabeled=True, **sampling)  # type: ignore[arg-type]
+        digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
+        if changed := differences(known.get("digests", digests), digests):
+            raise ValueError(f"the teachers in {directory} were fitted on other reviews: {changed}; {_ELSE}")
+        write_json({**settings, "digests": digests}, directory / _SETTINGS)
+        metrics = _fit(reviews, directory, students, seed)
+        write_json({**settings, **metrics}, directory / TEACHERS)
+    return Teaching(directory, {**settings, **metrics})
+
+
+_ELSE = "pass what they were fitted with, or another --output_dir"
+
+
+def _open(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
+    """The settings of the teachers that lie in a directory, where they may be continued; none in a new one."""
+    path = directory / _SETTINGS
+    if path.is_file():
+        if not resume:
+            raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
+        known = read_json(path)
+        if changed := differences({**known, "digests": None}, {**settings, "digests": None}):
+            raise ValueError(f"the teachers in {directory} were fitted with other settings: {changed}; {_ELSE}")
+        return known
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"{directory} is not empty and holds no teachers; pass another --output_dir")
+    directory.mkdir(parents=True, exist_ok=True)
+    return {}
+
+
+def _fit(reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike[str]], seed: int) -> dict[str, Any]:
+    """Fit or take up each teacher, weigh them and write the soft labels; what `teachers.json` says of it."""
+    from scipy.special import expit
+
     kept = partial(_kept, directory)
-    vectors, fit_seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
+    vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
     found = {
         "ngrams_and_vectors": kept(
-            "ngrams_and_vectors", lambda: _named(ngrams_and_vectors(reviews, vectors["vectors"])), before=fit_seconds
+            "ngrams_and_vectors", lambda: _named(ngrams_and_vectors(reviews, vectors["vectors"])), before=seconds
         )
     }
     for run in map(user_path, students):
-        digest = hashlib.sha256((run / runs.WEIGHTS).read_bytes()).hexdigest()
-        found[run.name] = kept(run.name, lambda run=run: _named(student(reviews, run=run)), digest=digest)  # type: ignore[misc]
+        refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "scripts/train.py")
+        digest = file_digest(run / runs.WEIGHTS)
+        found[run.name] = kept(run.name, lambda run=run: _named(_student(reviews, run)), digest=digest)  # type: ignore[misc]
 
+    assert reviews.unlabeled is not None
     labels = np.asarray(reviews.validation["label"][:])
     validation, unlabeled = (
         np.stack([logits[part] for logits, _ in found.values()], axis=1) for part in ("validation", "unlabeled")
     )
-    weights, bias = weigh(validation, labels)
-    save_file(
-        {
-            "row": np.asarray(reviews.unlabeled["row"][:], dtype=np.int64),
-            "probability": sigmoid(unlabeled @ weights + bias),
-        },
-        directory / SOFT_LABELS,
-    )
-    metrics = {
-        **lesson,
+    weights, bias, held_out = weigh(validation, labels)
+    probabilities = np.asarray(expit(unlabeled @ weights + bias), dtype=np.float32)
+    rows = np.asarray(reviews.unlabeled["row"][:], dtype=np.int64)
+    _save({"row": rows, "probability": probabilities}, directory / SOFT_LABELS)
+    return {
         "dataset": reviews.summary(),
         "teachers": {
             name: {
@@ -165,30 +189,22 @@ def teach(
             for i, (name, (_, seconds)) in enumerate(found.items())
         },
         "validation_accuracy": float(np.mean((validation @ weights + bias > 0) == labels)),
+        # The weights were fitted on the reviews that the figure above is measured on; these were not.
+        "cross_validated_accuracy": float(np.mean(held_out == labels)),
+        "fitted_on": {"teachers": "train", "weights": "validation"},
+        # By which a kill between the two files is noticed.
+        "soft_labels": file_digest(directory / SOFT_LABELS),
         "versions": runs.versions("scikit-learn", "gensim", "numpy"),
     }
-    write_json(metrics, directory / _METRICS)
-    return Teaching(directory, metrics)
-
-
-def _prepare(directory: Path, lesson: Mapping[str, Any], *, resume: bool) -> None:
-    path = directory / _LESSON
-    if path.is_file():
-        if not resume:
-            raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
-        if changed := differences(read_json(path), lesson):
-            raise ValueError(
-                f"the teachers in {directory} were fitted otherwise: {changed}. Pass the values they were fitted with, "
-                "or another --output_dir"
-            )
-    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"{directory} is not empty and holds no teachers; pass another --output_dir")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(lesson, path)
 
 
 def _named(logits: tuple[Logits, Logits]) -> dict[str, Logits]:
     return dict(zip(("validation", "unlabeled"), logits, strict=True))
+
+
+def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> None:
+    with replacing(path) as file:
+        file.write(save(dict(arrays), metadata=metadata))
 
 
 def _kept(
@@ -211,52 +227,153 @@ def _kept(
     start = time.perf_counter()
     made = make()
     seconds = before + time.perf_counter() - start
-    temporary = path.with_suffix(".part")
-    save_file({**made, "seconds": np.asarray([seconds])}, temporary, metadata={"weights": digest})
-    os.replace(temporary, path)
+    _save({**made, "seconds": np.asarray([seconds])}, path, weights=digest)
     logger.info(f"{name}: {seconds:,.0f} s")
     return made, seconds
 
 
-def read_soft_labels(directory: str | os.PathLike[str], reviews: Reviews) -> NDArray[np.float64]:
-    """The teachers' probability of POSITIVE for each unlabeled review.
+def document_vectors(
+    reviews: Reviews, *, size: int = 200, epochs: int = 8, min_count: int = 10, seed: int = 42
+) -> NDArray[np.float32]:
+    """A vector per review that predicts its 1-, 2- and 3-grams.
+
+    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. No label is read.
 
     Args:
-        directory: From :func:`teach`.
-        reviews: With the unlabeled reviews.
+        reviews: All parts but `test` are read.
+        size: Length of the vectors.
+        epochs: Passes over the texts.
+        min_count: n-grams that occur less often are left out.
+        seed: Of the order of the reviews and of the vectors.
 
     Returns:
-        *Shape:* (len(reviews.unlabeled),)
-
-    Raises:
-        FileNotFoundError: The directory holds no soft labels.
-        ValueError: They are those of other reviews, or of another split.
+        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, size)
     """
-    path = user_path(directory) / SOFT_LABELS
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; make it with scripts/teach.py --output_dir {directory}, or pass --soft_labels "
-            "DIRECTORY"
+    from gensim.models.doc2vec import Doc2Vec
+
+    texts = [text for part in _texts(reviews) for text in part]
+    counts: Counter[str] = Counter()
+    for words in _words(texts):
+        counts.update(_ngrams(words, joint="_"))
+    kept = {gram for gram, count in counts.items() if count >= min_count}
+    del counts
+    order = np.random.default_rng(seed).permutation(len(texts))
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus.txt"
+        with corpus.open("w", encoding="utf-8") as file:
+            for words in _words(texts[i] for i in order):
+                # gensim numbers the lines; an empty one must not shift the others.
+                file.write(" ".join(gram for gram in _ngrams(words, joint="_") if gram in kept) or "_")
+                file.write("\n")
+        # One worker: with more, the vectors depend on which of them is faster.
+        model = Doc2Vec(
+            corpus_file=os.fspath(corpus),
+            dm=0,
+            vector_size=size,
+            negative=5,
+            sample=1e-4,
+            alpha=0.05,
+            min_alpha=0.001,
+            min_count=1,
+            epochs=epochs,
+            workers=1,
+            seed=seed,
         )
-    assert reviews.unlabeled is not None
-    taught = read_json(path.parent / _METRICS)["dataset"]
-    mine = reviews.summary()
-    differ = [key for key in ("split_seed", "validation", "unlabeled") if taught.get(key) != mine.get(key)]
-    if differ:
-        listed = "; ".join(f"{key} {taught.get(key)} there and {mine.get(key)} here" for key in differ)
-        # With another split, the teachers have seen validation reviews.
-        raise ValueError(f"{directory} was taught on other reviews: {listed}; run scripts/teach.py on these reviews")
-    stored = load_file(path)
-    if not np.array_equal(stored["row"], np.asarray(reviews.unlabeled["row"][:])):
-        raise ValueError(f"{path} is about other unlabeled reviews; run scripts/teach.py on these reviews")
-    return stored["probability"].astype(np.float64)
+    vectors = np.empty((len(texts), size), dtype=np.float32)
+    vectors[order] = model.dv.vectors
+    return vectors
 
 
-def describe_soft_labels(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `metrics.json` of a student says of its teachers.
+def ngrams_and_vectors(
+    reviews: Reviews,
+    vectors: NDArray[np.float32],
+    *,
+    smoothing: float = 1.0,
+    vector_weight: float = 0.3,
+    inverse_penalty: float = 0.3,
+) -> tuple[Logits, Logits]:
+    """One logistic regression on the n-grams of a review, weighted by naive Bayes, and on its document vector.
+
+    Which 1-, 2- and 3-grams occur is weighted by their naive-Bayes log-count ratio (Wang and Manning 2012). Reviews
+    are scaled to the same length of that vector, so that a long one is no more decided than a short one.
 
     Args:
-        directory: From :func:`teach`.
+        reviews: Fitted on `train`.
+        vectors: As :func:`document_vectors` returns them.
+        smoothing: Added to every count.
+        vector_weight: Standard deviation of each coordinate of the document vectors.
+        inverse_penalty: C of the logistic regression.
+
+    Returns:
+        Logits of the validation and of the unlabeled reviews.
     """
-    metrics = read_json(user_path(directory) / _METRICS)
-    return {key: metrics[key] for key in ("teachers", "validation_accuracy")}
+    from scipy.sparse import csr_matrix, diags, hstack
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler, normalize
+
+    words = [_words(part) for part in _texts(reviews)]
+    counter = CountVectorizer(analyzer=lambda text: set(_ngrams(text)), min_df=3, dtype=np.float32)
+    present = [counter.fit_transform(words[0]), *(counter.transform(part) for part in words[1:])]
+    labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
+    positive, negative = present[0].T @ labels + smoothing, present[0].T @ (1 - labels) + smoothing
+    ratio = diags(np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32))
+    weighted = [part @ ratio for part in present]
+    length = np.sqrt(weighted[0].multiply(weighted[0]).sum(axis=1)).mean()
+    scaler = StandardScaler().fit(vectors[: len(labels)])
+    borders = np.cumsum([part.shape[0] for part in present])[:-1]
+    features = [
+        hstack([normalize(ngrams) * length, csr_matrix(scaler.transform(part) * vector_weight)]).tocsr()
+        for ngrams, part in zip(weighted, np.split(vectors, borders), strict=True)
+    ]
+    model = LogisticRegression(C=inverse_penalty, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
+    model.fit(features[0], labels)
+    known, unknown = (model.decision_function(part).astype(np.float32) for part in features[1:])
+    return known, unknown
+
+
+def _student(reviews: Reviews, run: Path) -> tuple[Logits, Logits]:
+    """Logits of an earlier student, a teacher of the next one (Furlanello et al. 2018)."""
+    from ..inference.classifier import Classifier
+
+    classifier = Classifier.from_pretrained(run)
+    _, validation, unlabeled = _texts(reviews)
+    return classifier.logits(validation), classifier.logits(unlabeled)
+
+
+def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDArray[np.int64]]:
+    """Find the weights of teachers under which the sum of their logits is calibrated best.
+
+    Args:
+        logits: Of each teacher. *Shape:* (reviews, teachers)
+        labels: 0 or 1. *Shape:* (reviews,)
+
+    Returns:
+        A weight per teacher; what is added to the sum; and what each review is predicted to be by weights that were
+        fitted on the others, in five folds.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    scale = logits.std(axis=0)
+    model = LogisticRegression(C=1.0, max_iter=1_000)
+    folds = min(_FOLDS, *np.bincount(labels, minlength=2).tolist())
+    held_out = cross_val_predict(model, logits / scale, labels, cv=folds) if folds > 1 else np.full(len(labels), -1)
+    model.fit(logits / scale, labels)
+    return (model.coef_[0] / scale).astype(np.float32), float(model.intercept_[0]), held_out
+
+
+def _texts(reviews: Reviews) -> tuple[list[str], list[str], list[str]]:
+    assert reviews.unlabeled is not None
+    train, validation, unlabeled = (part["text"][:] for part in (reviews.train, reviews.validation, reviews.unlabeled))
+    return train, validation, unlabeled
+
+
+def _words(texts: Iterable[str]) -> Iterator[list[str]]:
+    return split_words(texts, scheme="words")
+
+
+def _ngrams(words: list[str], joint: str = " ") -> Iterator[str]:
+    for n in (1, 2, 3):
+        for start in range(len(words) - n + 1):
+            yield joint.join(words[start : start + n])

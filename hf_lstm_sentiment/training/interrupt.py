@@ -20,6 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from ..utils import run_directory as runs
+from ..utils.messages import first_line
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,15 +43,7 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
-    """A handler of signals for what comes before a training and after it.
-
-    Args:
-        number: The signal.
-        frame: Where it came; not used.
-
-    Raises:
-        TrainingStopped: Always.
-    """
+    """Handle a signal that comes before a training or after it, by raising :class:`TrainingStopped`."""
     raise TrainingStopped(number)
 
 
@@ -168,6 +161,7 @@ class SafeTrainer(Trainer):
             model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             target = str(output_dir or self.args.output_dir)
             model.save_pretrained(target, state_dict=state_dict)
+            runs.record_weights(Path(target))
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(target)
 
@@ -181,14 +175,7 @@ class SafeTrainer(Trainer):
 
 @contextmanager
 def telling_of_a_full_disk(run: Path) -> Iterator[None]:
-    """Turn failures to write the results of a run into one kind of error.
-
-    Args:
-        run: The run directory.
-
-    Raises:
-        OSError: Something could not be written.
-    """
+    """Turn failures to write the results of a run into one kind of error, an OSError."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -200,7 +187,7 @@ def _not_written(path: Path, error: Exception, state: str) -> OSError:
         free = f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free there"
     except OSError:
         free = "how much is free there is not known"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return OSError(
-        f"{path} could not be written ({reason}); {free}; {state}. Make room, then run the same command with --resume"
+        f"{path} could not be written ({first_line(error)}); {free}; {state}. Make room, then run the same "
+        "command with --resume"
     )

@@ -13,14 +13,14 @@ from ..model.tokenization import Scheme
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """One recipe: data, tokenizer, model and optimisation. The defaults are the reference experiment's.
+    """One recipe: data, tokenizer, model and optimization. The defaults are the reference experiment's.
 
     Attributes:
         name: What the command line calls it.
         description: What it is for, in one sentence.
         dataset: Where the reviews come from, as for `load_reviews`.
         scheme: How the tokenizer splits, as for `train_tokenizer`.
-        vocab_words: Words in the vocabulary; `<pad>` and `<unk>` come on top.
+        vocab_words: Tokens in the vocabulary; `<pad>` and `<unk>` come on top.
         max_length: Tokens read of each review, the first ones.
         train_max_length: Tokens read of each training review, where that is another number.
         validation_fraction: As for `load_reviews`.
@@ -33,7 +33,7 @@ class Preset:
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
         lr_scheduler_type, warmup_steps, max_grad_norm: As in `TrainingArguments`; a norm of 0 clips nothing.
-        batch_size: Reviews per training step, over all devices of one process.
+        batch_size: Reviews per training step on each device; with several, a step has as many times more.
         epochs: At most so many passes over the training reviews.
         patience: Stop after so many epochs without a better validation accuracy.
         group_by_length: Draw batches of reviews of similar length, which is faster.
@@ -143,7 +143,7 @@ QUICKSTART = replace(
 LANGUAGE_MODEL = replace(
     V2_GLOVE,
     name="language_model",
-    description="Foretells the next word of training and unlabeled reviews; what `imdb` and its teacher start from.",
+    description="Predicts the next token of training and unlabeled reviews; what `imdb` and its teacher start from.",
     scheme="words",
     max_length=512,
     validation_fraction=0.1,
@@ -157,7 +157,7 @@ LANGUAGE_MODEL = replace(
 IMDB_TEACHER = replace(
     LANGUAGE_MODEL,
     name="imdb_teacher",
-    description="An LSTM that teaches `imdb`: the language model, fitted to the labelled reviews alone.",
+    description="A teacher of `imdb`: the language model, fitted to the labelled reviews alone.",
     glove=None,
     pretrained="runs/language_model",
     max_length=1024,
@@ -175,7 +175,7 @@ IMDB_TEACHER = replace(
 IMDB = replace(
     IMDB_TEACHER,
     name="imdb",
-    description="The most accurate one: a pretrained LSTM, taught by larger models on the unlabeled reviews too.",
+    description="The most accurate one: a pretrained LSTM, distilled from larger models on the unlabeled reviews too.",
     soft_labels="runs/teachers",
     embedding_dropout=0.2,
     classifier_dropout=0.3,

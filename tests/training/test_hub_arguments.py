@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_lstm_sentiment import train
-from hf_lstm_sentiment.training.hub_arguments import HubArguments, take_hub_arguments
+from hf_lstm_sentiment.training.arguments import HubArguments, take_hub_arguments
 from tests.hub_clients import PUBLISHED, READ, SHORT, TAG, WRITE, WRONG, contents, received, refusal, write_reviews
 from tests.hub_store import File, Repository
 

@@ -124,7 +124,7 @@ def test_a_resumed_one_ends_with_the_same_weights(source, pretrained, tmp_path):
     ("change", "message"),
     [
         ({"hidden_size": 12}, r"lstm.bias_hh_l0 has the shape \(64,\) there and \(48,\) here"),
-        ({"vocab_words": 60}, r"was pretrained on other words: \d+ of its \d+ are not among the 62 of this training"),
+        ({"vocab_words": 60}, r"was pretrained on other tokens: \d+ of its \d+ are not among the 62 of this training"),
     ],
 )
 def test_one_that_does_not_fit_is_refused(change, message, source, pretrained, tmp_path):

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
-from hf_lstm_sentiment.training import trainer as fitting
+from hf_lstm_sentiment.training import train as training
 from hf_lstm_sentiment.training.arguments import use_cpu_threads
 from hf_lstm_sentiment.training.interrupt import SafeTrainer
 from hf_lstm_sentiment.training.trainer import epoch_history
@@ -149,7 +149,7 @@ def test_the_summary_says_what_matters(result):
     summary = result.summary()
     assert f"test accuracy        {result.metrics['test']['accuracy']:.2%}" in summary
     assert "no test split" in summary
-    assert "30 of 62 words" in summary
+    assert "30 of 62 tokens" in summary
 
 
 def test_a_stranger_can_use_the_directory(result, tmp_path):
@@ -282,11 +282,18 @@ def test_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_path, monkeypatc
     assert resumed.metrics["test"] == whole.metrics["test"]
 
 
+def raise_killed(*args, **kwargs):
+    raise KilledError
+
+
 def test_a_run_killed_after_early_stopping_does_not_train_on(reviews, tmp_path, monkeypatch):
     preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
     arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
     with monkeypatch.context() as patch:
-        patch.setattr("hf_lstm_sentiment.training.train._write_run", lambda *a: (_ for _ in ()).throw(KilledError()))
+        patch.setattr(
+            "hf_lstm_sentiment.training.train.plot_training_curves",
+            lambda *a, **k: (_ for _ in ()).throw(KilledError()),
+        )
         with pytest.raises(KilledError):
             train(preset, **arguments)
     with monkeypatch.context() as patch:
@@ -396,14 +403,14 @@ def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatc
         sizes.append(len(dataloader.dataset))
         return loop(self, dataloader, *args, **kwargs)
 
-    exact = fitting._exact_logits
+    exact = training._exact_logits
 
-    def watch_exact(trainer, reviews):
+    def watch_exact(trainer, reviews, *model):
         sizes.append(len(reviews))
-        return exact(trainer, reviews)
+        return exact(trainer, reviews, *model)
 
     monkeypatch.setattr(Trainer, "evaluation_loop", watch)
-    monkeypatch.setattr(fitting, "_exact_logits", watch_exact)
+    monkeypatch.setattr(training, "_exact_logits", watch_exact)
     train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
     # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
     assert sizes == [48, 48, 48, 48, 60]

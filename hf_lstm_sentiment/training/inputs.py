@@ -1,0 +1,293 @@
+"""What a training reads: reviews, word vectors, a language model and soft labels, each once and with its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file as load_arrays
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
+from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..model.tokenization import train_tokenizer
+from ..utils import run_directory as runs
+from ..utils.files import file_digest, read_json, user_path
+from .presets import Preset
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SOFT_LABELS = "soft_labels.safetensors"
+TEACHERS = "teachers.json"
+
+
+class Inputs:
+    """The inputs of a recipe: found at once, read when they are first asked for, and never again.
+
+    Args:
+        recipe: Names the sources.
+        sampling: What `load_reviews` takes beside the source: columns, seed of the split, sizes of samples.
+        unlabeled: Whether unlabeled reviews are read in any case.
+
+    Attributes:
+        language_model: What the recipe starts from, if anything.
+        soft_labels: What the teachers of the recipe said of the unlabeled reviews, if it has teachers.
+
+    Raises:
+        ConnectionError, FileNotFoundError, ImportError, ValueError: A source that is missing or cannot be used; of
+            several the message names each, before any work is done.
+    """
+
+    def __init__(self, recipe: Preset, sampling: Mapping[str, Any], *, unlabeled: bool = False) -> None:
+        self.recipe = recipe
+        self._sampling = {**sampling, "validation_fraction": recipe.validation_fraction}
+        problems: list[Exception] = []
+
+        def find(look: Callable[..., Any], source: str | None, **options: Any) -> Any:
+            try:
+                return None if source is None else look(source, **options)
+            except (OSError, ValueError, ImportError) as error:
+                problems.append(error)
+
+        find(check_reviews_source, recipe.dataset)
+        find(check_glove_source, recipe.glove, dimension=recipe.embedding_size)
+        self.language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
+        self.soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
+        if problems:
+            raise _all_of(problems) from problems[0]
+        self._unlabeled = unlabeled or self.language_model is not None or self.soft_labels is not None
+
+    @cached_property
+    def reviews(self) -> Reviews:
+        """The reviews, which neither the language model nor the teachers may know where they are held out."""
+        reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
+        if self.language_model is not None:
+            self.language_model.check(reviews)
+        if self.soft_labels is not None:
+            self.soft_labels.check(reviews)
+        return reviews
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer of these reviews."""
+        recipe = self.recipe
+        texts = self.reviews.vocabulary_texts()
+        return train_tokenizer(texts, scheme=recipe.scheme, vocab_size=recipe.vocab_words, max_length=recipe.max_length)
+
+    @cached_property
+    def vectors(self) -> GloveVectors | None:
+        """The word vectors of the tokenizer's vocabulary, where the recipe starts from some."""
+        if self.recipe.glove is None:
+            return None
+        return load_glove(self.recipe.glove, self.tokenizer.get_vocab(), dimension=self.recipe.embedding_size)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What identifies each input: the sha256 of its content."""
+        found = {**self.reviews.digests, "tokenizer": _sha256(self.tokenizer.backend_tokenizer.to_str().encode())}
+        if self.vectors is not None:
+            words = "\n".join(sorted(self.vectors.words, key=self.vectors.words.__getitem__))
+            found["glove"] = _sha256(words.encode(), self.vectors.vectors.tobytes())
+        if self.language_model is not None:
+            found["language_model"] = self.language_model.digest
+        if self.soft_labels is not None:
+            found["soft_labels"] = self.soft_labels.digest
+        return found
+
+    def training_reviews(self) -> Dataset:
+        """The reviews to train a classifier on: with soft labels, the unlabeled ones follow the labelled ones."""
+        from datasets import Value, concatenate_datasets
+
+        if self.soft_labels is None:
+            return self.reviews.train
+        assert self.reviews.unlabeled is not None
+        labelled = self.reviews.train.cast_column("label", Value("float64"))
+        soft = self.soft_labels.probabilities.astype(np.float64)
+        unlabeled = self.reviews.unlabeled.add_column("label", soft).cast(labelled.features)
+        return concatenate_datasets([labelled, unlabeled])
+
+    def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
+        """Let a model start from the language model and from the word vectors, and say what they are.
+
+        Args:
+            model: Its weights are overwritten.
+            seed: Of the vectors of tokens that have none.
+
+        Returns:
+            What `metrics.json` says of all inputs.
+        """
+        facts: dict[str, Any] = {"dataset": self.reviews.summary()}
+        if self.language_model is not None:
+            self.language_model.load_into(model, self.tokenizer)
+            facts["pretraining"] = self.language_model.facts
+        if self.vectors is not None:
+            table = cast(nn.Embedding, model.get_input_embeddings())
+            generator = torch.Generator().manual_seed(seed)
+            coverage = initialize_embedding(table, self.tokenizer.get_vocab(), self.vectors, generator=generator)
+            facts["glove"] = {"source": self.vectors.source, **coverage.to_dict()}
+        if self.soft_labels is not None:
+            facts["teachers"] = self.soft_labels.facts
+        others = {name: digest for name, digest in self.digests.items() if name not in self.reviews.digests}
+        return {**facts, "digests": others}
+
+
+class LanguageModel:
+    """A finished language model that a classifier starts from.
+
+    Args:
+        directory: From :func:`pretrain`.
+
+    Attributes:
+        digest: The sha256 of its weights.
+        facts: What `metrics.json` of the classifier says of it.
+
+    Raises:
+        FileNotFoundError: There is no finished pretraining.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._run = user_path(directory)
+        if not runs.is_finished(self._run):
+            raise FileNotFoundError(
+                f"{self._run} holds no finished language model; make it with scripts/pretrain.py --output_dir "
+                f"{directory}, or pass --pretrained DIRECTORY"
+            )
+        metrics = read_json(self._run / runs.METRICS)
+        self._dataset: Mapping[str, Any] = metrics["dataset"]
+        self.digest = file_digest(self._run / runs.WEIGHTS)
+        keys = ("seed", "perplexity", "epochs", "train_seconds", "glove")
+        self.facts = {key: metrics[key] for key in keys if key in metrics}
+
+    def check(self, reviews: Reviews) -> None:
+        """Refuse a language model whose training text may hold reviews that are held out here."""
+        refuse_if_seen(self._dataset, reviews, f"the language model {self._run}", "scripts/pretrain.py")
+
+    def load_into(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Copy word vectors and LSTM into a classifier; its head stays as it is.
+
+        Raises:
+            ValueError: Another vocabulary, or another shape.
+        """
+        there, here = read_json(self._run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
+        if there != here:
+            raise ValueError(
+                f"{self._run} was pretrained on other tokens: {len(set(there) - set(here)):,} of its {len(there):,} "
+                f"are not among the {len(here):,} of this training; run scripts/pretrain.py on this data, split and "
+                "preset"
+            )
+        weights = {
+            name.removeprefix("sentiment_lstm."): tensor
+            for name, tensor in load_file(self._run / runs.WEIGHTS).items()
+            if name.startswith("sentiment_lstm.")
+        }
+        encoder = model.base_model
+        own = encoder.state_dict()
+        for name in sorted({*weights, *own}):
+            theirs, ours = (tuple(t[name].shape) if name in t else None for t in (weights, own))
+            if theirs != ours:
+                raise ValueError(
+                    f"{self._run}: {name} has the shape {theirs} there and {ours} here; pretrain with the sizes of "
+                    "this preset"
+                )
+        encoder.load_state_dict(weights)
+
+
+class SoftLabels:
+    """The probabilities that teachers gave the unlabeled reviews.
+
+    Args:
+        directory: From :func:`teach`.
+
+    Attributes:
+        digest: The sha256 of the file that holds them.
+        facts: What `metrics.json` of a model that learns from them says of the teachers.
+
+    Raises:
+        FileNotFoundError: The directory holds none, or `teach` was stopped before it wrote everything.
+        ValueError: The labels are not those that `teachers.json` is about.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._path = user_path(directory) / SOFT_LABELS
+        again = f"scripts/teach.py --output_dir {directory}"
+        for path in (self._path, self._path.with_name(TEACHERS)):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is missing; make it with {again}, or pass --soft_labels DIRECTORY")
+        metrics = read_json(self._path.with_name(TEACHERS))
+        self._dataset: Mapping[str, Any] = metrics["dataset"]
+        self.digest = file_digest(self._path)
+        # Version 0.1.0 recorded none.
+        if metrics.get("soft_labels", self.digest) != self.digest:
+            raise ValueError(f"{self._path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
+        keys = ("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on")
+        self.facts = {key: metrics[key] for key in keys if key in metrics}
+
+    @cached_property
+    def _stored(self) -> dict[str, NDArray[Any]]:
+        return load_arrays(self._path)
+
+    @property
+    def probabilities(self) -> NDArray[Any]:
+        """Of POSITIVE, for each unlabeled review. *Shape:* (len(reviews.unlabeled),)."""
+        return self._stored["probability"]
+
+    def check(self, reviews: Reviews) -> None:
+        """Refuse labels of other reviews, and those of teachers that may know reviews that are held out here."""
+        assert reviews.unlabeled is not None
+        refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "scripts/teach.py")
+        there, here = self._dataset.get("digests", reviews.digests)["unlabeled"], reviews.digests["unlabeled"]
+        if there != here or not np.array_equal(self._stored["row"], np.asarray(reviews.unlabeled["row"][:])):
+            raise ValueError(f"{self._path} is about other unlabeled reviews; run scripts/teach.py on these reviews")
+
+
+def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
+    """Refuse a model that may have been fitted on reviews that are held out here.
+
+    Args:
+        dataset: What its `metrics.json` says of its reviews.
+        reviews: The reviews here.
+        who: The model, for the message.
+        script: What makes another one.
+
+    Raises:
+        ValueError: Neither its training reviews nor its held-out ones are those of here.
+    """
+    here = reviews.summary()
+    # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
+    known, theirs = ("digests" in dataset), dataset.get("digests", {})
+    differ = [key for key in ("split_seed", "train", "validation", "unlabeled") if dataset.get(key) != here.get(key)]
+    unseen = (
+        theirs.get("train") == reviews.digests["train"]
+        or all(theirs.get(part) == reviews.digests[part] for part in ("validation", "test"))
+        if known
+        else not {"split_seed", "validation"}.intersection(differ)
+    )
+    if not unseen:
+        listed = "; ".join(f"{key} {dataset.get(key)} there and {here.get(key)} here" for key in differ)
+        raise ValueError(
+            f"{who} was fitted on other training reviews ({listed or 'other texts, labels or order'}) and may know "
+            f"the validation or test reviews of here; run {script} on these reviews, with this split"
+        )
+
+
+def _sha256(*content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(b''.join(content)).hexdigest()}"
+
+
+def _all_of(problems: list[Exception]) -> Exception:
+    """One error for everything that is missing."""
+    hint = ""
+    if any(isinstance(problem, ConnectionError) for problem in problems):
+        hint = '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
+    # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
+    kind = type(problems[0]) if len(problems) == 1 else ValueError
+    return kind("\n".join(map(str, problems)) + hint)
