@@ -33,7 +33,7 @@ from ..utils.imports import require
 from ..utils.messages import first_line
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    pass
 
 Vectors = npt.NDArray[np.float32]
 
@@ -221,23 +221,6 @@ def initialize_embedding(
     return GloveCoverage(len(matched), len(vocabulary))
 
 
-def start_from_glove(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    source: str | os.PathLike[str],
-    *,
-    dimension: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Load the vectors of a tokenizer's words into a model's embedding table; what `metrics.json` says of it."""
-    vocabulary = tokenizer.get_vocab()
-    vectors = load_glove(source, vocabulary, dimension=dimension)
-    table = cast(nn.Embedding, model.get_input_embeddings())
-    coverage = initialize_embedding(table, vocabulary, vectors, generator=torch.Generator().manual_seed(seed))
-    return {"source": vectors.source, **coverage.to_dict()}
-
-
-@contextmanager
 def _open_text(
     source: str, dimension: int | None, block: int
 ) -> Iterator[tuple[str, int, Iterator[tuple[int, bytes]], int | None]]:
