@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from html import escape
@@ -253,18 +252,17 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         curve=[(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points],
         across=[f"{x:.2f}" for x in across],
         along=len(read) <= _ALONG,
-        turns=_turns(chances),
+        turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
         chances=chances,
         strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
     )
 
 
-def _turns(chances: Sequence[float], most: int = _TURNS, apart: int = _APART) -> list[int]:
-    """The tokens after which the probability changed most, in order; not two in one place of the curve."""
-    changes = [(abs(chances[i] - chances[i - 1]), i) for i in range(1, len(chances))]
+def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]:
+    """The places of the largest changes, in order; not two in one place of the curve."""
     largest: list[int] = []
-    for change, i in sorted(changes, reverse=True):
-        if change >= _TURN and len(largest) < most and all(abs(i - j) * apart >= len(chances) for j in largest):
+    for i in np.argsort(-changes, kind="stable").tolist():
+        if changes[i] >= _TURN and len(largest) < most and all(abs(i - j) * apart >= len(changes) for j in largest):
             largest.append(i)
     return sorted(largest)
 
@@ -272,15 +270,15 @@ def _turns(chances: Sequence[float], most: int = _TURNS, apart: int = _APART) ->
 def _name_turns(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.float64], names: list[str]) -> None:
     """Name the tokens after which the curve moved most: rises above it, falls below it."""
     axes.set_ylim(-20, 120)
-    for i in _turns((percent / 100).tolist(), _NAMED, _NAMED):
-        up = bool(percent[i] > percent[i - 1])
-        color = BLUE if up else ORANGE
-        half = len(x) / _NAMED / 2
-        place = (float(np.clip(x[i], 1 + half, len(x) - half)), 109 if up else -9)
-        arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
-        text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
-        axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
-        axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
+    changes = np.diff(percent, prepend=percent[:1]) / 100
+    half = len(x) / _NAMED / 2
+    for sign, color, height in ((1, BLUE, 109), (-1, ORANGE, -9)):
+        for i in _turns(sign * changes, _NAMED, _NAMED):
+            place = (float(np.clip(x[i], 1 + half, len(x) - half)), height)
+            arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
+            text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
+            axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
+            axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
 
 
 def _span(word: Word, positive: str, strongest: float) -> str:
