@@ -221,6 +221,7 @@ def initialize_embedding(
     return GloveCoverage(len(matched), len(vocabulary))
 
 
+@contextmanager
 def _open_text(
     source: str, dimension: int | None, block: int
 ) -> Iterator[tuple[str, int, Iterator[tuple[int, bytes]], int | None]]:
