@@ -57,7 +57,6 @@ def killed_and_resumed(tmp_path_factory):
     return folder, output
 
 
-@pytest.mark.slow
 def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):
     folder, output = killed_and_resumed
     assert "run 3 of 3: v2_glove, seed 1" in output
