@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 import yaml
 
@@ -89,19 +87,10 @@ def model_info(request: Handler, name: str, revision: str = "main") -> Answer:
     card = re.match(rb"\A---\n(.*?)\n---\n", commit.files.get("README.md", File(b"")).content, re.DOTALL)
     data = yaml.safe_load(card[1]) if card else {}
     config = json.loads(commit.files["config.json"].content) if "config.json" in commit.files else {}
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(commit.date))
     body = {
         "id": name,
-        "modelId": name,
-        "author": name.split("/")[0],
         "sha": commit.id,
         "private": repository.private,
-        "gated": False,
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-        "lastModified": stamp,
-        "createdAt": stamp,
         "tags": data.get("tags", []),
         "pipeline_tag": data.get("pipeline_tag"),
         "library_name": data.get("library_name"),
@@ -128,14 +117,6 @@ def tree(request: Handler, name: str, revision: str, folder: str = "") -> Answer
     return 200, entries, {}
 
 
-@route("POST", "/api/models/{name}/paths-info/(?P<revision>[^/]+)")
-def paths_info(request: Handler, name: str, revision: str) -> Answer:
-    repository = request.reader(name)
-    files = repository.commits[request.commit(repository, revision)].files
-    paths = parse_qs(request.body().decode()).get("paths", [])
-    return 200, [files[path].describe(path) for path in paths if path in files], {}
-
-
 @route("GET", "/api/models/{name}/refs")
 def refs(request: Handler, name: str) -> Answer:
     repository = request.reader(name)
@@ -145,14 +126,9 @@ def refs(request: Handler, name: str) -> Answer:
 
     pulls = {n: c for n, c in repository.branches.items() if n.startswith("refs/pr/")}
     branches = {n: c for n, c in repository.branches.items() if n not in pulls}
-    body: dict[str, Any] = {
-        "branches": entries(branches, "refs/heads/"),
-        "tags": entries(repository.tags, "refs/tags/"),
-        "converts": [],
-    }
-    if "include_prs" in request.query:
-        body["pullRequests"] = [{"name": n, "ref": n, "targetCommit": c} for n, c in sorted(pulls.items())]
-    return 200, body, {}
+    pull_requests = [{"name": n, "ref": n, "targetCommit": c} for n, c in sorted(pulls.items())]
+    heads, tags = entries(branches, "refs/heads/"), entries(repository.tags, "refs/tags/")
+    return 200, {"branches": heads, "tags": tags, "converts": [], "pullRequests": pull_requests}, {}
 
 
 @route("POST", "/api/models/{name}/branch/(?P<branch>[^/]+)")
@@ -172,13 +148,6 @@ def create_tag(request: Handler, name: str, revision: str) -> Answer:
     if tag in repository.tags:
         raise HttpError(409, f"Tag reference exists already: {tag}")
     repository.tags[tag] = request.commit(repository, revision)
-    return 200, {}, {}
-
-
-@route("DELETE", "/api/models/{name}/tag/(?P<tag>[^/]+)")
-def delete_tag(request: Handler, name: str, tag: str) -> Answer:
-    if request.writer(name).tags.pop(tag, None) is None:
-        raise HttpError(404, f"no tag {tag}", "RevisionNotFound")
     return 200, {}, {}
 
 
@@ -211,10 +180,7 @@ def lfs_batch(request: Handler, name: str) -> Answer:
         answer: dict[str, Any] = {"oid": item["oid"], "size": item["size"]}
         if item["oid"] not in request.hub.large_files:
             address = f"{request.hub.endpoint}/storage/{item['oid']}?size={item['size']}"
-            answer["actions"] = {
-                "upload": {"href": f"{address}&signature={request.hub.signature}"},
-                "verify": {"href": f"{request.hub.endpoint}/api/verify-lfs"},
-            }
+            answer["actions"] = {"upload": {"href": f"{address}&signature={request.hub.signature}"}}
         objects.append(answer)
     return 200, {"transfer": "basic", "objects": objects}, {}
 
@@ -227,15 +193,6 @@ def store(request: Handler, oid: str) -> Answer:
     if sha256(content).hexdigest() != oid or len(content) != int(request.query["size"]):
         raise HttpError(400, "what was sent is not what was announced")
     request.hub.large_files[oid] = content
-    return 200, {}, {}
-
-
-@route("POST", "/api/verify-lfs")
-def verify_lfs(request: Handler) -> Answer:
-    wanted = request.json()
-    content = request.hub.large_files.get(wanted["oid"])
-    if content is None or len(content) != wanted["size"]:
-        raise HttpError(404, "the file did not arrive")
     return 200, {}, {}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from typing import Any
 
 import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
 
 LICENSES = {"apache-2.0", "mit", "openrail", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "bsd-3-clause", "other"}
 
@@ -112,56 +113,20 @@ def check_card(content: str) -> tuple[list[str], list[str]]:
         return [f"the yaml metadata cannot be parsed: {' '.join(str(error).split())}"], []
     if not isinstance(data, dict):
         return ["the yaml metadata must be a mapping"], []
-    errors = [
-        f'"{key}" must be {what}'
-        for key, what, allowed in (
-            ("license", f"one of [{', '.join(sorted(LICENSES))}]", lambda v: v in LICENSES),
-            ("pipeline_tag", "a string", lambda v: isinstance(v, str)),
-            ("library_name", "a string", lambda v: isinstance(v, str)),
-            ("language", "a string or an array", lambda v: isinstance(v, str | list)),
-            ("tags", "an array of strings", _is_strings),
-            ("datasets", "an array of strings", _is_strings),
-            ("metrics", "an array of strings", _is_strings),
-            ("widget", "an array of examples with a text", _is_widget),
-        )
-        if key in data and not allowed(data[key])
-    ]
-    return [*errors, *_check_model_index(data.get("model-index", []))], []
-
-
-def _is_strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_widget(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, dict) and isinstance(item.get("text"), str) for item in value
-    )
-
-
-def _check_model_index(index: Any) -> Iterator[str]:
-    if not isinstance(index, list):
-        yield '"model-index" must be an array'
-        return
-    for i, model in enumerate(index):
-        at = f'"model-index[{i}]'
-        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
-            yield f'{at}.name" is required'
-            continue
-        if not isinstance(model.get("results"), list):
-            yield f'{at}.results" must be an array'
-            continue
-        for j, result in enumerate(model["results"]):
-            here = f"{at}.results[{j}]"
-            for part, key in (("task", "type"), ("dataset", "type"), ("dataset", "name")):
-                if not isinstance(result.get(part), dict) or not isinstance(result[part].get(key), str):
-                    yield f'{here}.{part}.{key}" is required'
-            metrics = result.get("metrics")
-            if not isinstance(metrics, list) or not metrics:
-                yield f'{here}.metrics" must be an array with an entry'
-                continue
-            for k, metric in enumerate(metrics):
-                if not isinstance(metric.get("type"), str):
-                    yield f'{here}.metrics[{k}].type" is required'
-                if not isinstance(metric.get("value"), int | float | str | list | dict):
-                    yield f'{here}.metrics[{k}].value" is required'
+    strings = lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value)  # noqa: E731
+    checks = {
+        f"one of [{', '.join(sorted(LICENSES))}]": (("license",), LICENSES.__contains__),
+        "a string": (("pipeline_tag", "library_name", "language"), lambda value: isinstance(value, str)),
+        "an array of strings": (("tags", "datasets", "metrics"), strings),
+        "an array of examples": (("widget",), lambda value: strings([example["text"] for example in value])),
+        "an array of results": (("model-index",), model_index_to_eval_results),
+    }
+    errors = []
+    for what, (keys, allowed) in checks.items():
+        for key in data.keys() & {*keys}:
+            try:
+                good = allowed(data[key])
+            except (KeyError, TypeError, AttributeError):
+                good = False
+            errors += [] if good else [f'"{key}" must be {what}']
+    return errors, []
