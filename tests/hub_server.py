@@ -39,12 +39,7 @@ class DroppedError(Exception):
 
 
 class HubServer:
-    """The server; `with HubServer({"hf_secret": Token("user")}) as hub:` serves at `hub.endpoint`.
-
-    Args:
-        tokens: Who may do what. A user's repositories are those under the user's name.
-        port: Where to listen; any free port where 0.
-    """
+    """The server; `with HubServer({"hf_secret": Token("user")}) as hub:` serves at `hub.endpoint`."""
 
     def __init__(self, tokens: Mapping[str, Token], *, port: int = 0) -> None:
         self.tokens = dict(tokens)
@@ -69,13 +64,7 @@ class HubServer:
         self._server.server_close()
 
     def drop_after(self, uploads: int, *, times: int = 1, path: str = "/storage/|/commit/") -> None:
-        """Cut the connection in the middle of an upload.
-
-        Args:
-            uploads: How many still succeed.
-            times: How many then fail, before all is well again.
-            path: What counts as an upload; by default, what carries content: a large file, or a commit.
-        """
+        """Cut the connection in the middle of uploads, of those to a path: some still succeed, and some then fail."""
         with self.lock:
             self._drops = (re.compile(path), uploads, times)
 
@@ -155,8 +144,6 @@ class Handler(BaseHTTPRequestHandler):
                 return answer(self, **{key: unquote(value) for key, value in match.groupdict().items() if value})
         raise HttpError(404, f"no route for {self.command} {path}")
 
-    # Reading
-
     def _chunks(self) -> Iterator[bytes]:
         """The body of the request, piece by piece."""
         self._unread = False
@@ -184,8 +171,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def json(self) -> Any:
         return json.loads(self.body() or b"null")
-
-    # Permissions
 
     def reader(self, name: str) -> Repository:
         repository = self.hub.repositories.get(name)
