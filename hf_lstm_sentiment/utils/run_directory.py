@@ -7,7 +7,6 @@ a directory that has one is finished.
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import re
@@ -19,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .files import file_digest, read_json, write_json
+from .files import file_digest, json_ready, read_json, write_json
 from .messages import differences
 
 logger = logging.getLogger(__name__)
@@ -35,11 +34,7 @@ _DIGEST = "model.sha256"
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of Python, of this package and of others, for the results.
-
-    Args:
-        packages: Their names on PyPI.
-    """
+    """Return the versions of Python, of this package and of others on PyPI, for the results."""
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in ("hf_lstm_sentiment", *packages)},
@@ -47,14 +42,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
-    """What a run was trained by: the fields of its preset, the seed, and what was given beside them.
-
-    Args:
-        run: The run directory.
-
-    Raises:
-        FileNotFoundError: It was not trained here, or its checkpoints were deleted.
-    """
+    """Read what a run was trained by: the fields of its preset, the seed, and what was given beside them."""
     path = run / CHECKPOINTS / _RECIPE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, which says what {run.name} was trained by and on")
@@ -62,11 +50,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a training has written its results here.
-
-    Args:
-        run: The run directory.
-    """
+    """Tell whether a training has written its results here."""
     return (run / METRICS).is_file()
 
 
@@ -75,15 +59,11 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
 
     Args:
         run: The run directory; made if it is not there.
-        recipe: Everything that decides the result, JSON-ready.
+        recipe: Everything that decides the result.
         resume: Whether to continue what lies there.
         defaults: Settings that a recipe of an earlier release, which did not know them, is read with.
-
-    Raises:
-        FileExistsError: The directory holds something and `resume` is false, or it is not a run directory.
-        ValueError: What lies there was trained by another recipe.
     """
-    recipe = json.loads(json.dumps(recipe, default=str))
+    recipe, contents = json_ready(recipe), {}
     path = run / CHECKPOINTS / _RECIPE
     if path.is_file() and (is_finished(run) or any(_checkpoints(run))):
         if not resume:
@@ -92,7 +72,8 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
                 f"{run} holds {state}; pass --resume to continue it, or another --output_dir to keep it"
             )
         before = {**(defaults or {}), **read_json(path)}
-        contents = {_CONTENTS: before.pop(_CONTENTS)} if _CONTENTS in before else {}
+        if _CONTENTS in before:
+            contents[_CONTENTS] = before.pop(_CONTENTS)
         if changed := differences(before, recipe):
             raise ValueError(
                 f"{run} cannot be resumed, it was trained by another recipe: {changed}. Pass the values it was started "
@@ -100,8 +81,6 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
             )
     elif not path.is_file() and run.exists() and not _is_untouched(run):
         raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
-    else:
-        contents = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in (*run.glob(".*.json.*"), *run.glob("plots/.*.tmp"), *path.parent.glob(".*.json.*")):
         logger.info(f"{left.name} was left by a run that was killed and is removed")
@@ -116,9 +95,6 @@ def check_contents(run: Path, digests: Mapping[str, str], *, tokenizer: Mapping[
         run: The run directory, as :func:`prepare` left it.
         digests: What identifies each input; of a finished run, some of them may be left out.
         tokenizer: The content of `tokenizer.json`, by which a run of version 0.1.0, which recorded no digests, is told.
-
-    Raises:
-        ValueError: An input differs; the message says which.
     """
     recipe = read_json(run / CHECKPOINTS / _RECIPE)
     begun, known = is_finished(run) or any(_checkpoints(run)), recipe.get(_CONTENTS, {})
@@ -141,23 +117,12 @@ def check_contents(run: Path, digests: Mapping[str, str], *, tokenizer: Mapping[
 
 
 def record_weights(checkpoint: Path) -> None:
-    """Write the digest of a checkpoint's weights beside them.
-
-    Args:
-        checkpoint: Its directory.
-    """
+    """Write the digest of a checkpoint's weights beside them."""
     (checkpoint / _DIGEST).write_text(file_digest(checkpoint / WEIGHTS), encoding="utf-8")
 
 
 def weights_defect(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's weights, if anything is.
-
-    Args:
-        checkpoint: Its directory.
-
-    Raises:
-        OSError, SafetensorError: They cannot be opened.
-    """
+    """Say what is wrong with a checkpoint's weights, if anything is."""
     with safe_open(checkpoint / WEIGHTS, framework="pt") as weights:
         weights.keys()
     # Version 0.1.0 wrote no digest.
@@ -176,14 +141,7 @@ def _is_untouched(run: Path) -> bool:
 
 
 def newest_whole_checkpoint(run: Path) -> Path | None:
-    """The newest checkpoint that can be continued from; says which ones it passes over.
-
-    Args:
-        run: The run directory.
-
-    Returns:
-        The checkpoint's directory, or None where there is none.
-    """
+    """Find the newest checkpoint that can be continued from; say which ones it passes over."""
     for step, checkpoint in sorted(_checkpoints(run), reverse=True):
         defect = _defect(checkpoint, step)
         if defect is None:
@@ -194,12 +152,7 @@ def newest_whole_checkpoint(run: Path) -> Path | None:
 
 
 def checkpoint_at(run: Path, step: int) -> Path:
-    """Where the checkpoint of a training step lies.
-
-    Args:
-        run: The run directory.
-        step: Optimiser steps done.
-    """
+    """Return where the checkpoint of an optimizer step lies."""
     return run / CHECKPOINTS / f"checkpoint-{step}"
 
 
@@ -238,7 +191,6 @@ def _follow_moved_directory(checkpoint: Path) -> None:
     path = checkpoint / STATE
     state = read_json(path)
     recorded, step = state.get("best_model_checkpoint"), state.get("best_global_step")
-    if recorded and step and not Path(recorded).is_dir():
-        moved = checkpoint.parent / f"checkpoint-{step}"
-        if moved.is_dir():
-            write_json({**state, "best_model_checkpoint": str(moved.resolve())}, path)
+    moved = checkpoint.with_name(f"checkpoint-{step}")
+    if recorded and step and not Path(recorded).is_dir() and moved.is_dir():
+        write_json({**state, "best_model_checkpoint": str(moved.resolve())}, path)
