@@ -20,7 +20,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,6 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from ..utils.files import user_path
 from ..utils.imports import require
 from ..utils.messages import first_line
-
-if TYPE_CHECKING:
-    pass
 
 Vectors = npt.NDArray[np.float32]
 
