@@ -98,6 +98,8 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         output_hidden_states: bool | None = None,
         output_last_hidden_state: bool = True,
         return_dict: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
     ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
         """Encode a batch of reviews.
 
@@ -109,6 +111,8 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             output_hidden_states: Return the word vectors and every layer's states too.
             output_last_hidden_state: False leaves `last_hidden_state` out (None), which saves its memory.
             return_dict: False for a plain tuple; the configuration's value by default.
+            token_type_ids: Ignored; a review is one segment.
+            output_attentions: Ignored, with a warning where true; an LSTM has no attention.
 
         Returns:
             `last_hidden_state`, zero at padding. *Shape:* (batch_size, seq_len, directions * hidden_size)
@@ -121,12 +125,19 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass either input_ids or inputs_embeds, and not both")
+        if output_attentions:
+            logger.warning_once("output_attentions is ignored: an LSTM has no attention; leave it out")
         packing = Packing.from_mask(self._real_tokens(input_ids, attention_mask, inputs_embeds))
         if input_ids is not None:
             # What a tokenizer returns for "" is torch.tensor([[]]), and float.
             tokens = packing.gather(input_ids if input_ids.numel() else input_ids.long())
             self._check_token_ids(tokens)
-            vectors = self.word_embeddings(tokens)
+            if self.training and hasattr(self.word_embeddings, "neftune_noise_alpha"):
+                # NEFTune's hook on the table takes a padded batch, by whose length it scales its noise.
+                padded = input_ids.new_zeros(packing.shape).flatten().index_copy(0, packing.positions, tokens)
+                vectors = packing.gather(self.word_embeddings(padded.view(packing.shape)))
+            else:
+                vectors = self.word_embeddings(tokens)
         else:
             vectors = packing.gather(cast(Tensor, inputs_embeds))
         vectors = self.embedding_dropout(self._drop_words(vectors))  # (tokens, embedding_size)
@@ -175,7 +186,8 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         if not len(tokens):
             return
         low, high = (int(x) for x in tokens.aminmax())
-        rows = self.word_embeddings.num_embeddings
+        # Not `num_embeddings`, which a table with an adapter around it does not have.
+        rows = len(self.word_embeddings.weight)
         if low < 0 or high >= rows:
             raise ValueError(
                 f"token id {low if low < 0 else high} is outside of the embedding table, which has {rows} rows; "
@@ -215,6 +227,8 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """Classify a batch of reviews.
 
@@ -226,6 +240,8 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             labels: 0 for NEGATIVE, 1 for POSITIVE, or the probability of POSITIVE. *Shape:* (batch_size,)
             output_hidden_states: Return the word vectors and every layer's states too.
             return_dict: False for a plain tuple; the configuration's value by default.
+            token_type_ids: Ignored; a review is one segment.
+            output_attentions: Ignored, with a warning where true; an LSTM has no attention.
 
         Returns:
             `loss`, where labels are given: mean binary cross-entropy (natural logarithm), zero for an empty batch.
@@ -246,6 +262,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             output_hidden_states=output_hidden_states,
             output_last_hidden_state=False,
             return_dict=True,
+            output_attentions=output_attentions,
         )
         z = self.classifier(self.classifier_dropout(encoded.pooler_output)).squeeze(-1)  # (batch_size,)
         loss = None

@@ -14,6 +14,7 @@ from itertools import groupby
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.rnn import PackedSequence
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
@@ -44,6 +45,11 @@ class Packing:
     @classmethod
     def from_mask(cls, mask: Tensor) -> Packing:
         """Pack the true positions of a mask, wherever they stand. *Shape:* (batch_size, seq_len)."""
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            raise RuntimeError(
+                "this model cannot be traced: a trace would keep the padding of its example batch and answer every "
+                "other batch wrongly; use the model itself, or its ONNX export (scripts/export_onnx.py)"
+            )
         batch_size, seq_len = mask.shape
         lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
         reviews = int(torch.count_nonzero(lengths))
@@ -117,7 +123,8 @@ class PackedLSTM(nn.LSTM):
 
         *Shape:* (tokens, input_size) to (tokens, directions * hidden_size) for each layer.
         """
-        if data.is_cuda and len(data) and not all_layers:
+        # cuDNN's call reads the weights from a list that adapters on them (LoRA) do not reach.
+        if data.is_cuda and len(data) and not all_layers and not is_parametrized(self):
             output, _ = super().forward(PackedSequence(data, packing.batch_sizes))
             return (output.data,)
         asked, own = torch.get_autocast_dtype("cpu"), next(self.parameters()).dtype

@@ -66,6 +66,19 @@ def test_logits_states_and_gradients_are_those_of_the_cpu(pooling, layers, bidir
             torch.testing.assert_close(one.grad.cpu(), other.grad, rtol=0, atol=1e-10)
 
 
+def test_an_adapter_on_the_lstm_is_used():
+    peft = pytest.importorskip("peft")
+    adapter = peft.LoraConfig(r=2, target_modules=[], target_parameters=["lstm.weight_hh_l0"], init_lora_weights=False)
+    adapted = peft.get_peft_model(models(torch.float64)[0], adapter).eval()
+    with torch.no_grad():
+        expected = adapted(input_ids=IDS).logits
+        on_device = copy.deepcopy(adapted).to(DEVICE)(input_ids=IDS.to(DEVICE)).logits.cpu()
+        with adapted.disable_adapter():
+            plain = adapted(input_ids=IDS).logits
+    torch.testing.assert_close(on_device, expected, rtol=0, atol=1e-10)
+    assert not torch.allclose(plain, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("pooling", ["last", "max", "mean"])
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_lower_precisions_stay_near(dtype, pooling):
