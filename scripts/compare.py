@@ -13,7 +13,7 @@ import os
 import sys
 
 from hf_lstm_sentiment import PRESETS
-from hf_lstm_sentiment.evaluation.compare import compare
+from hf_lstm_sentiment.training.study import study
 
 
 def main() -> None:
@@ -23,11 +23,11 @@ def main() -> None:
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
     logging.getLogger("hf_lstm_sentiment").setLevel(logging.INFO)
 
-    study = ["v0_naive", "v1", "v2_glove", "v3_glove_frozen"]
+    default = ["v0_naive", "v1", "v2_glove", "v3_glove_frozen"]
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--presets", nargs="+", default=study, metavar="PRESET", help=f"Any of {', '.join(PRESETS)}.")
+    parser.add_argument("--presets", nargs="+", default=default, metavar="PRESET", help=f"Any of {', '.join(PRESETS)}.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="SEED", help="42, 43 and 44.")
     parser.add_argument(
         "--one_seed", nargs="*", default=[], metavar="PRESET", help="Presets that are trained with the first seed only."
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--num_threads", type=int, help="CPU threads per process; its share of all by default.")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     try:
-        comparison = compare(**given)
+        comparison = study(**given)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {error}")
     if comparison.results:

@@ -1,40 +1,41 @@
-"""Several presets, several seeds, one table: the study as one call."""
+"""Comparison of finished runs: several presets, several seeds, tests of neighbors, one table."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from ..data.reviews import Reviews
 from ..data.run_reviews import SPLIT, load_run_reviews
-from ..inference.classifier import Classifier
-from ..training.presets import DEFAULTS, Preset, find_preset
-from ..training.train import train
 from ..utils import run_directory as runs
-from ..utils.files import read_json, user_path, write_json
-from ..utils.imports import require
-from .comparison_plots import plot_comparison, plot_padding_lesson
-from .comparison_tables import markdown, page
-from .padding_experiment import padding_lesson
-from .scored import ScoredReviews, score_reviews
-from .statistics import bootstrap_difference, mcnemar, spread
-
-logger = logging.getLogger(__name__)
+from ..utils.files import read_json, write_json
+from .errors import ScoredReviews, check_accuracy, score_run
+from .padding_experiment import measure_padding
+from .plots import plot_comparison, plot_padding
+from .report import data_uri, render
+from .statistics import bootstrap_difference, count, mcnemar, p_value, percent, spread
 
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")
 TEST_LOGITS = "test_logits.safetensors"
+_PLOTS = {
+    "accuracy.png": (
+        "Accuracy by seed, and how it grew",
+        "A dot per seed and the mean of each version on the test reviews; validation accuracy by epoch, a line a seed.",
+    ),
+    "padding.png": (
+        "What padding does to a network that reads it",
+        "What is left of the signal behind padding, what of the gradient reaches the last word, and who gets it right.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Comparison:
 
     Attributes:
         directory: Where it was written: `comparison.json`, the tables as `comparison.md`, all of it as
-            `comparison.html`, and pictures.
+            `comparison.html`, and plots.
         results: The content of `comparison.json`.
     """
 
@@ -55,80 +56,27 @@ class Comparison:
         return markdown(self.results)
 
 
-def compare(
-    presets: Sequence[str | Preset] = ("v0_naive", "v1", "v2_glove", "v3_glove_frozen"),
-    *,
-    seeds: Sequence[int] = (42, 43, 44),
-    one_seed: Sequence[str] = (),
-    runs_dir: str | os.PathLike[str] = "runs",
-    recorded: str | os.PathLike[str] | None = None,
-    output_dir: str | os.PathLike[str] | None = None,
-    **training: Any,
-) -> Comparison:
-    """Train presets under several seeds, or take up what is trained already, and compare them.
-
-    A finished run is taken as it is, a stopped one is continued, one that was trained by another recipe is refused.
+class FinishedRun:
+    """A finished run, or what is recorded of one.
 
     Args:
-        presets: What to compare, in the order in which neighbours are tested against each other.
-        seeds: Seeds of each preset.
-        one_seed: Presets that get the first seed only.
-        runs_dir: Holds a run directory `PRESET-seedSEED` for each run.
-        recorded: A folder of results without weights, `PRESET/seed-SEED/metrics.json` as in `model_cards`. Runs that
-            it holds and `runs_dir` does not are taken from there and not trained. Tests of neighbours use those of
-            them whose `test_logits.safetensors` is there.
-        output_dir: Where to write the comparison; `comparison` in `runs_dir` where None.
-        training: Whatever else :func:`train` takes, the same for all.
-
-    Raises:
-        ValueError: An unknown preset, no seeds, or the same one twice; recorded results of other data.
-        FileExistsError, ModuleNotFoundError, OSError: As :func:`train`.
+        name: Of its preset.
+        seed: Its seed.
+        path: Its directory, with a `metrics.json`.
+        recipe: Everything that it was trained by.
+        has_weights: Whether it is whole; of a record, at most `test_logits.safetensors` lies there.
     """
-    require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
-    recipes = [find_preset(preset) for preset in presets]
-    names = [recipe.name for recipe in recipes]
-    for what, values in (("presets", names), ("seeds", list(seeds))):
-        if not values or len({*values}) < len(values):
-            raise ValueError(f"{what} are {values}; allowed: at least one, each once")
-    if unknown := set(one_seed) - set(names):
-        raise ValueError(f"one_seed names {', '.join(sorted(unknown))}; allowed: {', '.join(names)}")
-    folder = user_path(runs_dir).resolve()
-    directory = user_path(output_dir, "the output").resolve() if output_dir is not None else folder / "comparison"
-    plan = [(recipe, seed) for recipe in recipes for seed in (seeds[:1] if recipe.name in one_seed else seeds)]
-    results = []
-    for number, (recipe, seed) in enumerate(plan, start=1):
-        run = folder / f"{recipe.name}-seed{seed}"
-        record = None if recorded is None else user_path(recorded) / recipe.name / f"seed-{seed}"
-        if record is not None and (record / runs.METRICS).is_file() and not run.exists():
-            logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}, from {record}")
-            known = replace(recipe, dataset=os.fspath(training.get("dataset") or recipe.dataset))
-            results.append(_Result(known, seed, record, has_weights=False))
-        else:
-            logger.info(f"run {number} of {len(plan)}: {recipe.name}, seed {seed}")
-            train(recipe, seed=seed, output_dir=run, resume=True, **training)
-            results.append(_Result(recipe, seed, run, has_weights=True))
-    # The other processes of a launch have trained with this one, and have nothing more to do.
-    return _analyse(results, directory) if int(os.environ.get("RANK", "0")) == 0 else Comparison(directory, {})
 
-
-class _Result:
-    """A finished run, or what is recorded of one."""
-
-    def __init__(self, preset: Preset, seed: int, path: Path, *, has_weights: bool) -> None:
-        self.name, self.seed, self.path, self.has_weights = preset.name, seed, path, has_weights
+    def __init__(self, name: str, seed: int, path: Path, recipe: Mapping[str, Any], *, has_weights: bool) -> None:
+        self.name, self.seed, self.path, self.recipe, self.has_weights = name, seed, path, recipe, has_weights
         self.metrics = read_json(path / runs.METRICS)
-        self.recipe: Mapping[str, Any] = (
-            {**DEFAULTS, **runs.read_recipe(path)}
-            if has_weights
-            else {**asdict(preset), "seed": seed, **self.metrics["options"]}
-        )
 
     def settings(self) -> dict[str, Any]:
         """The recipe, with data and vectors by their names and not by the places where they lay."""
         glove = self.metrics.get("glove", {}).get("source")
         return {**self.recipe, "dataset": self.metrics["dataset"]["source"], "glove": glove}
 
-    def check_data(self, first: _Result) -> None:
+    def check_data(self, first: FinishedRun) -> None:
         """Refuse results on other reviews than those of the first result."""
         mine, its = self.metrics["dataset"], first.metrics["dataset"]
         for key in SPLIT:
@@ -139,46 +87,33 @@ class _Result:
                 )
 
     def correct(self, reviews: Reviews, scored: ScoredReviews | None) -> NDArray[np.bool_] | None:
-        """Whether each test review is decided right; None where that is not recorded. *Shape:* (n,)."""
+        """Whether each test review is classified correctly; None where that is not recorded. *Shape:* (n,)."""
         if scored is not None:
-            correct = scored.correct
-        else:
-            path = self.path / TEST_LOGITS
-            if not path.is_file():
-                return None
-            correct = (load_file(path)["logits"] > 0) == (np.asarray(reviews.test["label"][:]) == 1)
+            return scored.correct
+        path = self.path / TEST_LOGITS
+        if not path.is_file():
+            return None
+        correct: NDArray[np.bool_] = (load_file(path)["logits"] > 0) == (np.asarray(reviews.test["label"][:]) == 1)
         check_accuracy(self.path, self.metrics, correct)
         return correct
 
 
-def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:
-    """Check that a run decides its test reviews as well as its `metrics.json` says.
+def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
+    """Compare finished runs of the same reviews, and write what is found.
 
     Args:
-        path: The run directory.
-        metrics: The content of its `metrics.json`.
-        correct: Whether each test review is decided right. *Shape:* (n,)
+        results: The runs; neighboring presets are tested against each other.
+        directory: Where to write it.
 
     Raises:
-        ValueError: It does not.
+        ValueError: Runs of other reviews, or one whose figures do not fit its weights.
     """
-    accuracy, stated = float(correct.mean()), metrics["test"]["accuracy"]
-    # Sums in another order may turn a logit that is zero but for rounding.
-    if abs(accuracy - stated) > 2.5 / len(correct):
-        raise ValueError(
-            f"{path} gets {accuracy:.4%} of the test reviews right, its metrics.json says {stated:.4%}; the reviews or "
-            "the weights were changed since it was trained"
-        )
-
-
-def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:
-    """Everything that finished runs tell, written down."""
     directory.mkdir(parents=True, exist_ok=True)
     for result in results:
         result.check_data(results[0])
     trained = [result for result in results if result.has_weights]
     reviews = load_run_reviews((trained or results)[0].recipe)
-    scored = {(r.name, r.seed): score_run(r.path, reviews, directory / "predictions") for r in trained}
+    scored = {(r.name, r.seed): score_run(r.path, r.metrics, reviews, directory / "predictions") for r in trained}
     correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
     for r in results:
         right = r.correct(reviews, scored.get((r.name, r.seed)))
@@ -189,55 +124,20 @@ def _analyse(results: Sequence[_Result], directory: Path) -> Comparison:
         "dataset": results[0].metrics["dataset"],
         "versions_of_packages": results[0].metrics["versions"],
         "settings": _settings({r.name: r.settings() for r in results}),
-        "presets": {name: _summarise([r for r in results if r.name == name]) for name in names},
-        "neighbours": [_neighbours(a, b, correct) for a, b in pairwise(names) if correct.get(a) and correct.get(b)],
+        "presets": {name: _summary([r for r in results if r.name == name]) for name in names},
+        "neighbours": [_neighbors(a, b, correct) for a, b in pairwise(names) if correct.get(a) and correct.get(b)],
     }
     plot_comparison(found["presets"], directory / "accuracy.png")
     naive = [r for r in trained if r.recipe["naive_padding"]]
     packed = [r for r in trained if not r.recipe["naive_padding"] and r.recipe["pooling"] == "last"]
     if naive and packed:
         a, b = naive[0], packed[0]
-        lesson = padding_lesson(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
-        found["padding"] = lesson
-        plot_padding_lesson(lesson, directory / "padding.png", names=(a.name, b.name))
+        found["padding"] = measure_padding(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
+        plot_padding(found["padding"], directory / "padding.png", names=(a.name, b.name))
     write_json(found, directory / "comparison.json")
     (directory / "comparison.md").write_text(markdown(found) + "\n", encoding="utf-8")
-    (directory / "comparison.html").write_text(page(found, directory), encoding="utf-8")
+    (directory / "comparison.html").write_text(_page(found, directory), encoding="utf-8")
     return Comparison(directory, json.loads(json.dumps(found)))
-
-
-def score_run(run: Path, reviews: Reviews, predictions: Path) -> ScoredReviews:
-    """The test reviews with a run's logits, computed once and then read.
-
-    Args:
-        run: A finished run directory.
-        reviews: From `load_run_reviews`.
-        predictions: Folder in which the logits are kept.
-    """
-    classifier = Classifier.from_pretrained(run)
-    texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
-    path = predictions / f"{run.name}.safetensors"
-    # A digest of all weights, so made once.
-    fingerprint = classifier.fingerprint()
-    logits = _stored(path, fingerprint, len(texts))
-    if logits is None:
-        logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
-        logits = classifier.logits(texts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        save_file({"logits": logits}, temporary, metadata={"fingerprint": fingerprint})
-        temporary.replace(path)
-    return score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
-
-
-def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="numpy") as file:
-        if (file.metadata() or {}).get("fingerprint") != fingerprint:
-            return None
-        logits: NDArray[np.float32] = file.get_tensor("logits")
-    return logits if len(logits) == count else None
 
 
 def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -250,7 +150,7 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _summarise(results: Sequence[_Result]) -> dict[str, Any]:
+def _summary(results: Sequence[FinishedRun]) -> dict[str, Any]:
     metrics = [result.metrics for result in results]
     confusions = [m["test"]["confusion_matrix"] for m in metrics]
     summary: dict[str, Any] = {
@@ -274,7 +174,7 @@ def _summarise(results: Sequence[_Result]) -> dict[str, Any]:
     return summary
 
 
-def _neighbours(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> dict[str, Any]:
+def _neighbors(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> dict[str, Any]:
     """Two presets on the same test reviews: McNemar's test per seed, one interval over all seeds of both."""
     return {
         "a": a,
@@ -286,3 +186,128 @@ def _neighbours(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.bo
         # b - a
         "difference": asdict(bootstrap_difference(*(list(correct[name].values()) for name in (a, b)))),
     }
+
+
+class Table(NamedTuple):
+    """A table of a comparison: what it shows, how to read it, names of the columns, cells."""
+
+    title: str
+    note: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def _tables(results: Mapping[str, Any]) -> list[Table]:
+    return [_versions(results), _neighbor_table(results), _differences(results)]
+
+
+def _versions(results: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, found in results["presets"].items():
+        glove = found.get("glove")
+        epochs = ", ".join(f"{best} of {n}" for n, best in zip(found["epochs"], found["best_epoch"], strict=True))
+        rows.append(
+            [
+                name,
+                _listed(found["seeds"]),
+                percent(found["validation_accuracy"]),
+                percent(found["test_accuracy"]),
+                count(found["false_positives"]),
+                count(found["false_negatives"]),
+                epochs,
+                "{:,} of {:,}".format(glove["matched"], glove["vocabulary"]) if glove else "none",
+                f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
+            ]
+        )
+    dataset = results["dataset"]
+    return Table(
+        "The versions",
+        f"{dataset['test']:,} test reviews, {dataset['validation']:,} validation reviews of {dataset['source']}; mean "
+        "± standard deviation over seeds. The time is that of the processor in training steps, mean of a run.",
+        [
+            "version",
+            "seeds",
+            "best validation",
+            "test",
+            "false positives",
+            "false negatives",
+            "best epoch",
+            "GloVe",
+            "training",
+        ],
+        rows,
+    )
+
+
+def _neighbor_table(results: Mapping[str, Any]) -> Table:
+    rows = []
+    for pair in results["neighbours"]:
+        d = pair["difference"]
+        tests = [
+            f"{seed}: {test['only_a']:,} / {test['only_b']:,}, {p_value(test['p_value'])}"
+            for seed, test in pair["mcnemar"].items()
+        ]
+        rows.append(
+            [
+                f"{pair['a']} to {pair['b']}",
+                f"{100 * d['difference']:+.2f} points ({100 * d['low']:+.2f} to {100 * d['high']:+.2f})",
+                f"{_listed(pair['seeds']['a'])} to {_listed(pair['seeds']['b'])}",
+                "; ".join(tests) or "no seed of both",
+            ]
+        )
+    return Table(
+        "Neighbors, on the same test reviews",
+        "The difference of the mean accuracies with its 95 % interval from a paired bootstrap over reviews, of the "
+        "seeds named; McNemar's exact test by seed, with the reviews that only the first and only the second one gets "
+        "right.",
+        ["from, to", "difference on test", "seeds", "McNemar"],
+        rows,
+    )
+
+
+def _differences(results: Mapping[str, Any]) -> Table:
+    names = list(results["presets"])
+    return Table(
+        "What differs",
+        "Every setting of the recipes that is not the same for all; the others follow below.",
+        ["setting", *names],
+        [[key, *(str(values[name]) for name in names)] for key, values in results["settings"]["differs"].items()],
+    )
+
+
+def _same(results: Mapping[str, Any]) -> str:
+    """The settings that all versions share, in one sentence."""
+    return ", ".join(f"{key} {value}" for key, value in results["settings"]["same"].items()) + "."
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Write the tables of a `comparison.json` as Markdown."""
+    blocks = []
+    for table in _tables(results):
+        lines = [table.head, ["---"] * len(table.head), *table.rows]
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        blocks.append(f"{table.title}. {table.note}\n\n{body}")
+    return "\n\n".join([*blocks, f"The same for all: {_same(results)}"])
+
+
+def _page(results: Mapping[str, Any], directory: Path) -> str:
+    """The comparison as one page that needs no other file."""
+    plots = [
+        {"title": title, "note": note, "source": data_uri(directory / name)}
+        for name, (title, note) in _PLOTS.items()
+        if (directory / name).is_file()
+    ]
+    names = list(results["presets"])
+    return render(
+        "comparison.html",
+        title=f"Comparison: {', '.join(names)}",
+        lead="The same reviews, split, lengths and optimizer for all; what differs is listed below.",
+        tables=_tables(results),
+        plots=plots,
+        same=_same(results),
+        versions=", ".join(f"{name} {number}" for name, number in results["versions_of_packages"].items()) + ".",
+    )
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))

@@ -1,40 +1,115 @@
-"""Which reviews a classifier gets wrong: statistics over its decisions, its probabilities and its errors' words."""
+"""Errors of a classifier: reviews with their scores, groups of them, and the words that mark errors.
+
+Labels are 0 (NEGATIVE) and 1 (POSITIVE); POSITIVE is predicted if the logit is above 0, that is p > 0.5.
+"""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ..inference.classifier import sigmoid
-from .scored import Indices, ScoredReviews
-from .statistics import check_lengths, proportion_interval
+from ..data.reviews import Reviews
+from ..inference.classifier import Classifier, sigmoid
+from ..utils.files import replacing
+from .statistics import as_labels, as_logits, check_lengths, proportion_interval
 
+logger = logging.getLogger(__name__)
+
+Indices = NDArray[np.int64]
+# Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
+_WINDOW = 4_096
 # Upper limits of the groups; a last one holds what lies above.
-_LENGTH_EDGES = (100, 150, 200, 300, 400, 600)
-_UNKNOWN_EDGES = (0.0, 0.02, 0.05, 0.1, 0.15)
+_LENGTHS = (100, 150, 200, 300, 400, 600)
+_UNKNOWN = (0.0, 0.02, 0.05, 0.1, 0.15)
 _TAG = re.compile(r"<[a-z/][^<>]*>")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 
-@dataclass(frozen=True)
-class Group:
-    """How often the decisions on a group of reviews are right.
+@dataclass(frozen=True, eq=False)
+class ScoredReviews:
+    """Labelled reviews with what a classifier says of them.
 
     Attributes:
-        name: Which reviews.
-        reviews: How many they are, at least 1.
-        correct: Right decisions.
-        accuracy: Their share.
-        low: Lower limit of its 95 % interval, see `proportion_interval`.
-        high: Upper limit.
+        texts: The reviews. *Length:* n
+        labels: 0 or 1. *Shape:* (n,)
+        logits: Logit of POSITIVE. *Shape:* (n,)
+        tokens: Length in tokens, before truncation. *Shape:* (n,)
+        unknown: Share of unknown words among the tokens that are read; NaN for a review without tokens. *Shape:* (n,)
+        max_length: Tokens that are read of a review, the first ones.
+        duplicates: Whether the same text also stands among the training reviews. *Shape:* (n,)
+
+    Raises:
+        ValueError: No reviews, a column of another length, a label other than 0 and 1, a logit that is not finite.
     """
+
+    texts: Sequence[str]
+    labels: Indices
+    logits: NDArray[np.float64]
+    tokens: Indices
+    unknown: NDArray[np.float64]
+    max_length: int
+    duplicates: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        as_labels(self.labels, "labels")
+        as_logits(self.logits, "logits")
+        columns = ("texts", "labels", "logits", "tokens", "unknown", "duplicates")
+        check_lengths(**{name: getattr(self, name) for name in columns})
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def predicted(self) -> Indices:
+        """The predicted labels. *Shape:* (n,)."""
+        return (self.logits > 0).astype(np.int64)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether the prediction is right. *Shape:* (n,)."""
+        return self.predicted == self.labels  # type: ignore[no-any-return]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of POSITIVE. *Shape:* (n,)."""
+        return sigmoid(self.logits)
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether the end of the review is not read. *Shape:* (n,)."""
+        return self.tokens > self.max_length
+
+    @property
+    def false_positives(self) -> Indices:
+        """Places of NEGATIVE reviews misclassified as POSITIVE, the surest first."""
+        return self._wrong(0)
+
+    @property
+    def false_negatives(self) -> Indices:
+        """Places of POSITIVE reviews misclassified as NEGATIVE, the surest first."""
+        return self._wrong(1)
+
+    def _wrong(self, label: int) -> Indices:
+        rows = np.flatnonzero(~self.correct & (self.labels == label))
+        # By the logit, which still tells apart what rounds to a probability of 1.
+        return rows[np.argsort(-np.abs(self.logits[rows]), kind="stable")]
+
+
+@dataclass(frozen=True)
+class Group:
+    """How often a group of reviews, at least one, is classified correctly, with the limits of its 95 % interval."""
 
     name: str
     reviews: int
@@ -65,61 +140,148 @@ class WordOdds:
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """What a second classifier decides differently.
-
-    Attributes:
-        fixed: Reviews that it gets right and the first one wrong, the largest change of probability first.
-        broken: Reviews that it gets wrong and the first one right, likewise.
-    """
+    """Reviews that only the second of two classifiers gets right, and only the first, the largest change first."""
 
     fixed: Indices
     broken: Indices
 
 
-def accuracy_by_length(scored: ScoredReviews) -> list[Group]:
-    """Accuracy by length in tokens before truncation; groups without a review are left out, here and below.
+def score_reviews(
+    classifier: Classifier,
+    texts: Sequence[str],
+    labels: ArrayLike,
+    *,
+    training_texts: Iterable[str],
+    logits: ArrayLike | None = None,
+) -> ScoredReviews:
+    """Let a classifier score labelled reviews; shows a bar where standard error is a terminal.
 
     Args:
-        scored: The reviews.
+        classifier: What scores them.
+        texts: The reviews. *Length:* n
+        labels: 0 or 1 per review. *Shape:* (n,)
+        training_texts: What it was trained on, to find duplicates.
+        logits: Its logits, where they are known already. *Shape:* (n,)
+
+    Raises:
+        ValueError: As `ScoredReviews`.
     """
-    names = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTH_EDGES)]
-    names = [f"up to {_LENGTH_EDGES[0]}", *names, f"over {_LENGTH_EDGES[-1]}"]
-    return _binned(scored, scored.tokens, _LENGTH_EDGES, names)
+    computed, tokens, unknown = [np.empty(0)], [], []
+    with tqdm(total=len(texts), desc="Scoring", unit="review", disable=None) as bar:
+        for start in range(0, len(texts), _WINDOW):
+            window = list(texts[start : start + _WINDOW])
+            if logits is None:
+                computed.append(np.asarray(classifier.logits(window), dtype=np.float64))
+            for ids in classifier.token_ids(window):
+                read = ids[: classifier.max_length]
+                tokens.append(len(ids))
+                # No id is None, so that a tokenizer without such a token knows every word.
+                unknown.append(read.count(classifier.unk_token_id) / len(read) if read else np.nan)  # type: ignore[arg-type]
+            bar.update(len(window))
+    seen = set(training_texts)
+    return ScoredReviews(
+        texts=texts,
+        labels=np.asarray(labels),
+        logits=np.concatenate(computed) if logits is None else np.asarray(logits, dtype=np.float64),
+        tokens=np.array(tokens),
+        unknown=np.array(unknown),
+        max_length=classifier.max_length,
+        duplicates=np.array([text in seen for text in texts]),
+    )
 
 
-def accuracy_by_truncation(scored: ScoredReviews) -> list[Group]:
-    """Accuracy on reviews that are read to their end, and on those that are cut.
+def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictions: Path) -> ScoredReviews:
+    """Score the test reviews with a finished run, whose logits are computed once and then read.
 
     Args:
-        scored: The reviews.
+        run: The run directory.
+        metrics: The content of its `metrics.json`.
+        reviews: From `load_run_reviews`.
+        predictions: Folder in which the logits are kept.
+
+    Raises:
+        ValueError: As :func:`check_accuracy`.
     """
-    cut = scored.truncated
-    return _groups(scored, {"read to the end": ~cut, f"cut after {scored.max_length}": cut})
+    classifier = Classifier.from_pretrained(run)
+    texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
+    path = predictions / f"{run.name}.safetensors"
+    # A digest of all weights, so made once.
+    fingerprint = classifier.fingerprint()
+    logits = _stored(path, fingerprint, len(texts))
+    if logits is None:
+        logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
+        logits = classifier.logits(texts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(save({"logits": logits}, metadata={"fingerprint": fingerprint}))
+    scored = score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
+    check_accuracy(run, metrics, scored.correct)
+    return scored
 
 
-def accuracy_by_unknown(scored: ScoredReviews) -> list[Group]:
-    """Accuracy by the share of unknown words among the tokens read; reviews without tokens are left out.
+def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="numpy") as file:
+        if (file.metadata() or {}).get("fingerprint") != fingerprint:
+            return None
+        logits: NDArray[np.float32] = file.get_tensor("logits")
+    return logits if len(logits) == count else None
 
-    Args:
-        scored: The reviews.
-    """
-    names = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN_EDGES)]
-    return _binned(scored, scored.unknown, _UNKNOWN_EDGES, ["none", *names, f"over {100 * _UNKNOWN_EDGES[-1]:g} %"])
+
+def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:
+    """Refuse results whose `metrics.json` states another test accuracy than these decisions have."""
+    accuracy, stated = float(correct.mean()), metrics["test"]["accuracy"]
+    # Sums in another order may turn a logit that is zero but for rounding.
+    if abs(accuracy - stated) > 2.5 / len(correct):
+        raise ValueError(
+            f"{path} gets {accuracy:.4%} of the test reviews right, its metrics.json says {stated:.4%}; the reviews or "
+            "the weights were changed since it was trained"
+        )
 
 
-def accuracy_by_duplicates(scored: ScoredReviews) -> list[Group]:
-    """Accuracy on reviews that the classifier was trained on word for word, and on all others.
+def group(name: str, correct: int, reviews: int) -> Group:
+    """Count a group of reviews."""
+    return Group(name, reviews, correct, correct / reviews, *proportion_interval(correct, reviews))
 
-    Args:
-        scored: The reviews.
-    """
-    return _groups(scored, {"new": ~scored.duplicates, "also in training": scored.duplicates})
+
+def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Group]]:
+    """Measure accuracy by length, unknown words, truncation and duplicates; groups without a review are left out."""
+    lengths = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTHS)]
+    shares = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN)]
+    return {
+        "words in the review": _binned(
+            scored, scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]
+        ),
+        "share of unknown words": _binned(
+            scored, scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]
+        ),
+        "truncated or not": _groups(
+            scored, {"read to the end": ~scored.truncated, f"cut after {scored.max_length}": scored.truncated}
+        ),
+        "duplicates of training reviews": _groups(
+            scored, {"new": ~scored.duplicates, "also in training": scored.duplicates}
+        ),
+    }
+
+
+def _binned(scored: ScoredReviews, values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> list[Group]:
+    limits = itertools.pairwise([-np.inf, *edges, np.inf])
+    return _groups(
+        scored, {name: (values > low) & (values <= high) for name, (low, high) in zip(names, limits, strict=True)}
+    )
+
+
+def _groups(scored: ScoredReviews, members: Mapping[str, NDArray[np.bool_]]) -> list[Group]:
+    return [
+        group(name, int(scored.correct[mask].sum()), int(mask.sum())) for name, mask in members.items() if mask.any()
+    ]
 
 
 def word_log_odds(
     texts_a: Sequence[str], texts_b: Sequence[str], *, top: int = 20, min_count: int = 10
 ) -> list[WordOdds]:
-    r"""The words that tell two groups of reviews apart, for example false positives from true negatives.
+    r"""Find the words that tell two groups of reviews apart, for example false positives from true negatives.
 
     The weighted log-odds ratio with an informative Dirichlet prior, equations 16 and 20 to 22 of Monroe, Colaresi and
     Quinn (2008), "Fightin' Words: Lexical Feature Selection and Evaluation for Identifying the Content of Political
@@ -148,7 +310,10 @@ def word_log_odds(
     for name, value in (("top", top), ("min_count", min_count)):
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
-    a, b = _document_frequency(texts_a, "texts_a"), _document_frequency(texts_b, "texts_b")
+    a, b = _document_frequency(texts_a), _document_frequency(texts_b)
+    if not a or not b:
+        name, texts = ("texts_b", texts_b) if a else ("texts_a", texts_a)
+        raise ValueError(f"{name} are {len(texts)} texts without a word; allowed: at least one text with a word")
     n_a, n_b, strength = a.total(), b.total(), min(a.total(), b.total())
     words = sorted(word for word in {*a, *b} if a[word] + b[word] >= min_count)
     alpha = np.array([a[word] + b[word] for word in words]) * strength / (n_a + n_b)
@@ -164,17 +329,27 @@ def word_log_odds(
     return [WordOdds(words[i], a[words[i]], b[words[i]], float(delta[i]), float(z[i])) for i in chosen]
 
 
-def has_words(text: str) -> bool:
-    """Whether there is anything in a text that :func:`word_log_odds` would count.
+def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
+    """Find the words that tell errors from right decisions on reviews of the same label, as far as they were read."""
+    found = {}
+    for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
+        wrong, right = (
+            [_read(scored, int(place)) for place in np.flatnonzero((scored.labels == label) & chosen)]
+            for chosen in (~scored.correct, scored.correct)
+        )
+        if _document_frequency(wrong) and _document_frequency(right):
+            words = word_log_odds(wrong, right, top=15, min_count=20)
+            found[name] = [word for word in words if word.z > 0]
+    return {name: words for name, words in found.items() if words}
 
-    Args:
-        text: A review.
-    """
-    return _WORD.search(_TAG.sub(" ", text.lower())) is not None
+
+def _read(scored: ScoredReviews, place: int) -> str:
+    """What is read of a review, in words between white space."""
+    return " ".join(scored.texts[place].split()[: scored.max_length])
 
 
 def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
-    """What a second classifier fixes that a first one misses, and what it breaks.
+    """Find what a second classifier fixes that a first one misses, and what it breaks.
 
     Args:
         a: Scored by the first one.
@@ -199,23 +374,6 @@ def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
     return Changes(fixed=rows(b.correct & ~a.correct), broken=rows(a.correct & ~b.correct))
 
 
-def _binned(scored: ScoredReviews, values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> list[Group]:
-    limits = [-np.inf, *edges, np.inf]
-    return _groups(scored, {name: (values > limits[i]) & (values <= limits[i + 1]) for i, name in enumerate(names)})
-
-
-def _groups(scored: ScoredReviews, members: Mapping[str, NDArray[np.bool_]]) -> list[Group]:
-    groups = []
-    for name, mask in members.items():
-        reviews, correct = int(mask.sum()), int(scored.correct[mask].sum())
-        if reviews:
-            groups.append(Group(name, reviews, correct, correct / reviews, *proportion_interval(correct, reviews)))
-    return groups
-
-
-def _document_frequency(texts: Sequence[str], name: str) -> Counter[str]:
+def _document_frequency(texts: Sequence[str]) -> Counter[str]:
     """Texts that hold a word, for each word."""
-    counts = Counter(word for text in texts for word in set(_WORD.findall(_TAG.sub(" ", text.lower()))))
-    if not counts:
-        raise ValueError(f"{name} are {len(texts)} texts without a word; allowed: at least one text with a word")
-    return counts
+    return Counter(word for text in texts for word in set(_WORD.findall(_TAG.sub(" ", text.lower()))))

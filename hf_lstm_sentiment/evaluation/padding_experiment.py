@@ -1,4 +1,4 @@
-"""What padding does to a recurrent network that reads it, measured: the lesson of the study's v0."""
+"""Padding read by a recurrent network, measured: why v0 of the study fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .scored import ScoredReviews
+from .errors import ScoredReviews
 from .statistics import proportion_interval
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192)
@@ -20,7 +20,7 @@ _REVIEWS = 1_000
 _BATCH = 50
 
 
-def padding_lesson(
+def measure_padding(
     naive: Path, packed: Path, naive_scored: ScoredReviews, packed_scored: ScoredReviews
 ) -> dict[str, Any]:
     """Measure how the signal in the final state fades with every step of padding that is read as if it were words.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +19,28 @@ from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from .calibration import fit_temperature, measure_calibration
-from .compare import check_accuracy, score_run
-from .error_plots import plot_confidences, plot_error_words, plot_groups
 from .errors import (
     Group,
+    ScoredReviews,
     WordOdds,
-    accuracy_by_duplicates,
-    accuracy_by_length,
-    accuracy_by_truncation,
-    accuracy_by_unknown,
+    accuracy_by_group,
     changed_decisions,
-    has_words,
-    word_log_odds,
+    error_words,
+    group,
+    score_run,
 )
-from .pages import data_uri, render
-from .plots import plot_confusion_matrix, plot_reliability_diagram, plot_training_curves
-from .scored import ScoredReviews
-from .statistics import bootstrap_difference, mcnemar, proportion_interval
+from .plots import (
+    plot_confidences,
+    plot_confusion_matrix,
+    plot_error_words,
+    plot_groups,
+    plot_reliability_diagram,
+    plot_training_curves,
+)
+from .statistics import bootstrap_difference, mcnemar, p_value
 
 # Limits of the bands of confidence.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-_WORDS = 15
-# Reviews that must hold a word before it is said to mark errors.
-_MIN_COUNT = 20
 _LABELS = ("NEGATIVE", "POSITIVE")
 
 
@@ -84,8 +85,7 @@ def write_report(
     directory.mkdir(parents=True, exist_ok=True)
     recipe = runs.read_recipe(run)
     reviews = load_run_reviews(recipe if dataset is None else {**recipe, "dataset": os.fspath(dataset)})
-    scored = score_run(run, reviews, directory / "predictions")
-    check_accuracy(run, metrics, scored.correct)
+    scored = score_run(run, metrics, reviews, directory / "predictions")
     explainer = Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
     found = _analyse(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
@@ -96,8 +96,7 @@ def write_report(
         "False positives and negatives, the least sure": fp[::-1][: excerpts // 2] + fn[::-1][: excerpts // 2],
     }
     if other is not None:
-        theirs = score_run(other, reviews, directory / "predictions")
-        check_accuracy(other, read_json(other / runs.METRICS), theirs.correct)
+        theirs = score_run(other, read_json(other / runs.METRICS), reviews, directory / "predictions")
         changes = changed_decisions(theirs, scored)
         found["against"] = {
             "run": other.name,
@@ -142,8 +141,8 @@ def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: flo
         **({} if temperature is None else {"temperature": temperature}),
         "calibration": {name: asdict(found) for name, found in calibrations.items()},
         "confidence": _by_confidence(scored),
-        "groups": {name: [asdict(group) for group in found] for name, found in _groups(scored).items()},
-        "words": {name: [asdict(word) for word in words] for name, words in _error_words(scored).items()},
+        "groups": {name: [asdict(group) for group in found] for name, found in accuracy_by_group(scored).items()},
+        "words": {name: [asdict(word) for word in words] for name, words in error_words(scored).items()},
     }
 
 
@@ -157,20 +156,7 @@ def _shares(cells: Mapping[str, int]) -> list[dict[str, Any]]:
         "of those called POSITIVE (precision)": (tp, tp + fp),
         "of those called NEGATIVE": (tn, tn + fn),
     }
-    return [
-        asdict(Group(name, reviews, correct, correct / reviews, *proportion_interval(correct, reviews)))
-        for name, (correct, reviews) in counts.items()
-        if reviews
-    ]
-
-
-def _groups(scored: ScoredReviews) -> dict[str, list[Group]]:
-    return {
-        "words in the review": accuracy_by_length(scored),
-        "share of unknown words": accuracy_by_unknown(scored),
-        "truncated or not": accuracy_by_truncation(scored),
-        "duplicates of training reviews": accuracy_by_duplicates(scored),
-    }
+    return [asdict(group(name, correct, reviews)) for name, (correct, reviews) in counts.items() if reviews]
 
 
 def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
@@ -190,25 +176,6 @@ def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
-    """The words that tell errors from right decisions on reviews of the same label, as far as they were read."""
-    found = {}
-    for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
-        wrong, right = (
-            [_read(scored, int(place)) for place in np.flatnonzero((scored.labels == label) & chosen)]
-            for chosen in (~scored.correct, scored.correct)
-        )
-        if any(map(has_words, wrong)) and any(map(has_words, right)):
-            words = word_log_odds(wrong, right, top=_WORDS, min_count=_MIN_COUNT)
-            found[name] = [word for word in words if word.z > 0]
-    return {name: words for name, words in found.items() if words}
-
-
-def _read(scored: ScoredReviews, place: int) -> str:
-    """What is read of a review, in words between white space."""
-    return " ".join(scored.texts[place].split()[: scored.max_length])
 
 
 def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
@@ -256,3 +223,35 @@ def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]
             }
         )
     return rows
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of this package; all that is not marked as HTML is escaped.
+
+    Args:
+        template: Its file name.
+        values: What it shows. The look of all pages comes on top, as `css`.
+
+    Raises:
+        ModuleNotFoundError: Jinja2 is not installed.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = files(__package__)
+    css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["p_value"] = p_value
+    environment.filters["count"] = lambda number: f"{number:,}"
+    text = folder.joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(css=css, **values)
+
+
+def data_uri(picture: Path) -> str:
+    """A PNG file as an address that holds all of it.
+
+    Args:
+        picture: The file.
+    """
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")

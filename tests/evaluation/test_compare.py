@@ -15,8 +15,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from hf_lstm_sentiment import Classifier, load_reviews
-from hf_lstm_sentiment.evaluation.compare import compare
-from hf_lstm_sentiment.evaluation.comparison_tables import markdown
+from hf_lstm_sentiment.evaluation.compare import markdown
+from hf_lstm_sentiment.training.study import study
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def reviews(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_seeds(reviews, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return folder, compare([SHORT, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
+    return folder, study([SHORT, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
 
 
 def test_means_and_deviations_are_those_of_the_seeds(two_seeds):
@@ -135,7 +135,7 @@ def test_recorded_results_stand_in_for_runs(two_seeds, reviews, tmp_path):
             if seed == 1:
                 logits = Classifier.from_pretrained(folder / f"{name}-seed{seed}").logits(test["text"][:])
                 save_file({"logits": logits}, record / "test_logits.safetensors")
-    again = compare(
+    again = study(
         [SHORT, OTHER], seeds=[1, 2], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews
     )
     assert not list((tmp_path / "none").glob("*-seed*"))
@@ -153,14 +153,14 @@ def test_runs_of_an_earlier_release_are_taken_up(two_seeds, reviews, tmp_path):
     # A setting that the reference experiment does not use, and that did not exist then.
     assert recipe.pop("word_dropout") == 0
     path.write_text(json.dumps(recipe))
-    again = compare([SHORT], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+    again = study([SHORT], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
     assert (
         again.results["presets"]["tiny"]["test_accuracy"]["mean"]
         == (comparison.results["presets"]["tiny"]["test_accuracy"]["values"][0])
     )
     assert again.results["settings"]["same"]["word_dropout"] == 0
     with pytest.raises(ValueError, match=r"word_dropout was 0\.0 and is 0\.1"):
-        compare([replace(SHORT, word_dropout=0.1)], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
+        study([replace(SHORT, word_dropout=0.1)], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
 
 
 def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, tmp_path):
@@ -171,7 +171,7 @@ def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, t
     wrong = 1 - 2 * np.asarray(load_reviews(reviews).test["label"][:], dtype=np.float32)
     save_file({"logits": wrong}, record / "test_logits.safetensors")
     with pytest.raises(ValueError, match="were changed since it was trained"):
-        compare([SHORT], seeds=[1], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews)
+        study([SHORT], seeds=[1], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +185,5 @@ def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, t
 )
 def test_wrong_arguments_are_refused_before_any_work(arguments, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        compare(**{"presets": ["v1"], "runs_dir": tmp_path, **arguments})
+        study(**{"presets": ["v1"], "runs_dir": tmp_path, **arguments})
     assert not list(tmp_path.iterdir())

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment.evaluation.errors import (
-    accuracy_by_duplicates,
-    accuracy_by_length,
-    accuracy_by_truncation,
-    accuracy_by_unknown,
+    ScoredReviews,
+    accuracy_by_group,
     changed_decisions,
+    error_words,
+    score_reviews,
     word_log_odds,
 )
-from hf_lstm_sentiment.evaluation.scored import ScoredReviews, score_reviews
 from hf_lstm_sentiment.evaluation.statistics import proportion_interval
 
 
@@ -89,19 +88,19 @@ def test_wrong_columns_are_refused(logits, labels, message):
 
 
 def test_groups_are_counted_by_hand(scored):
-    def rows(groups):
-        return [(group.name, group.reviews, group.correct) for group in groups]
-
-    assert rows(accuracy_by_truncation(scored)) == [("read to the end", 4, 3), ("cut after 3", 1, 0)]
-    assert rows(accuracy_by_duplicates(scored)) == [("new", 4, 3), ("also in training", 1, 0)]
-    assert rows(accuracy_by_unknown(scored)) == [("none", 2, 0), ("over 15 %", 2, 2)]
-    assert rows(accuracy_by_length(scored)) == [("up to 100", 5, 3)]
+    found = accuracy_by_group(scored)
+    assert {name: [(g.name, g.reviews, g.correct) for g in groups] for name, groups in found.items()} == {
+        "words in the review": [("up to 100", 5, 3)],
+        "share of unknown words": [("none", 2, 0), ("over 15 %", 2, 2)],
+        "truncated or not": [("read to the end", 4, 3), ("cut after 3", 1, 0)],
+        "duplicates of training reviews": [("new", 4, 3), ("also in training", 1, 0)],
+    }
 
 
 def test_the_limits_of_groups_belong_to_the_lower_one():
     scored = made_up([1, 1, 1, -1], [1, 1, 1, 1])
     object.__setattr__(scored, "tokens", np.array([100, 101, 600, 601]))
-    groups = accuracy_by_length(scored)
+    groups = accuracy_by_group(scored)["words in the review"]
     assert [(g.name, g.accuracy) for g in groups] == [
         ("up to 100", 1),
         ("101 to 150", 1),
@@ -141,3 +140,7 @@ def test_changed_decisions():
     assert changes.broken.tolist() == [1]
     with pytest.raises(ValueError, match="review 1 of a and of b differ, 1 of 5 in all"):
         changed_decisions(a, made_up([1] * 5, [1, 0, 0, 0, 0]))
+
+
+def test_errors_without_a_word_have_no_words_that_mark_them():
+    assert error_words(made_up([1, -1, -1, 1], [0, 0, 1, 1], ["...", "dull", "<br />", "great"])) == {}

@@ -6,15 +6,13 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
 from hf_lstm_sentiment import PRESETS, Classifier, train
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
-from hf_lstm_sentiment.evaluation.report import _error_words, write_report
-from hf_lstm_sentiment.evaluation.scored import ScoredReviews
+from hf_lstm_sentiment.evaluation.report import write_report
 from tests.reviews import make_reviews, write_csv
 
 TINY = replace(
@@ -153,20 +151,6 @@ def test_a_run_without_errors_and_without_truncated_reviews(trained, tmp_path):
     assert "100.00 %" in page
     assert "&lt;b&gt;run" in page
     assert "<b>" not in page
-
-
-def test_errors_without_a_word_have_no_words_that_mark_them():
-    logits = np.array([1.0, -1.0, -1.0, 1.0])
-    scored = ScoredReviews(
-        texts=["...", "dull", "<br />", "great"],
-        labels=np.array([0, 0, 1, 1]),
-        logits=logits,
-        tokens=np.ones(4, dtype=np.int64),
-        unknown=np.zeros(4),
-        max_length=8,
-        duplicates=np.zeros(4, dtype=bool),
-    )
-    assert _error_words(scored) == {}
 
 
 def test_every_picture_is_a_picture(report):
