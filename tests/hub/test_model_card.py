@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from hf_lstm_sentiment import PRESETS, predict
+from hf_lstm_sentiment import PRESETS, predict, pretrained
 from hf_lstm_sentiment.hub.model_card import make_model_card
 from hf_lstm_sentiment.hub.publishable import publishable_files
+from tests.hub_clients import ROOT
 from tests.hub_store import check_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +82,14 @@ def test_known_flaws_of_imdb_are_told_of_imdb_only(text, metrics):
     flaw = "\n- IMDB's labels are star ratings"
     assert flaw in make_model_card(asdict(PRESETS["v1"]), imdb).text
     assert flaw not in text
+
+
+def test_recorded_cards_are_what_the_template_says_today():
+    recorded = {path.parent: None for path in ROOT.glob("model_cards/*/seed-*/metrics.json")}
+    for folder, shipped_as in {**recorded, Path(pretrained("imdb")): "imdb"}.items():
+        metrics = json.loads((folder / "metrics.json").read_text())
+        card = make_model_card(asdict(PRESETS[metrics["preset"]]), metrics, shipped_as=shipped_as)
+        assert (folder / "README.md").read_text() == str(card), "run scripts/write_cards.py"
 
 
 def test_the_table_tells_the_measured_numbers(card, metrics):
