@@ -55,7 +55,7 @@ def run_training(function: Callable[..., _Summarized], options: type, *, descrip
         return f"error: {error}"
     except TrainingStopped as stop:
         if first:
-            sys.stderr.write(f"{stop}. Continue with:\n  {_resuming_command()}\n")
+            sys.stderr.write(f"{stop}. Continue with:\n  {resuming_command()}\n")
         return 128 + stop.number
     if first:
         sys.stdout.write(f"{result.summary()}\n")
@@ -74,11 +74,15 @@ def show_log(level: int) -> None:
     logging.getLogger("hf_lstm_sentiment").setLevel(level)
 
 
-def _resuming_command() -> str:
+def resuming_command() -> str:
+    """The command that continues this one, without what is secret."""
     launcher = ["python"]
     if "WORLD_SIZE" in os.environ:
         launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
     elif "ACCELERATE_MIXED_PRECISION" in os.environ:
         launcher = ["accelerate", "launch"]
-    arguments = [argument for argument in sys.argv if argument != "--resume"]
+    arguments = [word for word in sys.argv if word != "--resume" and not word.startswith("--hub_token=")]
+    if "--hub_token" in arguments:
+        place = arguments.index("--hub_token")
+        del arguments[place : place + 2]
     return shlex.join([*launcher, *arguments, "--resume"])

@@ -78,16 +78,7 @@ GONE: Mapping[str, str] = MappingProxyType(
 
 
 def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """Refuse training arguments that would break the training.
-
-    Args:
-        given: Fields of `TrainingArguments`.
-        fixed: Fields that this kind of training does not leave open.
-
-    Raises:
-        ModuleNotFoundError: A tracker to report to is not installed.
-        ValueError: One of them cannot be changed, is none or does not work here; the message says why.
-    """
+    """Refuse fields of `TrainingArguments` that would break a training which relies on the fixed ones."""
     known, fixed = {f.name for f in fields(TrainingArguments)}, {**_FIXED, **fixed}
     for name, value in given.items():
         if name not in known:
@@ -110,11 +101,7 @@ def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
 
 
 def unknown_option(name: str) -> str:
-    """Say in one line that there is no such option, and which one takes its place.
-
-    Args:
-        name: The option, without dashes.
-    """
+    """Say in one line that there is no such option, and which one takes its place."""
     instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "scripts/train.py --help lists all"
     return f"{name} is no option; {instead}"
 
@@ -127,14 +114,7 @@ def _check_trackers(report_to: Any) -> None:
 
 
 def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
-    """Make the training arguments of a preset.
-
-    Args:
-        recipe: The preset.
-        run: The run directory.
-        seed: Seed of dropout and of the order of the reviews.
-        given: Fields that differ from the preset, as :func:`check_arguments` allows them.
-    """
+    """Make the training arguments of a preset, with fields that differ from it as :func:`check_arguments` allows."""
     metric = str(given.get("metric_for_best_model") or "accuracy")
     defaults = {
         **recipe.training_arguments(),
@@ -158,12 +138,7 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
 
 
 def describe_optimization(recipe: Preset, arguments: TrainingArguments) -> dict[str, Any]:
-    """Say how the weights were really fitted, whatever the preset says.
-
-    Args:
-        recipe: Tells how much of a review is read.
-        arguments: Of the training.
-    """
+    """Say how the weights were really fitted, whatever the preset says."""
     on_cpu = arguments.device.type == "cpu"
     precision = "bfloat16" if arguments.bf16 else "TF32" if arguments.tf32 and not on_cpu else "float32"
     if arguments.bf16 and on_cpu and not autocast_computes_lstm(torch.bfloat16):
@@ -185,20 +160,10 @@ def describe_optimization(recipe: Preset, arguments: TrainingArguments) -> dict[
 
 
 def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
-    """Let this process compute with its share of the machine's cores.
+    """Let this process compute with so many threads, or with its share of the machine's cores where None; say how many.
 
     `accelerate launch` sets OMP_NUM_THREADS to 1 unless it is told a number, which leaves all cores but one idle.
     That 1 is overruled here, with a message; any other value that the environment holds is kept.
-
-    Args:
-        wanted: Threads per process; None for the share of this process.
-        arguments: Tell how many processes share the machine.
-
-    Returns:
-        The threads in use.
-
-    Raises:
-        ValueError: Fewer than 1 thread is wanted.
     """
     if wanted is not None and wanted < 1:
         raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
@@ -218,14 +183,7 @@ def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
 
 
 def check_processes(arguments: TrainingArguments) -> None:
-    """Refuse to train alone where several processes were asked for.
-
-    Args:
-        arguments: Tell how many processes there are.
-
-    Raises:
-        ValueError: There is one, and more were asked for.
-    """
+    """Refuse to train alone where several processes were asked for."""
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted > 1 and arguments.world_size != wanted:
         raise ValueError(
@@ -238,14 +196,7 @@ def check_processes(arguments: TrainingArguments) -> None:
 
 @dataclass(frozen=True)
 class HubArguments:
-    """Where a run is to be pushed once it is finished.
-
-    Attributes:
-        repo_id: "user/name", or a name under the account that the token belongs to.
-        token: Access token; the one that huggingface_hub finds where None.
-        private: Whether a new repository is private; the account's default where None.
-        revision: Branch to commit to; `main` where None.
-    """
+    """Where a run is to be pushed once it is finished, as for `push_run`; the name may lack its user."""
 
     repo_id: str
     token: str | None = field(default=None, repr=False)
@@ -275,17 +226,7 @@ def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> HubArgumen
     """Take everything about the Hub out of the arguments that go to the Trainer and into the run's records.
 
     The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle of its
-    arguments.
-
-    Args:
-        given: Fields of `TrainingArguments`; those of the Hub are removed.
-        run: The run directory, whose name is the repository's where no other is given.
-
-    Returns:
-        Where to push; None where nothing is to be pushed.
-
-    Raises:
-        ValueError: A field that does not go with the others, or asks for what is not done here.
+    arguments. The repository is called as the run directory where it is given no name.
     """
     strategy = given.pop("hub_strategy", None)
     strategy = getattr(strategy, "value", strategy)

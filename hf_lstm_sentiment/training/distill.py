@@ -232,22 +232,19 @@ def _kept(
     return made, seconds
 
 
-def document_vectors(
-    reviews: Reviews, *, size: int = 200, epochs: int = 8, min_count: int = 10, seed: int = 42
-) -> NDArray[np.float32]:
+def document_vectors(reviews: Reviews, *, epochs: int = 8, min_count: int = 10, seed: int = 42) -> NDArray[np.float32]:
     """A vector per review that predicts its 1-, 2- and 3-grams.
 
     The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. No label is read.
 
     Args:
         reviews: All parts but `test` are read.
-        size: Length of the vectors.
         epochs: Passes over the texts.
         min_count: n-grams that occur less often are left out.
         seed: Of the order of the reviews and of the vectors.
 
     Returns:
-        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, size)
+        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, 200)
     """
     from gensim.models.doc2vec import Doc2Vec
 
@@ -269,7 +266,7 @@ def document_vectors(
         model = Doc2Vec(
             corpus_file=os.fspath(corpus),
             dm=0,
-            vector_size=size,
+            vector_size=200,
             negative=5,
             sample=1e-4,
             alpha=0.05,
@@ -279,19 +276,12 @@ def document_vectors(
             workers=1,
             seed=seed,
         )
-    vectors = np.empty((len(texts), size), dtype=np.float32)
+    vectors = np.empty((len(texts), 200), dtype=np.float32)
     vectors[order] = model.dv.vectors
     return vectors
 
 
-def ngrams_and_vectors(
-    reviews: Reviews,
-    vectors: NDArray[np.float32],
-    *,
-    smoothing: float = 1.0,
-    vector_weight: float = 0.3,
-    inverse_penalty: float = 0.3,
-) -> tuple[Logits, Logits]:
+def ngrams_and_vectors(reviews: Reviews, vectors: NDArray[np.float32]) -> tuple[Logits, Logits]:
     """One logistic regression on the n-grams of a review, weighted by naive Bayes, and on its document vector.
 
     Which 1-, 2- and 3-grams occur is weighted by their naive-Bayes log-count ratio (Wang and Manning 2012). Reviews
@@ -300,9 +290,6 @@ def ngrams_and_vectors(
     Args:
         reviews: Fitted on `train`.
         vectors: As :func:`document_vectors` returns them.
-        smoothing: Added to every count.
-        vector_weight: Standard deviation of each coordinate of the document vectors.
-        inverse_penalty: C of the logistic regression.
 
     Returns:
         Logits of the validation and of the unlabeled reviews.
@@ -316,17 +303,17 @@ def ngrams_and_vectors(
     counter = CountVectorizer(analyzer=lambda text: set(_ngrams(text)), min_df=3, dtype=np.float32)
     present = [counter.fit_transform(words[0]), *(counter.transform(part) for part in words[1:])]
     labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
-    positive, negative = present[0].T @ labels + smoothing, present[0].T @ (1 - labels) + smoothing
+    positive, negative = present[0].T @ labels + 1, present[0].T @ (1 - labels) + 1
     ratio = diags(np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32))
     weighted = [part @ ratio for part in present]
     length = np.sqrt(weighted[0].multiply(weighted[0]).sum(axis=1)).mean()
     scaler = StandardScaler().fit(vectors[: len(labels)])
     borders = np.cumsum([part.shape[0] for part in present])[:-1]
     features = [
-        hstack([normalize(ngrams) * length, csr_matrix(scaler.transform(part) * vector_weight)]).tocsr()
+        hstack([normalize(ngrams) * length, csr_matrix(scaler.transform(part) * 0.3)]).tocsr()
         for ngrams, part in zip(weighted, np.split(vectors, borders), strict=True)
     ]
-    model = LogisticRegression(C=inverse_penalty, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
+    model = LogisticRegression(C=0.3, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
     model.fit(features[0], labels)
     known, unknown = (model.decision_function(part).astype(np.float32) for part in features[1:])
     return known, unknown
@@ -349,8 +336,7 @@ def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDA
         labels: 0 or 1. *Shape:* (reviews,)
 
     Returns:
-        A weight per teacher; what is added to the sum; and what each review is predicted to be by weights that were
-        fitted on the others, in five folds.
+        A weight per teacher, what is added to the sum, and each review's label by weights fitted on the other folds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict

@@ -116,15 +116,7 @@ class Inputs:
         return concatenate_datasets([labelled, unlabeled])
 
     def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
-        """Let a model start from the language model and from the word vectors, and say what they are.
-
-        Args:
-            model: Its weights are overwritten.
-            seed: Of the vectors of tokens that have none.
-
-        Returns:
-            What `metrics.json` says of all inputs.
-        """
+        """Let a model start from the language model and the word vectors; what `metrics.json` says of all inputs."""
         facts: dict[str, Any] = {"dataset": self.reviews.summary()}
         if self.language_model is not None:
             self.language_model.load_into(model, self.tokenizer)
@@ -172,11 +164,7 @@ class LanguageModel:
         refuse_if_seen(self._dataset, reviews, f"the language model {self._run}", "scripts/pretrain.py")
 
     def load_into(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Copy word vectors and LSTM into a classifier; its head stays as it is.
-
-        Raises:
-            ValueError: Another vocabulary, or another shape.
-        """
+        """Copy word vectors and LSTM into a classifier of the same shape and vocabulary; its head stays as it is."""
         there, here = read_json(self._run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
         if there != here:
             raise ValueError(
@@ -250,16 +238,10 @@ class SoftLabels:
 
 
 def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
-    """Refuse a model that may have been fitted on reviews that are held out here.
+    """Refuse a model whose `metrics.json`, of which this is the data set, admits that it may know held-out reviews.
 
-    Args:
-        dataset: What its `metrics.json` says of its reviews.
-        reviews: The reviews here.
-        who: The model, for the message.
-        script: What makes another one.
-
-    Raises:
-        ValueError: Neither its training reviews nor its held-out ones are those of here.
+    It may not where it was trained on the training reviews of here, or has the held-out reviews of here. The message
+    names the model and the script that makes another one.
     """
     here = reviews.summary()
     # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.

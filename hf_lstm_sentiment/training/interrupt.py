@@ -26,15 +26,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A training that was stopped by a signal; `resume` continues it.
-
-    Args:
-        number: The signal.
-        step: Training steps that are safe in a checkpoint; None where the signal did not wait for one.
-
-    Attributes:
-        number: The signal.
-    """
+    """A training that was stopped by a signal; `resume` continues it from a step that is saved, if there is one."""
 
     def __init__(self, number: int, step: int | None = None) -> None:
         safe = f"step {step} is saved" if step is not None else "what came after the last checkpoint is lost"

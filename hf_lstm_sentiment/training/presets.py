@@ -72,12 +72,7 @@ class Preset:
     calibrate: bool = False
 
     def config(self, *, vocab_size: int, pad_token_id: int) -> SentimentLSTMConfig:
-        """The model's configuration.
-
-        Args:
-            vocab_size: Entries of the tokenizer, special tokens included.
-            pad_token_id: The tokenizer's id of padding.
-        """
+        """Make the model's configuration, for a tokenizer of so many entries."""
         # Preset and configuration share the names of their fields on purpose.
         known = {f.name for f in fields(SentimentLSTMConfig)}
         shape = {name: value for name, value in asdict(self).items() if name in known}
@@ -196,14 +191,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 
 def find_preset(preset: str | Preset) -> Preset:
-    """The recipe of a name; a recipe is returned as it is.
-
-    Args:
-        preset: A name out of `PRESETS`, or a recipe.
-
-    Raises:
-        ValueError: There is none of this name.
-    """
+    """Find the recipe of a name, or refuse the name; a recipe is returned as it is."""
     if isinstance(preset, Preset):
         return preset
     if not isinstance(preset, str) or preset not in PRESETS:

@@ -91,23 +91,19 @@ def run_recipe(
     num_threads: int | None,
     given: Mapping[str, Any],
 ) -> tuple[dict[str, Any], PushedRun | None]:
-    """Train a recipe and write a run directory, or finish what lies there.
+    """Train a recipe and write a run directory, or finish what lies there; arguments and errors as for :func:`train`.
 
     Args:
         body: What is trained, and its recipe.
         run: The run directory, an absolute path.
         seed: Of weights, dropout and the order of the reviews.
-        sampling: As for `load_reviews`.
+        sampling: What `load_reviews` takes beside the source.
         resume: Continue from the newest whole checkpoint, if there is one.
         num_threads: CPU threads of each process.
         given: Fields of `TrainingArguments` that differ from the recipe.
 
     Returns:
         The content of `metrics.json`, and where the run was pushed.
-
-    Raises:
-        ConnectionError, FileExistsError, PermissionError, ImportError, ValueError, RuntimeError, OSError,
-            TrainingStopped: As :func:`train`.
     """
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
@@ -201,11 +197,9 @@ def run_recipe(
 
 
 class Clock(TrainerCallback, ExportableState):
-    """Time spent in training steps and their data loading, without evaluation and saving; survives a resume.
+    """Seconds of training steps and their data loading, by the wall and of all threads; survives a resume.
 
-    Args:
-        seconds: By the clock on the wall.
-        cpu_seconds: Of all threads of this process; what other processes do to the machine hardly changes it.
+    Evaluation and saving do not count. What other processes do to the machine hardly changes the processor's seconds.
     """
 
     def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
@@ -278,14 +272,9 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
 def exact_batches(
     trainer: Trainer, reviews: Dataset, model: PreTrainedModel | None = None
 ) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-    """Encoded reviews in batches, each with a model that computes in float32, whatever it was trained in.
+    """Encoded reviews in batches, each with the model, the trainer's by default, as it computes in float32.
 
     Every process gets all reviews, so that none is counted twice.
-
-    Args:
-        trainer: Makes the batches.
-        reviews: Encoded reviews.
-        model: The trainer's where None.
     """
     # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
     exact: Any = model or trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
@@ -328,14 +317,9 @@ def _plain(epochs: float) -> int | float:
 
 
 def epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The Trainer's log as one entry per evaluation.
+    """The Trainer's log as one entry per evaluation: its epoch, losses and accuracy, as far as they were measured.
 
-    Args:
-        log: `TrainerState.log_history`.
-
-    Returns:
-        For each evaluation "epoch", "train_loss" (mean of what was logged since the last one), "validation_loss" and
-        "validation_accuracy", as far as they were measured.
+    The loss of the training is the mean over what was logged since the entry before.
     """
     history: list[dict[str, float]] = []
     losses: list[float] = []

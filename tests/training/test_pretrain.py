@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -107,8 +108,6 @@ def test_a_finished_one_is_kept(source, pretrained, caplog):
 
 
 def test_a_resumed_one_ends_with_the_same_weights(source, pretrained, tmp_path):
-    import shutil
-
     run = tmp_path / "language_model"
     shutil.copytree(pretrained.run_directory, run)
     for left in (run / "metrics.json", run / "model.safetensors"):
@@ -136,6 +135,24 @@ def test_one_that_does_not_fit_is_refused(change, message, source, pretrained, t
             output_dir=tmp_path / "run",
             **QUIET,
         )
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_one_that_may_have_read_validation_reviews_is_refused(digests, source, pretrained, tmp_path):
+    # Another split gives the same vocabulary, but other reviews are held out.
+    model = shutil.copytree(pretrained.run_directory, tmp_path / "model")
+    metrics = json.loads((model / "metrics.json").read_text())
+    if not digests:
+        del metrics["dataset"]["digests"]
+        (model / "metrics.json").write_text(json.dumps(metrics))
+    classifier = {"dataset": source, "pretrained": model, "output_dir": tmp_path / "run", "split_seed": 7, **QUIET}
+    with pytest.raises(ValueError, match=r"split_seed 42 there and 7 here\) and may know the validation"):
+        train(CLASSIFIER, **classifier)
+
+
+def test_a_language_model_is_not_pushed(source, tmp_path):
+    with pytest.raises(ValueError, match="a language model is not published"):
+        pretrain(dataset=source, output_dir=tmp_path / "model", recipe=MODEL, push_to_hub=True)
 
 
 def test_a_missing_one_is_named(source, tmp_path):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
+from hf_lstm_sentiment.cli import resuming_command
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.training import train as training
@@ -25,10 +26,13 @@ from hf_lstm_sentiment.training.arguments import use_cpu_threads
 from hf_lstm_sentiment.training.interrupt import SafeTrainer
 from hf_lstm_sentiment.training.trainer import epoch_history
 from hf_lstm_sentiment.utils import run_directory as runs
+from hf_lstm_sentiment.utils.files import only_writer
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
 ROOT = Path(__file__).parents[2]
 QUIET = {"disable_tqdm": True}
+# What would choose the best epoch by other figures than those that are published.
+CASTS = ("bf16_full_eval", "fp16_full_eval", "prediction_loss_only", "batch_eval_metrics")
 
 
 @pytest.fixture(scope="module")
@@ -318,15 +322,36 @@ def test_a_finished_run_is_not_trained_again(result, reviews, glove, monkeypatch
 
 
 def test_resuming_with_another_recipe_is_refused(result, reviews, glove):
+    preset = replace(TINY, glove=str(glove))
     with pytest.raises(ValueError, match=r"seed was 42 and is 7.*another --output_dir"):
-        train(
-            replace(TINY, glove=str(glove)),
-            dataset=reviews,
-            output_dir=result.run_directory,
-            seed=7,
-            resume=True,
-            **QUIET,
-        )
+        train(preset, dataset=reviews, output_dir=result.run_directory, seed=7, resume=True, **QUIET)
+
+
+def reorder(rows):
+    return [*rows[150:], *rows[:150]]
+
+
+def relabel(rows):
+    return [(text, 1 - label if i == 0 else label) for i, (text, label) in enumerate(rows)]
+
+
+@pytest.mark.parametrize("change", [reorder, relabel])
+@pytest.mark.parametrize("finished", [True, False])
+def test_resuming_on_other_reviews_under_the_same_name_is_refused(tmp_path, change, finished):
+    rows = make_reviews(300)
+    path = write_csv(tmp_path / "a.csv", rows)
+    arguments = {"dataset": path, "output_dir": tmp_path / "run", **QUIET}
+    train(replace(TINY, epochs=1), **arguments)
+    if not finished:
+        (tmp_path / "run" / "metrics.json").unlink()
+    write_csv(path, change(rows))
+    with pytest.raises(ValueError, match=r"trained on other data: train, .* differ in content or order"):
+        train(replace(TINY, epochs=1), resume=True, **arguments)
+
+
+def test_a_second_training_in_one_directory_is_refused(reviews, tmp_path):
+    with only_writer(tmp_path / "run"), pytest.raises(BlockingIOError, match="being written by another run"):
+        train(TINY, dataset=reviews, output_dir=tmp_path / "run", **QUIET)
 
 
 def test_resume_starts_where_there_is_nothing(reviews, tmp_path):
@@ -383,16 +408,37 @@ def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
     assert found == str(moved / "checkpoints" / f"checkpoint-{state['best_global_step']}")
 
 
-def test_a_best_checkpoint_that_lost_its_score_is_not_published(reviews, tmp_path, monkeypatch):
-    import hf_lstm_sentiment.training.trainer as fitting
+@pytest.fixture
+def without_results(reviews, tmp_path, monkeypatch):
+    """Arguments of a run that was killed between its last checkpoint and its results."""
+    arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "plot_training_curves", raise_killed)
+        with pytest.raises(KilledError):
+            train(replace(TINY, epochs=2), **arguments)
+    return arguments
 
-    def spoil(path):
-        return {name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}
 
-    monkeypatch.setattr(fitting, "load_file", spoil)
-    with pytest.raises(RuntimeError, match=r"was chosen for a validation accuracy of .* cannot be trusted"):
-        train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
-    assert not (tmp_path / "run" / "metrics.json").exists()
+@pytest.mark.parametrize(("reviews_off", "finishes"), [(-2, True), (12, False)])
+def test_a_score_may_be_that_of_another_processor_and_not_of_other_weights(without_results, reviews_off, finishes):
+    for path in without_results["output_dir"].glob("checkpoints/*/trainer_state.json"):
+        state = json.loads(path.read_text())
+        path.write_text(json.dumps({**state, "best_metric": state["best_metric"] + reviews_off / 48}))
+    if finishes:
+        assert train(replace(TINY, epochs=2), resume=True, **without_results).metrics["epochs"] == 2
+    else:
+        with pytest.raises(RuntimeError, match=r"was chosen for a validation accuracy of .* cannot be trusted"):
+            train(replace(TINY, epochs=2), resume=True, **without_results)
+        assert not (without_results["output_dir"] / "metrics.json").exists()
+
+
+def test_weights_that_are_not_those_that_were_saved_are_passed_over(without_results, caplog):
+    for path in without_results["output_dir"].glob("checkpoints/*/model.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    assert runs.newest_whole_checkpoint(without_results["output_dir"]) is None
+    assert "is not what was saved" in caplog.text
 
 
 def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatch):
@@ -425,6 +471,24 @@ def test_a_run_in_half_precision_is_measured_as_it_will_be_used(reviews, tmp_pat
     assert again["loss"] == pytest.approx(run.metrics["test"]["loss"], rel=1e-5)
 
 
+def test_half_precision_that_a_processor_does_not_have_is_not_claimed(reviews, tmp_path):
+    run = train(replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "run", fp16=True, use_cpu=True, **QUIET)
+    assert run.metrics["training"]["precision"] == "float32"
+
+
+@pytest.mark.parametrize("metric", ["expected_calibration_error", "eval_loss"])
+def test_the_epoch_is_the_best_by_the_metric_that_chooses(reviews, tmp_path, metric):
+    # One that is calibrated at first, and then too sure.
+    preset = replace(TINY, epochs=4, learning_rate=0.1)
+    chosen = {"metric_for_best_model": metric, "dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
+    run = train(preset, **chosen)
+    newest = runs.newest_whole_checkpoint(run.run_directory)
+    log = json.loads((newest / "trainer_state.json").read_text())["log_history"]
+    name = f"eval_{metric.removeprefix('eval_')}"
+    measured = {entry["epoch"]: entry[name] for entry in log if name in entry}
+    assert measured[run.metrics["best_epoch"]] == min(measured.values()) < max(measured.values())
+
+
 def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
     pytest.importorskip("tensorboard", reason='needs pip install "hf_lstm_sentiment[tensorboard]"')
     assert not list(result.run_directory.rglob("events.out.tfevents*"))
@@ -436,23 +500,37 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
     assert all("checkpoints" in path.relative_to(run).parts for path in found)
 
 
-def test_unknown_presets_arguments_and_missing_sources_are_refused_before_any_work(reviews, tmp_path):
-    run = tmp_path / "run"
-    with pytest.raises(ValueError, match="preset 'v9' is not known; allowed: v0_naive, v1"):
-        train("v9", dataset=reviews, output_dir=run)
-    with pytest.raises(ValueError, match="label_smoothing_factor cannot be used here"):
-        train(TINY, dataset=reviews, output_dir=run, label_smoothing_factor=0.1)
-    with pytest.raises(ValueError, match="load_best_model_at_end is False"):
-        train(TINY, dataset=reviews, output_dir=run, load_best_model_at_end=False)
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        train(TINY, dataset=tmp_path / "none.csv", output_dir=run)
-    with pytest.raises(ValueError, match=r"(?s)none\.csv.*none\.txt"):
-        train("v2_glove", dataset=tmp_path / "none.csv", glove=tmp_path / "none.txt", output_dir=run)
-    with pytest.raises(ValueError, match=r"(?s)stanfordnlp/imdb.*--glove stanfordnlp/glove.*--preset quickstart"):
-        train("v2_glove", output_dir=run)
-    with pytest.raises(ConnectionError, match=r"(?s)stanfordnlp/imdb.*pip install.*--preset quickstart"):
-        train("v1", output_dir=run)
-    assert not run.exists()
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"preset": "v9"}, ValueError, "preset 'v9' is not known; allowed: v0_naive, v1"),
+        ({"label_smoothing_factor": 0.1}, ValueError, "label_smoothing_factor cannot be used here"),
+        ({"load_best_model_at_end": False}, ValueError, "load_best_model_at_end is False"),
+        ({"dataset": "none.csv"}, FileNotFoundError, "no such file"),
+        ({"preset": "v2_glove", "dataset": "none.csv", "glove": "none.txt"}, ValueError, r"(?s)none\.csv.*none\.txt"),
+        ({"preset": "imdb", "dataset": "none.csv"}, ValueError, r"(?s)none\.csv.*language_model.*soft_labels"),
+        ({"preset": "v2_glove", "dataset": None}, ValueError, r"(?s)stanfordnlp/imdb.*glove.*--preset quickstart"),
+        ({"dataset": None}, ConnectionError, r"(?s)stanfordnlp/imdb.*pip install.*--preset quickstart"),
+        *(({name: True}, ValueError, f"{name} is True; the training relies on False, leave it out") for name in CASTS),
+        ({"eval_do_concat_batches": False}, ValueError, "eval_do_concat_batches is False"),
+        ({"label_names": ["label"]}, ValueError, "label_names is .*the training relies on None"),
+        ({"metric_for_best_model": "bleu"}, ValueError, "'bleu'; allowed: accuracy, .*expected_calibration_error"),
+        (
+            {"metric_for_best_model": "expected_calibration_error", "greater_is_better": True},
+            ValueError,
+            "greater_is_better is True, which would keep the worst epoch by expected_calibration_error",
+        ),
+        ({"evaluation_strategy": "epoch"}, ValueError, "evaluation_strategy is no option; .* use eval_strategy"),
+        ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
+        ({"learning_speed": 1}, ValueError, "learning_speed is no option; scripts/train.py --help lists all"),
+        ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_any_work(reviews, tmp_path, monkeypatch, arguments, kind, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=message):
+        train(**{"preset": "v1", "dataset": reviews, "output_dir": "run", **arguments})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
@@ -533,8 +611,23 @@ def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, 
     assert metrics["seed"] == 5
 
 
-def test_the_script_answers_a_mistake_in_one_line(tmp_path):
-    done = run_script("--preset", "v1", "--dataset", "nowhere.csv", cwd=tmp_path, launcher=())
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--dataset", "nowhere.csv", "error: --dataset nowhere.csv: no such file"),
+        ("--no_cuda", "True", "error: no_cuda is no option; transformers has given it up; use use_cpu"),
+    ],
+)
+def test_the_script_answers_a_mistake_in_one_line(tmp_path, option, value, message):
+    done = run_script("--preset", "v1", option, value, cwd=tmp_path, launcher=())
     assert done.returncode != 0
-    assert done.stderr.strip().splitlines()[-1].startswith("error: --dataset nowhere.csv: no such file")
+    assert done.stderr.strip().splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("token", [("--hub_token", "hf_secret"), ("--hub_token=hf_secret",)])
+def test_the_command_that_resumes_holds_no_token(monkeypatch, token):
+    for name in ("WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["train.py", "--preset", "v1", *token, "--resume", "--push_to_hub"])
+    assert resuming_command() == "python train.py --preset v1 --push_to_hub --resume"
