@@ -614,14 +614,14 @@ def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--dataset", "nowhere.csv", "error: --dataset nowhere.csv: no such file"),
-        ("--no_cuda", "True", "error: no_cuda is no option; transformers has given it up; use use_cpu"),
+        ("--dataset", "nowhere.csv", "--dataset nowhere.csv: no such file"),
+        ("--no_cuda", "True", "no_cuda is no option; transformers has given it up; use use_cpu"),
     ],
 )
 def test_the_script_answers_a_mistake_in_one_line(tmp_path, option, value, message):
     done = run_script("--preset", "v1", option, value, cwd=tmp_path, launcher=())
     assert done.returncode != 0
-    assert done.stderr.strip().splitlines()[-1].startswith(message)
+    assert done.stderr.strip().splitlines()[-1].startswith(f"error: {message}")
     assert "Traceback" not in done.stderr
 
 
