@@ -38,6 +38,7 @@ LAUNCHERS = [
 ]
 # Of other programs.
 COMMANDS = ["python3 -m venv .venv", ". .venv/bin/activate", "mkdir -p benchmark", "hf auth login"]
+COMMANDS += ["bash scripts/gpu_check.sh", "bash scripts/gpu_check.sh --dry_run"]
 COMMANDS += ["cp -r runs/teachers runs/ngram_teacher", "pip-audit -r scripts/constraints.txt"]
 # Short enough to be run as they stand; `measure.py --generalise` and a page that is served are not.
 CHEAP = {"predict.py", "explain.py", "export_onnx.py", "classify.py", "report.py", "measure.py", "demo.py"}
