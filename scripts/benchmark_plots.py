@@ -30,9 +30,6 @@ def plot_cost_growth(
         path: File to write; directories above it are created.
         slopes: Slopes of the two lines of time, fitted to the logarithms; 1 is growth in proportion.
         megabytes: Memory, for each length and for each number of reviews.
-
-    Returns:
-        The path of the picture.
     """
     figure = new_figure(8, 7.4, "How time and memory grow")
     panels = (
@@ -60,16 +57,13 @@ def plot_speed_against_accuracy(
         points: For each name the reviews per second and the accuracy (a fraction).
         path: File to write; directories above it are created.
         title: What was measured.
-
-    Returns:
-        The path of the picture.
     """
     figure = new_figure(9, 4.2, title)
     axes = figure.subplots()
-    style(axes, "right and above is better", "reviews per second", "reviews labelled correctly, %")
+    style(axes, "right and above is better", "reviews per second", "reviews classified correctly, %")
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
-    # A marker each, explained beside the picture: names at the points would lie over one another.
+    # A marker each, explained beside the plot: names at the points would lie over one another.
     for (name, (rate, accuracy)), marker, color in zip(
         points.items(), cycle("osD^vP*X"), cycle((BLUE, ORANGE, GREY, SKY))
     ):

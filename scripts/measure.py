@@ -91,7 +91,7 @@ def show(found: dict[str, Any]) -> None:
     if "generalisation" in found:
         unseen = found["generalisation"]
         print(f"\nNot seen in training: {unseen['sentences']:,} sentences of Rotten Tomatoes, and minimal pairs")
-        print("(decisions right / pairs in the right order)")
+        print("(classified correctly / pairs in the right order)")
         rows = [["", *(Path(model["model"]).name for model in unseen["models"])]]
         rows.append(["sentences", *(f"{model['accuracy']:.2%}" for model in unseen["models"])])
         for group, first in unseen["models"][0]["pairs"].items():

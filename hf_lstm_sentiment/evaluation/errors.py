@@ -39,7 +39,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 @dataclass(frozen=True, eq=False)
 class ScoredReviews:
-    """Labelled reviews with what a classifier says of them.
+    """Labeled reviews with what a classifier says of them.
 
     Attributes:
         texts: The reviews. *Length:* n
@@ -154,18 +154,7 @@ def score_reviews(
     training_texts: Iterable[str],
     logits: ArrayLike | None = None,
 ) -> ScoredReviews:
-    """Let a classifier score labelled reviews; shows a bar where standard error is a terminal.
-
-    Args:
-        classifier: What scores them.
-        texts: The reviews. *Length:* n
-        labels: 0 or 1 per review. *Shape:* (n,)
-        training_texts: What it was trained on, to find duplicates.
-        logits: Its logits, where they are known already. *Shape:* (n,)
-
-    Raises:
-        ValueError: As `ScoredReviews`.
-    """
+    """Score labeled reviews, with a bar where standard error is a terminal; `logits` are taken where they are known."""
     computed, tokens, unknown = [np.empty(0)], [], []
     with tqdm(total=len(texts), desc="Scoring", unit="review", disable=None) as bar:
         for start in range(0, len(texts), _WINDOW):
@@ -191,13 +180,7 @@ def score_reviews(
 
 
 def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictions: Path) -> ScoredReviews:
-    """Score the test reviews with a finished run, whose logits are computed once and then read.
-
-    Args:
-        run: The run directory.
-        metrics: The content of its `metrics.json`.
-        reviews: From `load_run_reviews`.
-        predictions: Folder in which the logits are kept.
+    """Score the test reviews with a finished run, whose logits are computed once and kept in the folder `predictions`.
 
     Raises:
         ValueError: As :func:`check_accuracy`.
@@ -230,7 +213,7 @@ def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | N
 
 
 def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:
-    """Refuse results whose `metrics.json` states another test accuracy than these decisions have."""
+    """Refuse results whose `metrics.json` states another test accuracy than these predictions have."""
     accuracy, stated = float(correct.mean()), metrics["test"]["accuracy"]
     # Sums in another order may turn a logit that is zero but for rounding.
     if abs(accuracy - stated) > 2.5 / len(correct):
@@ -330,7 +313,7 @@ def word_log_odds(
 
 
 def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
-    """Find the words that tell errors from right decisions on reviews of the same label, as far as they were read."""
+    """Find the words that tell errors from correctly classified reviews of the same label, as far as they were read."""
     found = {}
     for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
         wrong, right = (
@@ -349,15 +332,7 @@ def _read(scored: ScoredReviews, place: int) -> str:
 
 
 def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
-    """Find what a second classifier fixes that a first one misses, and what it breaks.
-
-    Args:
-        a: Scored by the first one.
-        b: The same reviews in the same order, scored by the second one.
-
-    Raises:
-        ValueError: Other reviews, another order or other labels.
-    """
+    """Find what classifier b fixes that a misses, and what it breaks; refuse others than the same reviews in order."""
     check_lengths(a=a, b=b)
     same = np.array([x == y for x, y in zip(a.texts, b.texts, strict=True)]) & (a.labels == b.labels)
     if not same.all():

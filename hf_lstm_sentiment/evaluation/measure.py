@@ -43,7 +43,7 @@ def measure(
         dataset: As for `load_reviews`.
         split: "test", or "validation": the reviews that the models were validated on, split off again as their
             `metrics.json` tell, which must agree.
-        against: A checkpoint whose decisions are compared with those of each model.
+        against: A checkpoint whose predictions are compared with those of each model.
         max_test_samples: Test on a stratified sample of so many reviews.
 
     Returns:
@@ -99,17 +99,10 @@ def common_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Rev
 def measure_model(
     name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int]
 ) -> tuple[dict[str, Any], Logits]:
-    """Evaluate one model.
+    """Evaluate one model, and return its logits too.
 
-    Args:
-        name: Where it was loaded from.
-        classifier: The model.
-        texts: Reviews.
-        labels: 0 or 1 per review.
-
-    Returns:
-        What `evaluate_logits` returns, with "model", "parameters", "weights_bytes" (of the file) and
-        "reviews_per_second"; and the logits. *Shape:* (len(texts),)
+    Beside what `evaluate_logits` returns: "model", where it was loaded from, "parameters", "weights_bytes" (of the
+    file) and "reviews_per_second".
     """
     # Allocators and processor warm up.
     classifier.logits(texts[:64])
@@ -117,7 +110,7 @@ def measure_model(
     result = {
         "model": name,
         "parameters": classifier.parameters,
-        "weights_bytes": _weights_bytes(name),
+        "weights_bytes": _file(name, WEIGHTS).stat().st_size,
         "reviews_per_second": len(texts) / seconds,
         **evaluate_logits(logits, labels),
     }
@@ -125,15 +118,7 @@ def measure_model(
 
 
 def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, float]:
-    """Logits of any number of reviews, with a bar where standard error is a terminal.
-
-    Args:
-        classifier: The model.
-        texts: Reviews.
-
-    Returns:
-        The logits and the seconds that they took. *Shape:* (len(texts),)
-    """
+    """Compute logits, with a bar where standard error is a terminal, and the seconds that they take."""
     made = []
     start = time.perf_counter()
     with tqdm(total=len(texts), desc="Classifying", unit="review", disable=None) as bar:
@@ -145,11 +130,7 @@ def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, 
 
 
 def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
-    """Compare the decisions of two models on the same reviews.
-
-    Args:
-        logits: Of one model. *Shape:* (n,)
-        others: Of the other one. *Shape:* (n,)
+    """Compare the predictions of two models on the same reviews.
 
     Returns:
         "equal_decisions", a share; "different", how many are not; "largest_difference" of two logits.
@@ -163,10 +144,6 @@ def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
         "different": different,
         "largest_difference": float(np.abs(a - b).max()),
     }
-
-
-def _weights_bytes(name: str) -> int:
-    return _file(name, WEIGHTS).stat().st_size
 
 
 def _file(name: str, file: str) -> Path:

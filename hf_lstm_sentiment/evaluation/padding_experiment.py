@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from .errors import ScoredReviews
-from .statistics import proportion_interval
+from .errors import ScoredReviews, group
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192)
 # Upper limits of the groups of reviews by the padding behind them.
@@ -32,10 +33,9 @@ def measure_padding(
         packed_scored: The same with the second one's.
 
     Returns:
-        JSON-ready. "steps"; for each of them "roc_auc", area under the ROC curve of the logit after so many steps of
-        padding behind the last word, for the weights of either run; and "gradient", the norm of the gradient of the
-        final logit for the last word's vector in an untrained model, relative to that without padding. "accuracy":
-        that of both runs on the test reviews, in groups by the padding behind them.
+        JSON-ready. "roc_auc" of the logit after each of "steps" of padding, for the weights of either run; "gradient",
+        the norm of the gradient of the final logit for the last word's vector in an untrained model, relative to that
+        without padding; "accuracy" of both runs on the test reviews, in groups by the padding behind them.
     """
     torch.manual_seed(0)
     models = {
@@ -60,8 +60,6 @@ def measure_padding(
 
 def _sample(run: Path, scored: ScoredReviews) -> tuple[Tensor, Tensor, np.ndarray]:
     """Token ids, lengths and labels of some reviews. *Shape:* (reviews, longest), (reviews,), (reviews,)."""
-    from ..inference.classifier import Classifier
-
     classifier = Classifier.from_pretrained(run)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(scored.tokens > 0))[:_REVIEWS]
     reviews = [ids[: scored.max_length] for ids in classifier.token_ids([scored.texts[i] for i in chosen])]
@@ -109,19 +107,11 @@ def _by_padding(scored: ScoredReviews) -> list[dict[str, Any]]:
     padding = scored.max_length - np.minimum(scored.tokens, scored.max_length)
     groups = np.searchsorted(_EDGES, padding)
     rows = []
-    for group in np.unique(groups):
-        chosen = groups == group
-        right, reviews = int(scored.correct[chosen].sum()), int(chosen.sum())
-        low, high = proportion_interval(right, reviews)
-        lower = 0 if group == 0 else _EDGES[group - 1] + 1
-        upper = _EDGES[group] if group < len(_EDGES) else scored.max_length
-        rows.append(
-            {
-                "padding": f"{lower}" if lower == upper else f"{lower} to {upper}",
-                "reviews": reviews,
-                "accuracy": right / reviews,
-                "low": low,
-                "high": high,
-            }
-        )
+    for place in np.unique(groups):
+        chosen = groups == place
+        lower = 0 if place == 0 else _EDGES[place - 1] + 1
+        upper = _EDGES[place] if place < len(_EDGES) else scored.max_length
+        found = asdict(group("", int(scored.correct[chosen].sum()), int(chosen.sum())))
+        kept = {name: found[name] for name in ("reviews", "accuracy", "low", "high")}
+        rows.append({"padding": f"{lower}" if lower == upper else f"{lower} to {upper}", **kept})
     return rows

@@ -1,4 +1,4 @@
-"""The errors of one run as one page: what it gets wrong, how sure it was, and which words led it there."""
+"""Error report of a run: what it gets wrong, with which confidence, and by which words, as one page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_report(
     output_dir: str | os.PathLike[str] | None = None,
     excerpts: int = 5,
 ) -> Path:
-    """Analyse the errors of a finished run on its test reviews.
+    """Analyze the errors of a finished run on its test reviews.
 
     The temperature is fitted on the validation reviews; nothing is chosen by the test reviews.
 
@@ -61,7 +61,7 @@ def write_report(
         against: Another finished run on the same reviews; the report then tells what this one fixes and breaks.
         dataset: Where the reviews that it was trained and tested on lie now, if not where its recipe says.
         output_dir: Where to write `report.html`, which needs no other file, the same numbers as `report.json`, and the
-            pictures; `report` in the run directory where None.
+            plots; `report` in the run directory where None.
         excerpts: Reviews shown of each kind of error.
 
     Returns:
@@ -88,7 +88,7 @@ def write_report(
     scored = score_run(run, metrics, reviews, directory / "predictions")
     explainer = Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
-    found = _analyse(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
+    found = _analyze(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
     fp, fn = scored.false_positives.tolist(), scored.false_negatives.tolist()
     shown: dict[str, list[int]] = {
         "False positives, the surest first": fp[:excerpts],
@@ -113,13 +113,13 @@ def write_report(
         name: [{key: value for key, value in row.items() if key != "html"} for row in of_kind]
         for name, of_kind in rows.items()
     }
-    pictures = _draw(scored, metrics, found, directory)
+    plots = _draw(scored, metrics, found, directory)
     page = render(
         "report.html",
         title=f"{metrics['preset']}, seed {metrics['seed']}: what it gets wrong",
         metrics=metrics,
         found=found,
-        pictures={name: data_uri(path) for name, path in pictures.items()},
+        plots={name: data_uri(path) for name, path in plots.items()},
         excerpts=rows,
         max_length=scored.max_length,
     )
@@ -129,7 +129,7 @@ def write_report(
     return path
 
 
-def _analyse(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
+def _analyze(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
     calibrations = {"as it is": measure_calibration(scored.logits, scored.labels)}
     if temperature is not None:
         calibrations["with the temperature"] = measure_calibration(scored.logits / temperature, scored.labels)
@@ -150,17 +150,17 @@ def _shares(cells: Mapping[str, int]) -> list[dict[str, Any]]:
     """What can be said in "so many of so many reviews", with 95 % intervals."""
     tn, fp, fn, tp = (cells[key] for key in ("tn", "fp", "fn", "tp"))
     counts = {
-        "labelled correctly (accuracy)": (tn + tp, tn + fp + fn + tp),
+        "classified correctly (accuracy)": (tn + tp, tn + fp + fn + tp),
         "of the POSITIVE ones (recall)": (tp, tp + fn),
         "of the NEGATIVE ones (specificity)": (tn, tn + fp),
-        "of those called POSITIVE (precision)": (tp, tp + fp),
-        "of those called NEGATIVE": (tn, tn + fn),
+        "of those predicted POSITIVE (precision)": (tp, tp + fp),
+        "of those predicted NEGATIVE": (tn, tn + fn),
     }
     return [asdict(group(name, correct, reviews)) for name, (correct, reviews) in counts.items() if reviews]
 
 
 def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
-    """Reviews and errors by the probability of the label decided for."""
+    """Reviews and errors by the probability of the predicted label."""
     confidence = np.maximum(scored.probabilities, 1 - scored.probabilities)
     band = np.clip(np.searchsorted(_BANDS, confidence, side="left"), 1, len(_BANDS) - 1)
     rows = []
@@ -188,7 +188,7 @@ def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str,
         "confusion": plot_confusion_matrix(
             metrics["test"]["confusion_matrix"], folder / "confusion_matrix.png", title=f"{name}: test reviews"
         ),
-        "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: how sure it is"),
+        "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: confidence"),
         "reliability": plot_reliability_diagram(
             scored.probabilities, scored.labels, folder / "reliability.png", title=f"{name}: as it is"
         ),
@@ -204,7 +204,7 @@ def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str,
 
 
 def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]) -> list[dict[str, Any]]:
-    """Reviews around the words that carried the decision."""
+    """Reviews around the words of the largest attribution."""
     from markupsafe import Markup
 
     rows = []
@@ -226,15 +226,7 @@ def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this package; all that is not marked as HTML is escaped.
-
-    Args:
-        template: Its file name.
-        values: What it shows. The look of all pages comes on top, as `css`.
-
-    Raises:
-        ModuleNotFoundError: Jinja2 is not installed.
-    """
+    """Fill a template of this room, with the look of all pages; all that is not marked as HTML is escaped."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -248,10 +240,6 @@ def render(template: str, **values: Any) -> str:
     return environment.from_string(text).render(css=css, **values)
 
 
-def data_uri(picture: Path) -> str:
-    """A PNG file as an address that holds all of it.
-
-    Args:
-        picture: The file.
-    """
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
+def data_uri(plot: Path) -> str:
+    """Put a PNG file into an address that holds all of it."""
+    return "data:image/png;base64," + base64.b64encode(plot.read_bytes()).decode("ascii")

@@ -120,7 +120,7 @@ def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
     for rows in found["excerpts"].values():
         for row in rows:
             right = row["actual"] == row["predicted"]
-            decision = "labelled correctly" if right else f"taken for {row['predicted']}"
+            decision = "classified correctly" if right else f"misclassified as {row['predicted']}"
             assert f"Review {row['place']:,}: {row['actual']}, {decision};" in page
     cut = [row for rows in found["excerpts"].values() for row in rows if row["truncated"]]
     assert page.count("of which 8 are read") == len(cut) > 0
