@@ -1,0 +1,125 @@
+"""What must not be seen is poisoned, with other labels and words of its own: nothing that is learned may change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_lstm_sentiment import load_reviews, pretrain, teach, train
+from hf_lstm_sentiment.training.distill import ngrams_and_vectors
+from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
+from hf_lstm_sentiment.utils.files import read_json
+from tests.reviews import TINY, make_reviews
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SIZES = {"vocab_words": 300, "embedding_size": 8, "hidden_size": 16, "max_length": 64, "batch_size": 16}
+MODEL = replace(LANGUAGE_MODEL, glove=None, learning_rate=2e-2, warmup_steps=0, epochs=1, **SIZES)
+CLASSIFIER = replace(TINY, calibrate=True, epochs=5, **SIZES)
+COUNTS = {"train": 160, "validation": 60, "test": 60, "unsupervised": 80}
+
+
+def poisoned(text):
+    return " ".join(f"poison {word}x" for word in text.split())
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A clean data set, and for each of two parts one in which that part is poisoned and the rest is the same."""
+    parts = {}
+    for seed, (name, count) in enumerate(COUNTS.items()):
+        texts, labels = map(list, zip(*make_reviews(count, seed=seed), strict=True))
+        # Some labels are wrong, or no temperature would be the best.
+        labels = [1 - label if i % 7 == 0 else label for i, label in enumerate(labels)]
+        parts[name] = {"text": texts, "label": [-1] * count if name == "unsupervised" else labels}
+
+    def save(folder, parts):
+        whole = {name: datasets.Dataset.from_dict(part) for name, part in parts.items()}
+        datasets.DatasetDict(whole).save_to_disk(folder)
+        return folder
+
+    root = tmp_path_factory.mktemp("sources")
+    found = {"clean": save(root / "clean", parts)}
+    for name in ("validation", "test"):
+        poison = {"text": list(map(poisoned, parts[name]["text"])), "label": [1 - y for y in parts[name]["label"]]}
+        found[name] = save(root / name, {**parts, name: poison})
+    return found
+
+
+@pytest.fixture
+def learned(sources, tmp_path):
+    """Learns from each source; the weights, the tokenizer and the metrics that come of it."""
+
+    def learn(how, *names):
+        for name in ("clean", *names):
+            run = how(sources[name], tmp_path / name)
+            tokenizer = (run / "tokenizer.json").read_text()
+            assert "poison" not in tokenizer
+            yield load_file(run / "model.safetensors"), tokenizer, read_json(run / "metrics.json")
+
+    return learn
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def classifier(recipe, **options):
+    return lambda source, run: train(recipe, dataset=source, output_dir=run, disable_tqdm=True, **options).run_directory
+
+
+def test_a_classifier_and_its_temperature_do_not_see_the_test_reviews(learned):
+    (weights, tokenizer, metrics), (other_weights, other_tokenizer, other_metrics) = learned(
+        classifier(CLASSIFIER), "test"
+    )
+    assert equal(weights, other_weights)
+    assert tokenizer == other_tokenizer
+    assert metrics["temperature"] == other_metrics["temperature"] != 1
+    for key in ("best_epoch", "validation", "history"):
+        assert metrics[key] == other_metrics[key]
+    # The poison works: of what it changes, something was measured.
+    assert metrics["test"]["accuracy"] > 0.7 > other_metrics["test"]["accuracy"]
+
+
+def test_a_classifier_learns_nothing_from_the_validation_reviews(learned):
+    # With one epoch there is nothing to choose, and without calibration nothing is fitted on them.
+    recipe = replace(CLASSIFIER, epochs=1, calibrate=False)
+    (weights, tokenizer, _), (other_weights, other_tokenizer, _) = learned(classifier(recipe), "validation")
+    assert equal(weights, other_weights)
+    assert tokenizer == other_tokenizer
+
+
+def test_a_language_model_reads_neither_validation_nor_test_reviews(learned):
+    def language_model(source, run):
+        return pretrain(dataset=source, output_dir=run, recipe=MODEL, disable_tqdm=True).run_directory
+
+    clean, validation, test = learned(language_model, "validation", "test")
+    for weights, tokenizer, _ in (validation, test):
+        assert equal(clean[0], weights)
+        assert clean[1] == tokenizer
+    assert clean[2]["perplexity"] == test[2]["perplexity"] != validation[2]["perplexity"]
+
+
+def test_teachers_do_not_see_the_test_reviews(sources, tmp_path):
+    clean, other = (teach(dataset=sources[name], output_dir=tmp_path / name) for name in ("clean", "test"))
+    for name in ("document_vectors", "ngrams_and_vectors", "soft_labels"):
+        one, two = (load_file(taught.directory / f"{name}.safetensors") for taught in (clean, other))
+        for key in one.keys() - {"seconds"}:
+            assert torch.equal(one[key], two[key])
+    assert clean.metrics["validation_accuracy"] == other.metrics["validation_accuracy"]
+
+
+def test_teachers_are_not_fitted_on_the_validation_reviews(sources):
+    # The document vectors are made of all texts but those of the test: only the regression is looked at.
+    vectors = np.random.default_rng(0).normal(size=(COUNTS["train"] + COUNTS["validation"] + COUNTS["unsupervised"], 4))
+    clean, other = (
+        ngrams_and_vectors(load_reviews(sources[name], unlabeled=True), vectors.astype(np.float32))
+        for name in ("clean", "validation")
+    )
+    assert np.array_equal(clean[1], other[1])
+    assert not np.array_equal(clean[0], other[0])
