@@ -83,7 +83,7 @@ def test_a_classifier_and_its_temperature_do_not_see_the_test_reviews(learned):
     for key in ("best_epoch", "validation", "history"):
         assert metrics[key] == other_metrics[key]
     # The poison works: of what it changes, something was measured.
-    assert metrics["test"]["accuracy"] > 0.7 > other_metrics["test"]["accuracy"]
+    assert metrics["test"]["accuracy"] > 0.6 > other_metrics["test"]["accuracy"]
 
 
 def test_a_classifier_learns_nothing_from_the_validation_reviews(learned):
