@@ -13,7 +13,6 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
@@ -27,6 +26,7 @@ from hf_lstm_sentiment.training.interrupt import SafeTrainer
 from hf_lstm_sentiment.training.trainer import epoch_history
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import only_writer
+from tests.hub_clients import PUBLISHED
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
 ROOT = Path(__file__).parents[2]
@@ -66,87 +66,37 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_it_learns(result):
-    assert result.metrics["test"]["accuracy"] > 0.9
-
-
 def test_the_run_directory_is_a_hub_repository(result):
     run = result.run_directory
-    published = {
-        str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "checkpoints" not in path.parts
-    }
-    assert published == {
-        "README.md",
-        "config.json",
-        "configuration_sentiment_lstm.py",
-        "metrics.json",
-        "model.safetensors",
-        "modeling_sentiment_lstm.py",
-        "packed_lstm.py",
-        "plots/confusion_matrix.png",
-        "plots/training_curves.png",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    }
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert {name for name in found if not name.startswith("checkpoints/")} == set(PUBLISHED)
     assert json.loads((run / "tokenizer.json").read_text())["truncation"] is None
 
 
 def test_metrics_have_the_documented_form(result):
     metrics = json.loads((result.run_directory / "metrics.json").read_text())
     assert metrics == result.metrics
-    assert {"preset", "seed", "dataset", "parameters", "glove", "validation", "test", "best_epoch", "epochs"} < set(
-        metrics
-    )
-    assert {"train_seconds", "train_cpu_seconds", "train_tokens_per_second", "versions", "device", "history"} < set(
-        metrics
-    )
-    for part in ("validation", "test"):
-        assert set(metrics[part]) == {
-            "accuracy",
-            "precision",
-            "recall",
-            "f1",
-            "roc_auc",
-            "loss",
-            "expected_calibration_error",
-            "confusion_matrix",
-            "reviews",
-        }
-        assert set(metrics[part]["confusion_matrix"]) == {"tn", "fp", "fn", "tp"}
+    assert {"preset", "seed", "dataset", "best_epoch", "epochs", "train_seconds", "versions", "device"} < set(metrics)
+    figures = {"accuracy", "precision", "recall", "f1", "roc_auc", "loss", "expected_calibration_error", "reviews"}
+    assert set(metrics["validation"]) == set(metrics["test"]) == {*figures, "confusion_matrix"}
     assert metrics["dataset"]["test"] == metrics["test"]["reviews"] == sum(metrics["test"]["confusion_matrix"].values())
-    # 5 + 5 + 20 of the made-up vectors stand for words of the reviews.
+    assert set(metrics["dataset"]["digests"]) == {"train", "validation", "test"}
+    assert set(metrics["digests"]) == {"tokenizer", "glove"}
+    # 5 + 5 + 20 of the made-up vectors stand for tokens of the reviews.
     assert metrics["glove"] == {"source": "glove.txt", "matched": 30, "vocabulary": 62, "coverage": 30 / 62}
     assert metrics["parameters"] == 62 * 8 + 4 * 16 * (8 + 16) + 2 * 4 * 16 + 17
-    assert metrics["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert metrics["train_tokens_per_second"] > 0
+    assert metrics["training"]["tokens_read"] == TINY.max_length
     assert len(metrics["history"]) == metrics["epochs"]
-    assert all(
-        {"epoch", "train_loss", "validation_loss", "validation_accuracy"} == set(row) for row in metrics["history"]
-    )
+    keys = {"epoch", "train_loss", "validation_loss", "validation_accuracy"}
+    assert all(set(row) == keys for row in metrics["history"])
 
 
 def test_the_published_weights_are_those_of_the_best_epoch(result):
     metrics = result.metrics
     accuracies = [row["validation_accuracy"] for row in metrics["history"]]
-    assert metrics["validation"]["accuracy"] == max(accuracies)
+    assert metrics["validation"]["accuracy"] == max(accuracies) > 0.9
     assert metrics["best_epoch"] == accuracies.index(max(accuracies)) + 1
-
-
-def test_the_card_tells_what_was_measured(result):
-    card = ModelCard.load(result.run_directory / "README.md")
-    measured = {r.metric_type: r.metric_value for r in card.data.eval_results}
-    for name in ("accuracy", "f1", "roc_auc", "expected_calibration_error"):
-        assert measured[name] == pytest.approx(result.metrics["test"][name])
-    assert f"{result.metrics['test']['accuracy']:.2%}" in card.text
-    assert "held out" in card.text
-    assert "30\nof the 62 entries" in card.text
-    for leak in (str(ROOT), str(result.run_directory.parent), "None", "{{", "{%"):
-        assert leak not in card.content
-
-
-def test_the_examples_are_classified_by_what_was_saved(result):
-    assert [label for _, label, _ in result.examples][:2] == ["POSITIVE", "NEGATIVE"]
-    assert all(0.5 <= score <= 1 for _, _, score in result.examples)
 
 
 def test_the_summary_says_what_matters(result):
@@ -154,31 +104,7 @@ def test_the_summary_says_what_matters(result):
     assert f"test accuracy        {result.metrics['test']['accuracy']:.2%}" in summary
     assert "no test split" in summary
     assert "30 of 62 tokens" in summary
-
-
-def test_a_stranger_can_use_the_directory(result, tmp_path):
-    program = f"""
-import sys
-sys.modules["hf_lstm_sentiment"] = None
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
-run = {str(result.run_directory)!r}
-for auto in (AutoModelForSequenceClassification, AutoModel):
-    auto.from_pretrained(run, trust_remote_code=True)
-AutoTokenizer.from_pretrained(run, trust_remote_code=True)
-classify = pipeline("text-classification", model=run, trust_remote_code=True)
-answers = classify({[text for text, *_ in result.examples]!r}, truncation=True)
-print([(answer["label"], round(answer["score"], 5)) for answer in answers])
-print(classify("", truncation=True)[0]["label"] in ("NEGATIVE", "POSITIVE"))
-"""
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")},
-    ).stdout.splitlines()
-    assert printed == [str([(label, round(score, 5)) for _, label, score in result.examples]), "True"]
+    assert [label for _, label, _ in result.examples][:2] == ["POSITIVE", "NEGATIVE"]
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
@@ -239,12 +165,6 @@ def test_batches_are_grouped_by_length_only_where_the_preset_says_so(reviews, tm
     assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "_LengthGroupedSampler"]
 
 
-def test_early_stopping_counts_epochs_without_a_better_validation_accuracy(reviews, tmp_path):
-    preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
-    metrics = train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET).metrics
-    assert (metrics["best_epoch"], metrics["epochs"]) == (1, 3)
-
-
 class KilledError(RuntimeError):
     pass
 
@@ -294,10 +214,7 @@ def test_a_run_killed_after_early_stopping_does_not_train_on(reviews, tmp_path, 
     preset = replace(TINY, epochs=9, patience=2, learning_rate=1e-12)
     arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "hf_lstm_sentiment.training.train.plot_training_curves",
-            lambda *a, **k: (_ for _ in ()).throw(KilledError()),
-        )
+        patch.setattr(training, "plot_training_curves", raise_killed)
         with pytest.raises(KilledError):
             train(preset, **arguments)
     with monkeypatch.context() as patch:
@@ -354,11 +271,6 @@ def test_a_second_training_in_one_directory_is_refused(reviews, tmp_path):
         train(TINY, dataset=reviews, output_dir=tmp_path / "run", **QUIET)
 
 
-def test_resume_starts_where_there_is_nothing(reviews, tmp_path):
-    result = train(replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "new", resume=True, **QUIET)
-    assert result.metrics["epochs"] == 1
-
-
 def test_a_foreign_directory_is_not_touched(reviews, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="is not empty and holds no run"):
@@ -397,14 +309,13 @@ def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(result.run_directory, moved)
     newest = runs.newest_whole_checkpoint(moved)
+    path = newest / "trainer_state.json"
+    state = json.loads(path.read_text())
     # The old place is still there and still valid.
-    assert json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"].startswith(
-        str(result.run_directory)
-    )
-    state = json.loads((newest / "trainer_state.json").read_text())
-    (newest / "trainer_state.json").write_text(json.dumps({**state, "best_model_checkpoint": "/gone/checkpoint-1"}))
+    assert state["best_model_checkpoint"].startswith(str(result.run_directory))
+    path.write_text(json.dumps({**state, "best_model_checkpoint": "/gone/checkpoint-1"}))
     runs.newest_whole_checkpoint(moved)
-    found = json.loads((newest / "trainer_state.json").read_text())["best_model_checkpoint"]
+    found = json.loads(path.read_text())["best_model_checkpoint"]
     assert found == str(moved / "checkpoints" / f"checkpoint-{state['best_global_step']}")
 
 
@@ -523,6 +434,7 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
         ({"evaluation_strategy": "epoch"}, ValueError, "evaluation_strategy is no option; .* use eval_strategy"),
         ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
         ({"learning_speed": 1}, ValueError, "learning_speed is no option; scripts/train.py --help lists all"),
+        ({"num_threads": 0}, ValueError, "num_threads is 0; allowed: at least 1"),
         ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),
     ],
 )
@@ -531,13 +443,6 @@ def test_what_cannot_be_trained_is_refused_before_any_work(reviews, tmp_path, mo
     with pytest.raises(kind, match=message):
         train(**{"preset": "v1", "dataset": reviews, "output_dir": "run", **arguments})
     assert not (tmp_path / "run").exists()
-
-
-@pytest.fixture
-def restored_threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
@@ -551,7 +456,7 @@ def restored_threads():
     ],
 )
 def test_accelerates_single_thread_is_overruled_and_nothing_else(
-    monkeypatch, tmp_path, restored_threads, environment, wanted, threads
+    monkeypatch, tmp_path, one_thread, environment, wanted, threads
 ):
     for name in ("OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
@@ -560,13 +465,8 @@ def test_accelerates_single_thread_is_overruled_and_nothing_else(
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
     monkeypatch.setattr("psutil.cpu_count", lambda logical: 6)
     torch.set_num_threads(1)
-    assert use_cpu_threads(wanted, TrainingArguments(output_dir=str(tmp_path))) == threads
-    assert torch.get_num_threads() == threads
-
-
-def test_no_threads_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="num_threads is 0; allowed: at least 1"):
-        use_cpu_threads(0, TrainingArguments(output_dir=str(tmp_path)))
+    assert use_cpu_threads(wanted, TrainingArguments(output_dir=str(tmp_path))) == torch.get_num_threads() == threads
+    torch.set_num_threads(1)
 
 
 def test_history_averages_what_was_logged_between_evaluations():

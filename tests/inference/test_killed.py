@@ -1,0 +1,60 @@
+"""A file that is being scored is killed again and again, and is scored once."""
+
+from __future__ import annotations
+
+import csv
+import signal
+
+import pytest
+
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from tests.reviews import make_reviews, write_csv
+
+pytestmark = pytest.mark.slow
+
+# The function, in which call of it in that session, and how; forty parts of fifty rows.
+LOGITS, REPLACE, FSYNC = "hf_lstm_sentiment.inference.classifier:Classifier.logits", "os:replace", "os:fsync"
+SCORING_KILLS = [
+    *[(LOGITS, call, "before") for call in (1, 3, 2, 5)],
+    *[(REPLACE, call, "before") for call in (1, 2, 4, 3)],
+    *[(FSYNC, call, "before") for call in (1, 2, 3)],
+    *[(LOGITS, 2, "before"), (FSYNC, 4, "before"), (LOGITS, 4, "before"), (REPLACE, 5, "before")],
+]
+
+
+def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
+    rows = make_reviews(2_000)
+    source = write_csv(tmp_path / "in.csv", [(text, i) for i, (text, _) in enumerate(rows)], header=("text", "number"))
+    tokenizer = train_tokenizer([text for text, _ in rows[:200]], vocab_size=80)
+    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=4, hidden_size=4)
+    SentimentLSTMForSequenceClassification(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    work = {"source": source, "model": tmp_path / "model", "rows_per_part": 50}
+    assert server(predict={**work, "output": tmp_path / "whole.csv"})["code"] == 0
+    killed = 0
+    for target, call, when in SCORING_KILLS:
+        kill = {"target": target, "call": call, "when": when}
+        done = server(predict={**work, "output": tmp_path / "out.csv"}, kill=kill)
+        assert done["code"] == -signal.SIGKILL, done["output"]
+        assert not (tmp_path / "out.csv").exists()
+        killed += 1
+    # What is left to do from here on is to join the parts, and to take the parts away.
+    last = len(list((tmp_path / "out.csv.parts").glob("part-*.csv")))
+    for target, call in (
+        (REPLACE, 40 - last + 2),
+        (REPLACE, 3),
+        ("hf_lstm_sentiment.inference.files:_refuse_to_overwrite", 2),
+        ("pathlib:Path.unlink", 3),
+        ("shutil:rmtree", 1),
+    ):
+        done = server(
+            predict={**work, "output": tmp_path / "out.csv"}, kill={"target": target, "call": call, "when": "before"}
+        )
+        assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
+        killed += 1
+    done = server(predict={**work, "output": tmp_path / "out.csv"})
+    assert done["code"] == 0, done["output"]
+    assert killed == 20
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert [row["number"] for row in csv.DictReader((tmp_path / "out.csv").open())] == [str(i) for i in range(2_000)]
+    assert not (tmp_path / "out.csv.parts").exists()
