@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -16,6 +17,9 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from .training.arguments import unknown_option
 from .training.interrupt import TrainingStopped, stop_at_once
+
+# Either form in which it can be typed.
+_TOKEN = re.compile(r"--hub[_-]token(=.*)?", re.DOTALL)
 
 
 class _Summarized(Protocol):
@@ -56,6 +60,8 @@ def run_training(function: Callable[..., _Summarized], options: type, *, descrip
     except TrainingStopped as stop:
         if first:
             sys.stderr.write(f"{stop}. Continue with:\n  {resuming_command()}\n")
+            if any(map(_TOKEN.fullmatch, sys.argv)):
+                sys.stderr.write("The access token is not repeated here; set HF_TOKEN\n")
         return 128 + stop.number
     if first:
         sys.stdout.write(f"{result.summary()}\n")
@@ -81,8 +87,10 @@ def resuming_command() -> str:
         launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
     elif "ACCELERATE_MIXED_PRECISION" in os.environ:
         launcher = ["accelerate", "launch"]
-    arguments = [word for word in sys.argv if word != "--resume" and not word.startswith("--hub_token=")]
-    if "--hub_token" in arguments:
-        place = arguments.index("--hub_token")
-        del arguments[place : place + 2]
-    return shlex.join([*launcher, *arguments, "--resume"])
+    words, arguments = iter(sys.argv), []
+    for word in words:
+        if not _TOKEN.fullmatch(word):
+            arguments.append(word)
+        elif "=" not in word:
+            next(words, None)
+    return shlex.join([*launcher, *(word for word in arguments if word != "--resume"), "--resume"])

@@ -525,7 +525,9 @@ def test_the_script_answers_a_mistake_in_one_line(tmp_path, option, value, messa
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("token", [("--hub_token", "hf_secret"), ("--hub_token=hf_secret",)])
+@pytest.mark.parametrize(
+    "token", [("--hub_token", "hf_secret"), ("--hub_token=hf_secret",), ("--hub-token", "hf_secret")]
+)
 def test_the_command_that_resumes_holds_no_token(monkeypatch, token):
     for name in ("WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
