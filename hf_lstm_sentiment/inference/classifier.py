@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +19,20 @@ import torch
 from tokenizers import Tokenizer
 
 from ..data.encoding import pad_batch
-from ..model.loading import Network, file_of, highest_id, read_config, read_settings, read_tokenizer, read_weights
+from ..model.loading import (
+    Network,
+    file_of,
+    find_weights,
+    highest_id,
+    read_config,
+    read_settings,
+    read_tokenizer,
+    read_weights,
+)
 from ..model.packed_lstm import autocast_computes_lstm
-from ..model.pretrained_models import pretrained
+from ..model.pretrained_models import held, pretrained
 from ..utils.files import local_path
+from ..utils.messages import shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,16 +55,33 @@ def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.exp(-np.logaddexp(0, -np.asarray(logits, dtype=np.float64)))
 
 
-class Prediction(NamedTuple):
-    """What the classifier says of one review.
-
-    Attributes:
-        label: The more probable of the model's two labels.
-        score: Its probability, 0.5 to 1.
-    """
-
+class _Prediction(NamedTuple):
     label: str
     score: float
+
+
+class Prediction(_Prediction):
+    """What the classifier says of one review: a pair, `label, score = prediction`, that also knows `known`.
+
+    Args:
+        label: The more probable of the model's two labels.
+        score: Its probability, 0.5 to 1.
+        known: Share of the tokens read that are in the vocabulary, 0 for a review without a token: near 0, the model
+            cannot judge the text, whatever the score. NaN where it was not counted. It is no part of the pair: neither
+            unpacked nor compared.
+    """
+
+    # Of those that are made without: by `_replace`, say.
+    known: float = math.nan
+
+    def __new__(cls, label: str, score: float, known: float = math.nan) -> Self:
+        """Make the pair and remember what is beside it."""
+        prediction = super().__new__(cls, label, score)
+        prediction.known = known
+        return prediction
+
+    def __repr__(self) -> str:
+        return f"Prediction(label={self.label!r}, score={self.score!r}, known={self.known!r})"
 
 
 class Classifier:
@@ -117,14 +146,17 @@ class Classifier:
         source: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        variant: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Classifier:
         """Load a checkpoint with the classes of this package; no code of the checkpoint is run.
 
         Args:
-            source: A run directory, or a repository of the Hub; the model that comes with the package where None.
+            source: A run directory, or a repository of the Hub; the model that comes with the package where None or
+                "imdb", its name, unless a run directory of that name is there.
             revision: Branch, tag or commit of a repository.
+            variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
             device: Where to compute.
             dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast on processors with
                 instructions for it (AVX-512 BF16, AMX), and several times slower, with a warning, on others. It moves
@@ -150,7 +182,7 @@ class Classifier:
         config.check_problem()
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
-        network = read_weights(config, file_of(name, "model.safetensors", revision))
+        network = read_weights(config, find_weights(name, revision, variant))
         for layers in (network.embedding, network.lstm):
             layers.to(dtype)
         settings = read_settings(file_of(name, "tokenizer_config.json", revision))
@@ -181,7 +213,7 @@ class Classifier:
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts: the ids of all tokens of each, those beyond `max_length` too."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cast("list[str]", texts))]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
         """Compute the logit of the second label (POSITIVE) for each text, in order.
@@ -196,13 +228,14 @@ class Classifier:
             *Shape:* (len(texts),)
 
         Raises:
-            TypeError: A text is not a string; the message tells which.
-            ValueError: `batch_size` is below 1.
+            TypeError: The texts are no list or the like, or one is not a string; the message tells which.
+            ValueError: `batch_size` is no whole number of at least 1.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts is one string; pass a list of strings")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; allowed: a whole number of at least 1")
+        _check_texts(texts)
+        if not hasattr(texts, "__len__"):
+            kind = type(texts).__name__
+            raise TypeError(f"texts is a {kind}, which can be read once only; pass list(texts), or call `stream`")
+        check_count("batch_size", batch_size)
         for row, text in enumerate(texts):
             check_text(row, text)
         return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
@@ -223,7 +256,7 @@ class Classifier:
             result[rows] = logits.float().cpu().numpy()
         return result
 
-    def __call__(self, texts: Sequence[str], *, batch_size: int = 64) -> list[Prediction]:
+    def __call__(self, texts: Iterable[str], *, batch_size: int = 64) -> list[Prediction]:
         """Classify texts: one prediction each, in order; arguments and errors as for :meth:`logits`."""
         return list(self.stream(texts, batch_size=batch_size))
 
@@ -238,18 +271,19 @@ class Classifier:
         Yields:
             One prediction per text, in order; errors as for :meth:`logits`.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts is one string; pass a list of strings")
-        if window < 1:
-            raise ValueError(f"window is {window}; allowed: a whole number of at least 1")
+        _check_texts(texts)
+        check_count("batch_size", batch_size)
+        check_count("window", window)
         iterator = enumerate(texts)
         while chunk := list(islice(iterator, window)):
             for row, text in chunk:
                 check_text(row, text)
-            logits = self.logits([text for _, text in chunk], batch_size=batch_size)
+            reviews = [ids[: self.max_length] for ids in self.token_ids([text for _, text in chunk])]
+            logits = self.logits_of_ids(reviews, batch_size=batch_size)
             # Of the more probable label, so that no precision is lost where the other one is near 1.
-            for z, score in zip(logits, sigmoid(np.abs(logits)), strict=True):
-                yield Prediction(self.labels[int(z > 0)], float(score))
+            for ids, z, score in zip(reviews, logits, sigmoid(np.abs(logits)), strict=True):
+                known = 1 - ids.count(cast(int, self.unk_token_id)) / len(ids) if ids else 0.0
+                yield Prediction(self.labels[int(z > 0)], float(score), known)
 
 
 def _checkpoint(source: str | os.PathLike[str] | None) -> str:
@@ -257,16 +291,39 @@ def _checkpoint(source: str | os.PathLike[str] | None) -> str:
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")
     name, allowed = os.fspath(source), "a run directory or a Hub repository"
+    # A directory of data may well have the name, too.
+    if name in held() and not Path(name, "config.json").is_file():
+        return pretrained(name)
     path = local_path(name, "the model", allowed=allowed)
     if path is not None and not path.is_dir():
         raise FileNotFoundError(f"model {name} is a file; pass {allowed}")
     return name if path is None else str(path)
 
 
+def check_count(name: str, value: object, most: int | None = None) -> None:
+    """Refuse what is no whole number of at least 1, or above what is allowed."""
+    if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= (most or sys.maxsize):
+        allowed = "of at least 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"{name} is {value!r}; allowed: a whole number {allowed}")
+
+
+def _check_texts(texts: object) -> None:
+    """Refuse what is no list of texts; of tables, Python would iterate over the names of columns."""
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of strings")
+    if isinstance(texts, bytes | os.PathLike) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts is {shown(texts)}; pass a list of strings; for a file, call predict_file")
+    kind = type(texts).__name__
+    if isinstance(texts, Mapping) and any(hasattr(value, "column_names") for value in texts.values()):
+        raise TypeError(f'texts is a {kind}; pass the texts of one split: predict(data["test"]["text"])')
+    if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        raise TypeError(f'texts is a {kind}; pass its column of texts: predict(frame["text"])')
+
+
 def check_text(row: int, text: object) -> None:
     """Refuse what is no text or holds half of a surrogate pair; the message names the row."""
     if not isinstance(text, str):
-        raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+        raise TypeError(f"text {row} is {shown(text)} ({type(text).__name__}); every text must be a string")
     if not text.isascii():
         try:
             text.encode()
@@ -275,22 +332,22 @@ def check_text(row: int, text: object) -> None:
 
 
 def predict(
-    texts: Sequence[str], *, model: str | os.PathLike[str] | Classifier | None = None, batch_size: int = 64
+    texts: Iterable[str], *, model: str | os.PathLike[str] | Classifier | None = None, batch_size: int = 64
 ) -> list[Prediction]:
     """Classify reviews.
 
     Args:
-        texts: The reviews.
-        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
-            comes with the package where None.
+        texts: The reviews: a list, a column of a table, or anything else that yields strings.
+        model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
         batch_size: Reviews that are computed together.
 
     Returns:
-        One (label, score) per text, in order.
+        One (label, score) per text, in order, each with an attribute `known`.
 
     Raises:
         FileNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
-        TypeError: A text is not a string.
+        TypeError: The texts are no list or the like, or one is not a string.
     """
+    _check_texts(texts)
     classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
     return classifier(texts, batch_size=batch_size)

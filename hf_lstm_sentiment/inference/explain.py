@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
-from .classifier import Classifier, check_text, sigmoid
+from .classifier import Classifier, check_count, check_text, sigmoid
 from .explanation import Explanation, Word
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class Explainer:
         if not isinstance(text, str):
             raise TypeError(f"text is {text!r} ({type(text).__name__}); it must be a string")
         check_text(0, text)
-        if not 1 <= steps <= MAX_STEPS:
-            raise ValueError(f"steps is {steps}; allowed: a whole number from 1 to {MAX_STEPS}")
+        check_count("steps", steps, MAX_STEPS)
         classifier = self.classifier
         encoding = classifier.tokenizer.encode(text)
         kept = encoding.ids[: classifier.max_length + TRUNCATED_KEPT]

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import pipeline
@@ -15,6 +21,7 @@ from hf_lstm_sentiment import (
     Prediction,
     SentimentLSTMConfig,
     SentimentLSTMForSequenceClassification,
+    explain,
     predict,
     train_tokenizer,
 )
@@ -26,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 MAX_LENGTH = 9
 TEXTS = [text for text, _ in make_reviews(60)]
+FRAME = pd.DataFrame({"text": ["a"], "label": [1]})
+DATA = Dataset.from_dict({"text": ["a"], "label": [1]})
 VARIANTS = [
     {},
     {"pooling": "max", "bidirectional": True, "num_hidden_layers": 2},
@@ -148,7 +157,9 @@ def test_labels_are_those_of_the_configuration():
 
 
 def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
-    monkeypatch.setattr(classifier, "logits", lambda texts, batch_size: np.array([30, -30, 0], dtype=np.float32))
+    monkeypatch.setattr(
+        classifier, "logits_of_ids", lambda reviews, batch_size: np.array([30, -30, 0], dtype=np.float32)
+    )
     up, down, middle = classifier(["a", "b", "c"])
     assert up.label == "POSITIVE"
     assert down.label == "NEGATIVE"
@@ -160,11 +171,19 @@ def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
     ("texts", "options", "error", "message"),
     [
         ("a good film", {}, TypeError, "texts is one string; pass a list of strings"),
+        (None, {}, TypeError, "texts is None; pass a list of strings"),
+        (Path("reviews.csv"), {}, TypeError, r"texts is PosixPath\('reviews.csv'\); .* for a file, call predict_file"),
+        (FRAME, {}, TypeError, r'texts is a DataFrame; pass its column of texts: predict\(frame\["text"\]\)'),
+        ({"text": ["a"]}, {}, TypeError, r'texts is a dict; pass its column of texts: predict\(frame\["text"\]\)'),
+        (DATA, {}, TypeError, r'texts is a Dataset; pass its column of texts: predict\(frame\["text"\]\)'),
+        (DatasetDict(test=DATA), {}, TypeError, r'texts of one split: predict\(data\["test"\]\["text"\]\)'),
         (["a", "b", None], {}, TypeError, r"text 2 is None \(NoneType\); every text must be a string"),
         (["a", b"bytes"], {"window": 1}, TypeError, r"text 1 is b'bytes' \(bytes\)"),
         (["good"] * 5 + [7], {"window": 2}, TypeError, "text 5 is 7"),
         (["a"], {"batch_size": 0}, ValueError, "batch_size is 0; allowed: a whole number of at least 1"),
         (["a"], {"batch_size": -1}, ValueError, "batch_size is -1; allowed"),
+        (["a"], {"batch_size": 2.5}, ValueError, "batch_size is 2.5; allowed: a whole number of at least 1"),
+        (["a"], {"batch_size": "64"}, ValueError, "batch_size is '64'; allowed"),
         (["a"], {"window": 0}, ValueError, "window is 0; allowed"),
     ],
 )
@@ -174,6 +193,31 @@ def test_what_cannot_be_classified_is_refused(classifier, texts, options, error,
     if "window" not in options:
         with pytest.raises(error, match=message):
             classifier.logits(texts, **options)
+
+
+def test_anything_that_yields_texts_can_be_classified(classifier):
+    texts = texts_of([2, 4, 3])
+    frame = pd.DataFrame({"text": texts}, index=[7, 3, 5])
+    for kind in (frame["text"], Dataset.from_dict({"text": texts})["text"], np.array(texts), iter(texts), tuple(texts)):
+        assert predict(kind, model=classifier) == classifier(texts)
+    np.testing.assert_array_equal(classifier.logits(frame["text"]), classifier.logits(texts))
+    with pytest.raises(
+        TypeError, match=r"texts is a list_iterator, which can be read once only; pass list\(texts\), or"
+    ):
+        classifier.logits(iter(texts))
+
+
+def test_a_prediction_knows_how_much_of_the_text_the_model_knows(classifier):
+    found = classifier(["word1 word2", "word1 zzz qqq xyz", "zzz", "", "word1 " * MAX_LENGTH + "zzz"])
+    assert [prediction.known for prediction in found] == [1, 0.25, 0, 0, 1]
+    label, score = found[1]
+    assert found[1] == (label, score) == Prediction(label, score)
+    assert len(found[1]) == 2
+    for again in (pickle.loads(pickle.dumps(found[1])), copy.copy(found[1]), copy.deepcopy(found)[1]):
+        assert again == found[1]
+        assert (type(again), again.known) == (Prediction, 0.25)
+    assert repr(found[1]) == f"Prediction(label={label!r}, score={score!r}, known=0.25)"
+    assert np.isnan(Prediction(label, score).known)
 
 
 def test_a_tokenizer_larger_than_the_table_is_refused():
@@ -188,6 +232,49 @@ def test_a_model_is_named_by_its_path_or_its_object(checkpoint, classifier, monk
     monkeypatch.chdir(checkpoint.parent)
     for model in (checkpoint, str(checkpoint), "run", "./run", Classifier.from_pretrained(checkpoint)):
         same(predict(texts, model=model), classifier(texts))
+
+
+def test_the_packaged_model_has_a_name(checkpoint, classifier, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packaged = Classifier.from_pretrained().fingerprint()
+    # A directory of data is no model.
+    (tmp_path / "imdb").mkdir()
+    assert Classifier.from_pretrained("imdb").fingerprint() == packaged
+    assert predict(["great"], model="imdb") == predict(["great"])
+    assert explain("great", model="imdb") == explain("great")
+    (tmp_path / "imdb").rmdir()
+    shutil.copytree(checkpoint, tmp_path / "imdb")
+    assert Classifier.from_pretrained("imdb").fingerprint() == classifier.fingerprint()
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_shards_and_variants_are_loaded(tmp_path, classifier, variant):
+    tokenizer().save_pretrained(tmp_path)
+    model = make()
+    model.save_pretrained(tmp_path, max_shard_size="1KB", variant=variant)
+    assert len(list(tmp_path.glob("model*.safetensors"))) > 1
+    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
+    for path in tmp_path.glob("model*"):
+        path.unlink()
+    model.save_pretrained(tmp_path, variant=variant)
+    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
+    with pytest.raises(OSError, match=r"model\.other\.safetensors"):
+        Classifier.from_pretrained(tmp_path, variant="other")
+
+
+def test_an_index_names_shards_beside_it_only(tmp_path):
+    tokenizer().save_pretrained(tmp_path / "run")
+    make().save_pretrained(tmp_path / "run", max_shard_size="1KB")
+    index = tmp_path / "run" / "model.safetensors.index.json"
+    for weight_map in ({"a": "../model.safetensors"}, {"a": 3}, {}, "model.safetensors"):
+        index.write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(
+            ValueError, match=r"index\.json is damaged \(weight_map is .*; allowed: names of safetensors"
+        ):
+            Classifier.from_pretrained(tmp_path / "run")
+    index.write_text(json.dumps({"weight_map": {"a": sorted(path.name for path in index.parent.glob("*-0*"))[0]}}))
+    with pytest.raises(ValueError, match="does not hold the weights that its config"):
+        Classifier.from_pretrained(tmp_path / "run")
 
 
 def test_a_missing_directory_and_an_unknown_repository(tmp_path):
