@@ -17,7 +17,7 @@ from typing import Any
 from recorded import ABLATIONS
 
 from hf_lstm_sentiment.cli import run_training
-from hf_lstm_sentiment.data.run_reviews import SPLIT
+from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
 from hf_lstm_sentiment.training.presets import IMDB, Preset
 from hf_lstm_sentiment.training.train import TrainingResult, train

@@ -11,8 +11,8 @@ import numpy as np
 from benchmark_peers import naive_bayes_svm, vader_score
 from numpy.typing import ArrayLike, NDArray
 
-from hf_lstm_sentiment.data.offline_reviews import load_sentences
 from hf_lstm_sentiment.data.reviews import Reviews
+from hf_lstm_sentiment.data.sources import load_sentences
 from hf_lstm_sentiment.inference.classifier import Classifier
 
 PAIRS: dict[str, list[tuple[str, str]]] = json.loads(

@@ -24,8 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.data.reviews import Reviews
-from hf_lstm_sentiment.data.run_reviews import load_recorded_reviews
+from hf_lstm_sentiment.data.reviews import Reviews, load_recorded_reviews
 from hf_lstm_sentiment.evaluation.measure import agreement, timed_logits
 from hf_lstm_sentiment.hub.model_card import write_model_card
 from hf_lstm_sentiment.hub.publishable import CARD, CONFIG, publishable_files

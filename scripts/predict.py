@@ -61,8 +61,8 @@ def main() -> None:
         "paths",
         metavar="PATH",
         nargs="+",
-        help="A .csv, .tsv, .jsonl, .parquet or .txt file, a directory, or a Hub data set, and a .csv, .tsv, .jsonl or "
-        ".parquet file to write; or, with --output_dir, files to read and patterns of them.",
+        help="A .csv, .tsv, .jsonl, .ndjson, .json, .parquet or .txt file or a Hub data set, and a .csv, .tsv, .jsonl "
+        "or .parquet file to write; or, with --output_dir, files to read and patterns of them.",
     )
     parser.add_argument("--output_dir", help="Write each file into this directory, under its own name.")
     parser.add_argument(
@@ -70,7 +70,7 @@ def main() -> None:
     )
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
-    parser.add_argument("--split", help="Split of a directory or a Hub data set; train by default.")
+    parser.add_argument("--split", help="Split of a Hub data set; train by default.")
     parser.add_argument(
         "--bf16", action="store_true", help="Compute in bfloat16: twice as fast on processors that have it."
     )

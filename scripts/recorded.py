@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_lstm_sentiment.data.run_reviews import SPLIT
+from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.evaluation.statistics import spread
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json

@@ -14,7 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
     from hf_lstm_sentiment import SentimentLSTMConfig
-    from hf_lstm_sentiment.data import glove, json_rows
+    from hf_lstm_sentiment.data import glove, readers
     from hf_lstm_sentiment.inference import classifier as inference
     from hf_lstm_sentiment.inference import files as scoring
     from hf_lstm_sentiment.model import loading as checkpoints
@@ -45,8 +45,8 @@ def fuzz_glove(data):
 
 def fuzz_rows(data):
     """The reader of predict's files."""
-    kinds = (".csv", ".tsv", ".jsonl", ".txt")
-    path = file(f"a{kinds[data[0] % 4] if data else '.csv'}", data[1:])
+    kinds = (".csv", ".tsv", ".jsonl", ".txt", ".json")
+    path = file(f"a{kinds[data[0] % 5] if data else '.csv'}", data[1:])
     try:
         scoring.predict_file(path, FOLDER / "out.jsonl", model=CLASSIFIER, text_column="text", progress=False)
     except MEANT:
@@ -88,10 +88,10 @@ def fuzz_config(data):
 
 
 def fuzz_json(data):
-    """The reader of json and jsonl files to learn from."""
+    """The reader of json and jsonl files."""
     path = file("a.json" if data[:1] < b"\x80" else "a.jsonl", data[1:])
     try:
-        rows = list(json_rows.JsonFiles([path]))
+        rows = [read.row for read in readers.open_rows(path, readers.FileForm()).read(None)]
     except MEANT as error:
         if not str(error).startswith("a.json"):
             raise AssertionError(error) from error

@@ -1,4 +1,4 @@
-"""Objects out of .jsonl files and .json lists, read with Python's own parser.
+"""Objects out of .jsonl and .json files, read with Python's own parser.
 
 Arrow's reader, through which `datasets` reads such files, ends the process where a file begins with `null` (pyarrow
 26.0.1), and holds columns that nobody asked for.
@@ -6,82 +6,48 @@ Arrow's reader, through which `datasets` reads such files, ends the process wher
 
 from __future__ import annotations
 
-import codecs
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from .readers import Row, explain_undecodable, lines
+from .columns import ReadRow, Row
 
 # What Python's own parser and writer can hold is about ten times as much, and depends on who calls them.
 _DEEPEST = 100
 _PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
-SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
-class JsonFiles:
-    """Rows of .jsonl files (an object per line) and .json lists, read anew whenever they are iterated over.
+def read_json(lines: Iterable[str], *, may_be_list: bool) -> Iterator[ReadRow]:
+    """Rows of a file that holds an object per line or, where it may, a list of objects.
 
     Lines are read one by one, a list is read whole. A blank line is no row.
 
     Args:
-        paths: The files, whose rows follow each other.
+        lines: The file.
+        may_be_list: Whether a file that begins with a bracket is a list.
 
     Raises:
-        ValueError: While iterating: a row is no object, or no text could hold it; the message names file and line.
+        ValueError: A list is not JSON.
     """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
-
-    def __iter__(self) -> Iterator[Row]:
-        for path in self.paths:
-            yield from _rows_of_list(path) if _is_list(path) else _rows_of_lines(path)
-
-    @cached_property
-    def column_names(self) -> list[str]:
-        """The keys of all rows, in the order in which they come up; it takes a look at every row."""
-        return list(dict.fromkeys(chain.from_iterable(self)))
-
-
-def parse_row(line: str) -> Row:
-    """One object.
-
-    Args:
-        line: A line of a .jsonl file.
-
-    Raises:
-        ValueError: It is not JSON, no object, or holds what no text or number could.
-    """
-    return _checked(_parse(line.rstrip(), _PER_LINE), _PER_LINE, "\\u" in line)
-
-
-def _rows_of_lines(path: Path) -> Iterator[Row]:
-    number = 0
-    try:
-        for number, line in enumerate(lines(path), start=1):  # noqa: B007
-            if line.strip():
-                yield parse_row(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name}, line {number + 1}: {explain_undecodable(error)}") from None
-    except ValueError as error:
-        raise ValueError(f"{path.name}, line {number}: {error}") from None
-
-
-def _rows_of_list(path: Path) -> Iterator[Row]:
-    place = path.name
-    try:
-        text = path.read_text("utf-8-sig")
+    numbered = ((line, text) for line, text in enumerate(lines, start=1) if text.strip())
+    first = next(numbered, None)
+    if first is None:
+        return
+    if may_be_list and first[1].lstrip().startswith("["):
+        # Blank lines in front count where an error names a line.
+        text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
         escaped = "\\u" in text
-        for number, row in enumerate(_parse(text, _IN_LIST), start=1):
-            place = f"{path.name}, object {number}"
-            yield _checked(row, _IN_LIST, escaped)
-    except ValueError as error:
-        raise ValueError(f"{place}: {explain_undecodable(error)}") from None
+        for number, value in enumerate(_parse(text, _IN_LIST), start=1):
+            yield _checked(ReadRow(number, None, {}), value, _IN_LIST, escaped)
+        return
+    for number, (line, text) in enumerate(chain([first], numbered), start=1):
+        read = ReadRow(number, line, {})
+        try:
+            yield _checked(read, _parse(text.rstrip(), _PER_LINE), _PER_LINE, "\\u" in text)
+        except ValueError as error:
+            yield read._replace(problem=str(error))
 
 
 def _parse(text: str, form: str) -> Any:
@@ -105,18 +71,23 @@ def _parse(text: str, form: str) -> Any:
     return value
 
 
-def _checked(row: Any, form: str, escaped: bool) -> Row:
-    """The same row; only where characters are `escaped` can there be half of a surrogate pair."""
+def _checked(read: ReadRow, value: Any, form: str, escaped: bool) -> ReadRow:
+    """The row of a value; only where characters are `escaped` can there be half of a surrogate pair."""
     if escaped:
         try:
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("it holds half of a surrogate pair, which is no text; correct or remove it") from error
-    if not isinstance(row, dict):
-        kind = type(row).__name__
-        said = "null" if row is None else f"an {kind}" if kind == "int" else f"a {kind}"
-        raise ValueError(f"it is {said}; {form}")
-    return row
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return read._replace(problem="it holds half of a surrogate pair, which is no text; correct or remove it")
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        said = "null" if value is None else f"an {kind}" if kind == "int" else f"a {kind}"
+        return read._replace(problem=f"it is {said}; {form}")
+    if value and all(isinstance(inner, dict | list) for inner in value.values()):
+        return read._replace(
+            problem="it is a whole table in one object; one object per row is read, as pandas writes it with "
+            'to_json(path, orient="records", lines=True)'
+        )
+    return read._replace(row=value)
 
 
 class _AmbiguousError(ValueError):
@@ -142,12 +113,3 @@ def _depth(value: Any) -> int:
 
 def _values(outer: dict[str, Any] | list[Any]) -> list[Any]:
     return list(outer.values()) if isinstance(outer, dict) else outer
-
-
-def _is_list(path: Path) -> bool:
-    """Whether a .json file holds a list of rows, and not a row per line."""
-    if path.suffix.lower() != ".json":
-        return False
-    with path.open("rb") as file:
-        file.seek(len(codecs.BOM_UTF8) if file.peek().startswith(codecs.BOM_UTF8) else 0)
-        return next((line.strip() for line in file if line.strip()), b"").startswith(b"[")

@@ -2,123 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils.messages import first_cause, shown
-from .columns import TEXT_COLUMNS, find_column
-from .json_rows import JsonFiles
+from ..utils.messages import shown
+from .columns import describe_column, find_column
+from .readers import Rows
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
     from numpy.typing import NDArray
 
-_LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
-_LABELS = {"0": 0, "neg": 0, "negative": 0, "1": 1, "pos": 1, "positive": 1}
-_ALLOWED_LABELS = "0 or 1, neg or pos, negative or positive (upper or lower case)"
+logger = logging.getLogger(__name__)
+
+_NEGATIVE = ("0", "neg", "negative", "bad", "rotten", "false", "label_0")
+_POSITIVE = ("1", "pos", "positive", "good", "fresh", "true", "label_1")
+# What labels mean, in lower case.
+LABELS: dict[str, int] = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
 # Reviews that are read at once.
 BATCH = 1_000
 
-Columns = Mapping[str, list[Any]]
 
-
-def labelled_reviews(
-    part: Dataset | JsonFiles, split: str, text_column: str | None, label_column: str | None
-) -> Dataset:
-    """Find the columns of a split and check every value.
+def parse_labels(labels: str | Mapping[str, str]) -> dict[str, int | None]:
+    """What a user says that labels mean.
 
     Args:
-        part: What was read.
-        split: Its name, for messages.
-        text_column: Column of the texts; found by its name where None.
-        label_column: Column of the labels; found by its name where None.
+        labels: Such as "1=negative 2=positive 3=", or a mapping; rows of a label that means nothing are left out.
 
     Returns:
-        The columns `text` (string), `label` (0 NEGATIVE, 1 POSITIVE) and `row` (from 0).
+        0 NEGATIVE, 1 POSITIVE or None for each label, in lower case.
+
+    Raises:
+        ValueError: It is written otherwise, or means something else.
+    """
+    pairs = dict(part.rpartition("=")[::2] for part in shlex.split(labels)) if isinstance(labels, str) else labels
+    meanings: dict[str, int | None] = {}
+    for label, meaning in pairs.items():
+        if str(label) == "" or (meaning and meaning.lower() not in LABELS):
+            raise ValueError(
+                f"labels are {labels!r}; allowed: LABEL=negative, LABEL=positive, or LABEL= to leave its rows out, "
+                "with a space between them"
+            )
+        meanings[str(label).strip().lower()] = LABELS[meaning.lower()] if meaning else None
+    return meanings
+
+
+def read_reviews(
+    parts: Sequence[Rows],
+    split: str,
+    *,
+    text_column: str | None,
+    label_column: str | None = None,
+    labels: Mapping[str, int | None] | None = None,
+) -> Dataset:
+    """Find the columns of a split, check every value and write what is read into the cache.
+
+    Args:
+        parts: What is read, one after the other.
+        split: Its name, for messages; "unlabeled" reviews need no labels.
+        text_column: Column of the texts; found by its name where None.
+        label_column: Column of the labels; found by its name where None.
+        labels: What the labels mean, where they are not the usual ones.
+
+    Returns:
+        The columns `text` (string), `label` (0 NEGATIVE, 1 POSITIVE; not of unlabeled reviews) and `row` (from 0).
 
     Raises:
         ValueError: A column that is not there, a missing text, an unknown label, a class without reviews.
     """
-    from datasets import ClassLabel, Features, Value
+    from datasets import Dataset, Features, Value
+    from datasets.exceptions import DatasetGenerationError
 
-    text_column = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
-    label_column = find_column(part.column_names, label_column, _LABEL_COLUMNS, "label")
-    if text_column == label_column:
-        raise ValueError(f"column {text_column!r} cannot be both; name another --text_column or --label_column")
-    names = None
-    if not isinstance(part, JsonFiles) and isinstance(feature := part.features[label_column], ClassLabel):
-        # Names in another order than ours turn every label around; names that say nothing leave the numbers.
-        names = feature.names if all(name.strip().lower() in _LABELS for name in feature.names) else None
-    reviews = _each_batch(
-        part,
-        _label_batch,
-        Features({"text": Value("string"), "label": Value("int64"), "row": Value("int64")}),
-        f"Reading {split} reviews",
-        {"columns": (text_column, label_column), "names": names, "split": split},
-    )
-    counts = class_counts(reviews)
-    for label, name in enumerate(("NEGATIVE", "POSITIVE")):
-        if not counts[label]:
-            raise ValueError(
-                f"split {split!r} holds {len(reviews):,} reviews and none of them is {name}; both classes are needed"
-            )
+    columns = list(dict.fromkeys(column for part in parts for column in part.columns))
+    if not columns:
+        raise ValueError(f"{parts[0].name} holds no row")
+    texts = find_column(columns, text_column, "text")
+    said, kinds = [describe_column(columns, texts, "text")], {"text": "string", "row": "int64"}
+    chosen = None
+    if split != "unlabeled":
+        chosen = find_column(columns, label_column, "label")
+        said.append(describe_column(columns, chosen, "label"))
+        kinds = {"text": "string", "label": "int64", "row": "int64"}
+        if texts == chosen:
+            raise ValueError(f"column {texts!r} cannot be both; name another --text_column or --label_column")
+    logger.info(f"{split} reviews: {', '.join(said)}")
+    # The version is there for the cache: another release may read values differently.
+    key = (version("hf_lstm_sentiment"), [part.state for part in parts], texts, chosen, sorted((labels or {}).items()))
+    try:
+        reviews = Dataset.from_generator(
+            _reviews,
+            features=Features({name: Value(kind) for name, kind in kinds.items()}),
+            # A tuple: of a list, `datasets` would make shards.
+            gen_kwargs={"parts": tuple(parts), "texts": texts, "chosen": chosen, "labels": labels},
+            fingerprint=hashlib.sha256(repr(key).encode()).hexdigest(),
+        )
+    except DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    if chosen is not None:
+        counts = class_counts(reviews)
+        for label, name in enumerate(("NEGATIVE", "POSITIVE")):
+            if not counts[label]:
+                raise ValueError(
+                    f"split {split!r} holds {len(reviews):,} reviews and none of them is {name}; both classes are "
+                    "needed"
+                )
     return reviews
 
 
-def unlabeled_reviews(part: Dataset | JsonFiles, text_column: str | None) -> Dataset:
-    """Find the texts of a split without labels and check them.
+def _reviews(
+    parts: Sequence[Rows], texts: str, chosen: str | None, labels: Mapping[str, int | None] | None
+) -> Iterator[dict[str, Any]]:
+    place, left = -1, 0
+    for part in parts:
+        only = [column for column in (texts, chosen) if column is not None and column in part.columns]
+        names = part.class_names.get(chosen) if chosen else None
+        for place, read in enumerate(part.with_text(texts, only=only), start=place + 1):  # noqa: B020
+            left += 1
+            if chosen is None:
+                yield {"text": read.row[texts], "row": place}
+                continue
+            try:
+                label = parse_label(read.row.get(chosen), names, labels)
+            except ValueError as error:
+                raise ValueError(f"{part.name}, {read.place}: {error}") from None
+            if label is None:
+                left -= 1
+            else:
+                yield {"text": read.row[texts], "label": label, "row": place}
+    if not left:
+        raise ValueError(f"{parts[0].name} holds no row" + (", but for those left out" if place >= 0 else ""))
 
-    Args:
-        part: What was read.
-        text_column: Column of the texts; found by its name where None.
 
-    Returns:
-        The columns `text` (string) and `row` (from 0).
-
-    Raises:
-        ValueError: The column is not there, or a text is missing.
-    """
-    from datasets import Features, Value
-
-    name = find_column(part.column_names, text_column, TEXT_COLUMNS, "text")
-    return _each_batch(
-        part,
-        _text_batch,
-        Features({"text": Value("string"), "row": Value("int64")}),
-        "Reading unlabeled reviews",
-        {"columns": (name,), "split": "unlabeled"},
-    )
-
-
-def parse_label(value: Any, names: Sequence[str] | None, where: str) -> int:
+def parse_label(
+    value: Any, names: Sequence[str] | None = None, meanings: Mapping[str, int | None] | None = None
+) -> int | None:
     """What a label means: 0 NEGATIVE, 1 POSITIVE.
 
     Args:
         value: What stands in the data.
         names: Names of the whole numbers, where they have any.
-        where: Where it stands, for the message.
+        meanings: From `parse_labels`; the usual ones where None.
+
+    Returns:
+        None where the row is to be left out.
 
     Raises:
         ValueError: It is none of the labels that are understood.
     """
+    key = str(int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value)
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        value = names[value]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    key = str(int(value) if isinstance(value, bool) else value).strip().lower()
+        key = names[value]
     # A column of whole numbers with a gap comes out of many programs with decimal points.
-    key = {"0.0": "0", "1.0": "1"}.get(key, key)
-    if key not in _LABELS:
+    key = key.strip().lower()
+    key = key.removesuffix(".0") if key.removesuffix(".0").isdigit() else key
+    known: Mapping[str, int | None] = LABELS if meanings is None else meanings
+    if key not in known:
+        allowed = "0 or 1, neg or pos, negative or positive, bad or good, rotten or fresh, false or true, LABEL_0 or "
+        allowed = f"{allowed}LABEL_1 (upper or lower case)" if meanings is None else ", ".join(map(repr, meanings))
         raise ValueError(
-            f"{where}: label {shown(value)} is not known; allowed: {_ALLOWED_LABELS}; correct or remove the row, or "
-            "name the right column with --label_column"
+            f"label {shown(value if names is None else key)} is not known; allowed: {allowed}; correct or remove the "
+            "row, name the right column with --label_column, or say what each label means: "
+            f"--labels {shlex.quote('1=negative 2=positive 3=')}, where rows of label 3 are left out"
         )
-    return _LABELS[key]
+    return known[key]
 
 
 def class_counts(part: Dataset) -> tuple[int, int]:
@@ -140,77 +192,3 @@ def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
     """
     batches = part.select_columns([name]).with_format("numpy").iter(BATCH)
     return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
-
-
-def _each_batch(
-    part: Dataset | JsonFiles,
-    function: Callable[..., dict[str, list[Any]]],
-    features: Features,
-    description: str,
-    options: Mapping[str, Any],
-) -> Dataset:
-    """What a function makes of a split, written into the cache batch by batch."""
-    # The version is there for the cache: another release may read values differently.
-    options = {**options, "version": version("hf_lstm_sentiment")}
-    if not isinstance(part, JsonFiles):
-        return part.map(
-            function,
-            batched=True,
-            with_indices=True,
-            remove_columns=part.column_names,
-            features=features,
-            fn_kwargs=options,
-            desc=description,
-        )
-    from datasets import Dataset
-
-    # So is the state of the files.
-    state = tuple((str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns) for path in part.paths)
-    try:
-        return Dataset.from_generator(
-            _rows, features=features, gen_kwargs={"state": state, "function": function, "options": options}
-        )
-    except Exception as error:
-        if (cause := first_cause(error)) is error:
-            raise
-        raise cause from None
-
-
-def _rows(
-    state: tuple[tuple[str, int, int], ...],
-    function: Callable[..., dict[str, list[Any]]],
-    options: Mapping[str, Any],
-) -> Iterator[dict[str, Any]]:
-    rows = enumerate(JsonFiles([Path(name) for name, _, _ in state]))
-    while batch := list(islice(rows, BATCH)):
-        columns = {name: [row.get(name) for _, row in batch] for name in options["columns"]}
-        done = function(columns, [number for number, _ in batch], **options)
-        yield from (dict(zip(done, values, strict=True)) for values in zip(*done.values(), strict=True))
-
-
-def _text_batch(
-    batch: Columns, rows: list[int], *, columns: Sequence[str], split: str, version: str
-) -> dict[str, list[Any]]:
-    texts = batch[columns[0]]
-    for row, text in zip(rows, texts, strict=True):
-        if not isinstance(text, str):
-            raise ValueError(
-                f"split {split!r}, row {row}: the text is {shown(text)}; every row needs a string in column "
-                f"{columns[0]!r}; correct or remove it, or name the right column with --text_column"
-            )
-    return {"text": texts, "row": rows}
-
-
-def _label_batch(
-    batch: Columns,
-    rows: list[int],
-    *,
-    columns: Sequence[str],
-    names: Sequence[str] | None,
-    split: str,
-    version: str,
-) -> dict[str, list[Any]]:
-    texts = _text_batch(batch, rows, columns=columns, split=split, version=version)["text"]
-    values = zip(rows, batch[columns[1]], strict=True)
-    labels = [parse_label(value, names, f"split {split!r}, row {row}") for row, value in values]
-    return {"text": texts, "label": labels, "row": rows}

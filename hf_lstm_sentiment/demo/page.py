@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.columns import TEXT_COLUMNS, find_column
-from ..data.readers import csv_fields
+from ..data.csv_rows import csv_fields
 from ..inference.explain import Explainer
 from ..inference.explanation import body
 from ..inference.files import predict_file
@@ -194,7 +194,7 @@ def _result_table(result: Path, column: str | None) -> str:
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv_fields(file)
         header = next(reader)
-        place = header.index(find_column(header[:-2], column, TEXT_COLUMNS, "text"))
+        place = header.index(find_column(header[:-2], column, "text"))
         for *cells, label, score in reader:
             labels[label] += 1
             text = cells[place]

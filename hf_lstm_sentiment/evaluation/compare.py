@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from ..data.reviews import Reviews
-from ..data.run_reviews import SPLIT, load_run_reviews
+from ..data.reviews import SPLIT, Reviews, load_run_reviews
 from ..utils import run_directory as runs
 from ..utils.files import read_json, write_json
 from .errors import ScoredReviews, check_accuracy, score_run

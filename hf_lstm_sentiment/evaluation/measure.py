@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 
-from ..data.reviews import Reviews, load_reviews
-from ..data.run_reviews import SPLIT, load_recorded_reviews
+from ..data.reviews import SPLIT, Reviews, load_recorded_reviews, load_reviews
 from ..inference.classifier import WINDOW, Classifier
 from ..model.pretrained_models import pretrained
 from ..utils.files import read_json, user_path

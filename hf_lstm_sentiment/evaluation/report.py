@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.run_reviews import load_run_reviews
+from ..data.reviews import load_run_reviews
 from ..inference.classifier import sigmoid
 from ..inference.explain import Explainer
 from ..utils import run_directory as runs

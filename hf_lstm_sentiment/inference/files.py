@@ -9,29 +9,33 @@ keeps a second run away meanwhile.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
-from ..data.readers import RowSource
-from ..data.table_rows import open_dataset, open_parquet
-from ..data.text_rows import open_text
-from ..utils.files import HUB_ID, only_writer, read_json, replacing, user_path, write_json
+from ..data.columns import ReadRow, describe_column, find_column
+from ..data.readers import KINDS, FileForm, Rows, kind_of, open_rows
+from ..data.sources import stream_rows
+from ..utils.files import local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
+from ..utils.messages import differences
 from .classifier import WINDOW, Classifier
-from .row_writers import OutputLayout, join_parts
+from .writers import OUTPUTS, OutputLayout, join_parts, schema_of
 
 logger = logging.getLogger(__name__)
 
-INPUTS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt")
-OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
 _MANIFEST = "manifest.json"
+_ADVICE = "; --skip_bad_rows leaves such rows out"
 
 
 def predict_file(
@@ -40,6 +44,10 @@ def predict_file(
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
     text_column: str | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
+    skip_bad_rows: bool = False,
     batch_size: int = 64,
     split: str = "train",
     rows_per_part: int = 50_000,
@@ -48,22 +56,28 @@ def predict_file(
     """Classify every row of a file or data set and write the rows with a label and a score.
 
     All columns are kept, in order, and two are added: `label` and `score`, or `predicted_label` and `predicted_score`
-    where the source has a column of either name. Scores have all their digits. A file is read twice: once to find
-    every defect before the model is loaded, once to classify. Memory holds a window of rows, not the file.
+    where the source has a column of either name. Scores have all their digits. A file is read to its end before the
+    model is loaded, to find every defect, and again to classify. Memory holds a window of rows, not the file.
 
     A run that was killed is continued by the same call; the result is, byte for byte, that of a run which was not, on
     the same machine with the same number of threads.
 
     Args:
-        source: A .csv or .tsv file with a header, a .jsonl file (one object per line), a .parquet file, a .txt file
-            (one review per line, an empty line is an empty review), a directory, or a data set of the Hub. Text is
-            UTF-8, with or without a byte order mark; an empty csv field is an empty review.
+        source: A .csv or .tsv file, a .jsonl or .ndjson file (one object per line), a .json file (a list of objects,
+            or one per line), a .parquet file, a .txt file (one review per line, an empty line is an empty review), or
+            a data set of the Hub. All but Parquet files may be compressed (.gz). An empty csv field is an empty
+            review.
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
         model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
             comes with the package where None.
         text_column: Column of the texts; found by its name where None.
+        separator: What stands between the fields of csv and tsv files; found where None.
+        column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
+        encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
+        skip_bad_rows: Write rows that cannot be read or have no text to `OUTPUT.bad_rows.jsonl`, each with its
+            problem, instead of refusing the file.
         batch_size: Reviews that are computed together.
-        split: Split of a directory or a data set of the Hub; of no meaning for a file.
+        split: Split of a data set of the Hub; of no meaning for a file.
         rows_per_part: Rows after which what is done is safe from a kill.
         progress: Show a bar where standard error is a terminal.
 
@@ -74,71 +88,22 @@ def predict_file(
         BlockingIOError: Another run is writing this output.
         FileExistsError: The output is there already, or `OUTPUT.parts` is something else.
         FileNotFoundError: The source, the model or the output's directory is not there.
-        ModuleNotFoundError: Parquet files, directories and the Hub need the extra `train`.
-        ValueError: A kind of file that is not read or written, a row without a text (the message names it), a file
-            that is not what its name says, a number below 1; or the parts that are there are of another run.
+        ModuleNotFoundError: Parquet files and the Hub need the extra `train`.
+        ValueError: A kind of file that is not read or written, a directory, a row without a text (the message names
+            it), a file that is not what its name says, a number below 1; or the parts that are there are of another
+            run.
         OSError: The Hub cannot be reached, or holds no such model or data set.
     """
-    name, target = os.fspath(source), user_path(output, "the output")
-    for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
-        if value < 1:
-            raise ValueError(f"{option} is {value}; allowed: a whole number of at least 1")
-    parts = parts_of(target)
-    suffix = target.suffix.lower()
-    joined = parts / f"joined{suffix}"
-    _check_output(name, target)
+    target = user_path(output, "the output")
+    options = options_of(text_column, separator, column_names, encoding, skip_bad_rows, batch_size, rows_per_part)
+    _check_output(os.fspath(source), target)
     with only_writer(target):
         # The joined file waits in its place until the manifest knows its rows; then it moves in one step.
-        moved = "rows" in _manifest(parts) and not joined.exists()
-        if not moved:
+        if "rows" not in _manifest(target) or _joined(target).exists():
             _refuse_to_overwrite(target)
-        table = _open(name, text_column=text_column, split=split, for_parquet=suffix == ".parquet")
-        layout = OutputLayout.of(table, suffix)
+        job = look_through(os.fspath(source), target, split, options)
         classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
-        manifest = {
-            **table.identity,
-            "text_column": table.text_column,
-            "model": classifier.fingerprint(),
-            "output": suffix,
-            "rows_per_part": rows_per_part,
-            "batch_size": batch_size,
-            "hf_lstm_sentiment": __version__,
-        }
-        before = _prepare(parts, manifest)
-        if target.exists():
-            # All that was left to do is what the kill kept from being done.
-            rows = int(before["rows"])
-        else:
-            write_json(manifest, parts / _MANIFEST)
-            rows, count = _classify(table, layout, classifier, parts, rows_per_part, batch_size, progress=progress)
-            join_parts([_part(parts, number, suffix) for number in range(count)], joined)
-            write_json({**manifest, "rows": rows}, parts / _MANIFEST)
-            _refuse_to_overwrite(target)
-            os.replace(joined, target)
-        # The manifest goes last, so that a kill in between leaves what the next call understands.
-        for path in parts.glob("part-*"):
-            path.unlink()
-        shutil.rmtree(parts)
-    return rows
-
-
-def check_file(
-    source: str | os.PathLike[str], output: str | os.PathLike[str], *, text_column: str | None = None
-) -> None:
-    """Read a file to its end and say what `predict_file` would find wrong with it or its output.
-
-    Args:
-        source: The file to read.
-        output: The file to write.
-        text_column: Column of the texts; found by its name where None.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: As :func:`predict_file`.
-    """
-    name, target = os.fspath(source), user_path(output, "the output")
-    suffix = target.suffix.lower()
-    _check_output(name, target)
-    OutputLayout.of(_open(name, text_column=text_column, split="train", for_parquet=suffix == ".parquet"), suffix)
+        return score_job(job, classifier, progress=progress)
 
 
 def parts_of(output: Path) -> Path:
@@ -148,6 +113,43 @@ def parts_of(output: Path) -> Path:
         output: The file.
     """
     return output.with_name(f"{output.name}.parts")
+
+
+class Job(NamedTuple):
+    """A source that was looked through, and what is to become of it."""
+
+    target: Path
+    rows: Rows
+    text_column: str
+    layout: OutputLayout
+    total: int | None
+    source: str
+    options: Mapping[str, Any]
+
+
+def options_of(
+    text_column: str | None,
+    separator: str | None,
+    column_names: str | Sequence[str] | None,
+    encoding: str | None,
+    skip_bad_rows: bool,
+    batch_size: int,
+    rows_per_part: int,
+) -> dict[str, Any]:
+    """Check the options of `predict_file` that decide what the output holds, and keep them under their names."""
+    for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
+        if value < 1:
+            raise ValueError(f"{option} is {value}; allowed: a whole number of at least 1")
+    form = FileForm(separator, column_names, encoding)
+    return {
+        "text_column": text_column,
+        "separator": form.separator,
+        "column_names": form.column_names and list(form.column_names),
+        "encoding": encoding,
+        "skip_bad_rows": skip_bad_rows,
+        "batch_size": batch_size,
+        "rows_per_part": rows_per_part,
+    }
 
 
 def _check_output(source: str, output: Path) -> None:
@@ -160,25 +162,83 @@ def _check_output(source: str, output: Path) -> None:
         raise FileNotFoundError(f"{output.parent}: no such directory; make it, or name another output than {output}")
 
 
+def refuse_directory(name: str, path: Path) -> None:
+    """Refuse what was read in earlier releases, with what to name instead."""
+    if path.is_dir():
+        raise ValueError(
+            f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}, and an --output_dir"
+        )
+
+
+def check_kind(name: str, path: Path) -> str:
+    """Find the kind of a file, or refuse it."""
+    if not (kind := kind_of(path)):
+        raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
+    return kind
+
+
+def look_through(name: str, target: Path, split: str, options: Mapping[str, Any]) -> Job:
+    """Open a source and, if it is a file, read it to its end, so that no defect shows after hours of work."""
+    suffix = target.suffix.lower()
+    if suffix == ".parquet":
+        require("pyarrow", extra="train")
+    refuse_directory(name, user_path(name, "what is read"))
+    allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
+    path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
+    wanted = options["text_column"]
+    if path is None:
+        rows = stream_rows(name, split)
+    else:
+        check_kind(name, path)
+        form = FileForm(options["separator"], options["column_names"], options["encoding"])
+        rows = open_rows(path, form, name=name, text_column=wanted)
+    # An empty .jsonl file has no columns; there is no row that would need one.
+    column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
+    logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")
+    total, schema = rows.total, rows.schema
+    if path is not None:
+        skip = (lambda _: None) if options["skip_bad_rows"] else None
+        total = sum(1 for _ in rows.with_text(column, skip=skip, advice=_ADVICE))
+        if schema is None and suffix == ".parquet":
+            readable = (read.row for read in rows.with_text(column, skip=lambda _: None))
+            schema = schema_of(name, rows.columns, iter(lambda: list(islice(readable, WINDOW)), []))
+    layout = OutputLayout.of(name, rows.columns, schema, suffix)
+    return Job(target, rows, column, layout, total, rows.state if path is None else digest_of(path), options)
+
+
+def digest_of(source: Path) -> str:
+    """Compute the digest of a file's content."""
+    with source.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def contents_of(source: str, target: Path, classifier: Classifier, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What an output is made of and how."""
+    made_by = {"model": classifier.fingerprint(), "hf_lstm_sentiment": __version__}
+    return {"source": source, **options, **made_by, "output": target.suffix.lower()}
+
+
 def _refuse_to_overwrite(output: Path) -> None:
     if output.exists():
         raise FileExistsError(f"{output} is there already; move it away, or name another output")
 
 
-def _manifest(parts: Path) -> dict[str, Any]:
-    path = parts / _MANIFEST
+def _joined(target: Path) -> Path:
+    return parts_of(target) / f"joined{target.suffix.lower()}"
+
+
+def _manifest(target: Path) -> dict[str, Any]:
+    path = parts_of(target) / _MANIFEST
     return read_json(path) if path.is_file() else {}
 
 
-def _prepare(parts: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _prepare(target: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Make the directory of parts, or find what an earlier call left in it: its manifest, else an empty one."""
-    before = _manifest(parts)
+    parts, before = parts_of(target), _manifest(target)
     if before:
-        changed = [key for key in sorted({*before, *manifest} - {"rows"}) if before.get(key) != manifest.get(key)]
-        if changed:
-            listed = "; ".join(f"{key} was {before.get(key)!r} and is {manifest.get(key)!r}" for key in changed)
+        if changed := differences({k: v for k, v in before.items() if k != "rows"}, manifest):
             raise ValueError(
-                f"{parts} holds parts of another run and cannot be continued: {listed}. Run it as it was started, "
+                f"{parts} holds parts of another run and cannot be continued: {changed}. Run it as it was started, "
                 "delete that directory to start anew, or name another output"
             )
     elif parts.exists() and (
@@ -192,62 +252,79 @@ def _prepare(parts: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return before
 
 
-def _part(parts: Path, number: int, suffix: str) -> Path:
-    return parts / f"part-{number:05}{suffix}"
+def score_job(job: Job, classifier: Classifier, *, progress: bool, record: Path | None = None) -> int:
+    """Write an output, whose lock is held, from where an earlier call has stopped; the number of its rows."""
+    target, parts, joined = job.target, parts_of(job.target), _joined(job.target)
+    manifest = contents_of(job.source, target, classifier, job.options)
+    before = _prepare(target, manifest)
+    if target.exists() and "rows" in before and not joined.exists():
+        # All that was left to do is what the kill kept from being done.
+        rows = int(before["rows"])
+    else:
+        _refuse_to_overwrite(target)
+        write_json(manifest, parts / _MANIFEST)
+        rows, count = _classify(job, classifier, progress=progress)
+        join_parts([_part(job, number) for number in range(count)], joined)
+        write_json({**manifest, "rows": rows}, parts / _MANIFEST)
+        _refuse_to_overwrite(target)
+        if record is not None:
+            record.parent.mkdir(exist_ok=True)
+            write_json({**manifest, "bytes": joined.stat().st_size}, record)
+        os.replace(joined, target)
+    # The manifest goes last, so that a kill in between leaves what the next call understands.
+    for path in parts.glob("part-*"):
+        path.unlink()
+    shutil.rmtree(parts)
+    return rows
 
 
-def _classify(
-    table: RowSource,
-    layout: OutputLayout,
-    classifier: Classifier,
-    parts: Path,
-    rows_per_part: int,
-    batch_size: int,
-    *,
-    progress: bool,
-) -> tuple[int, int]:
+def _part(job: Job, number: int) -> Path:
+    return parts_of(job.target) / f"part-{number:05}{job.layout.suffix}"
+
+
+def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int, int]:
     """Write the parts that are not there; the number of rows and of parts."""
-    take = table.start()
-    rows = number = 0
-    while _part(parts, number, layout.suffix).is_file():
-        left = rows_per_part
-        while skipped := len(take(min(WINDOW, left))):
-            rows, left = rows + skipped, left - skipped
-        number += 1
-    if number:
-        logger.info(f"{parts.name}: {rows:,} rows are done already and skipped")
-    with tqdm(total=table.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
-        window = take(min(WINDOW, rows_per_part))
-        # Without a row there is one part, which holds the header.
-        while len(window) or not number:
+    rows_per_part, batch_size = job.options["rows_per_part"], job.options["batch_size"]
+    bad = job.target.with_name(f"{job.target.name}.bad_rows.jsonl")
+    skipped, rows, number = 0, 0, 0
+    with ExitStack() as stack:
+        skip = None
+        if job.options["skip_bad_rows"]:
+            file = stack.enter_context(replacing(bad))
+
+            def skip(read: ReadRow) -> None:
+                nonlocal skipped
+                skipped += 1
+                file.write(json.dumps(read._asdict(), ensure_ascii=False, default=str).encode() + b"\n")
+
+        reads = job.rows.with_text(job.text_column, skip=skip, advice=_ADVICE)
+
+        def take(count: int) -> list[dict[str, Any]]:
+            return [read.row for read in islice(reads, count)]
+
+        while _part(job, number).is_file():
             left = rows_per_part
-            with replacing(_part(parts, number, layout.suffix)) as file, layout.writer(file, number) as write:
-                while len(window):
-                    write(window, classifier(table.texts(window), batch_size=batch_size))
-                    rows, left = rows + len(window), left - len(window)
-                    bar.update(len(window))
-                    window = take(min(WINDOW, left))
+            while done := len(take(min(WINDOW, left))):
+                rows, left = rows + done, left - done
             number += 1
+        if number:
+            logger.info(f"{parts_of(job.target).name}: {rows:,} rows are done already and skipped")
+        with tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
             window = take(min(WINDOW, rows_per_part))
+            # Without a row there is one part, which holds the header.
+            while window or not number:
+                left = rows_per_part
+                with replacing(_part(job, number)) as part, job.layout.writer(part, number) as write:
+                    while window:
+                        texts = [row[job.text_column] for row in window]
+                        write(window, classifier(texts, batch_size=batch_size))
+                        rows, left = rows + len(window), left - len(window)
+                        bar.update(len(window))
+                        window = take(min(WINDOW, left))
+                number += 1
+                window = take(min(WINDOW, rows_per_part))
+    if skipped:
+        logger.warning(f"{skipped:,} rows that could not be read are in {bad}")
+    elif job.options["skip_bad_rows"]:
+        bad.unlink()
     return rows, number
-
-
-def _open(source: str, *, text_column: str | None, split: str, for_parquet: bool) -> RowSource:
-    path = user_path(source, "what is read")
-    suffix = path.suffix.lower()
-    if for_parquet or (path.is_file() and suffix == ".parquet"):
-        require("pyarrow", extra="train")
-    if path.is_file():
-        if suffix not in INPUTS:
-            raise ValueError(f"{source}: files of kind {path.suffix!r} are not read; allowed: {', '.join(INPUTS)}")
-        found = path.stat()
-        identity = {"source": str(path.resolve()), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
-        if suffix == ".parquet":
-            return open_parquet(source, path, identity, text_column, read_ahead=WINDOW)
-        return open_text(source, path, identity, text_column, for_parquet=for_parquet, read_ahead=WINDOW)
-    if not path.is_dir() and (suffix in INPUTS or not HUB_ID.fullmatch(source)):
-        raise FileNotFoundError(
-            f"{source}: no such file or directory; allowed: a file ({', '.join(INPUTS)}), a directory, or a data set "
-            "of the Hub such as stanfordnlp/imdb"
-        )
-    return open_dataset(source, split, text_column, for_parquet=for_parquet, read_ahead=WINDOW)

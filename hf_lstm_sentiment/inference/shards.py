@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import __version__
+from ..data.readers import KINDS
 from ..utils.distributed import place, refuse_to_be_alone
-from ..utils.files import read_json, user_path, write_json
+from ..utils.files import only_writer, read_json, user_path
+from ..utils.messages import differences
 from .classifier import Classifier
-from .files import INPUTS, OUTPUTS, check_file, parts_of, predict_file
+from .files import check_kind, contents_of, digest_of, look_through, options_of, parts_of, refuse_directory, score_job
+from .writers import OUTPUTS
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +38,79 @@ class Shard(NamedTuple):
     output: Path
 
 
-def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> list[Shard]:
-    """Find the files and the name of each one's output: its own, with .csv in the place of .txt.
+def predict_files(
+    sources: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | Classifier | None = None,
+    text_column: str | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
+    skip_bad_rows: bool = False,
+    batch_size: int = 64,
+    rows_per_part: int = 50_000,
+    progress: bool = True,
+) -> dict[Path, int]:
+    """Classify many files as `predict_file` does each.
+
+    Under `torchrun` or `accelerate launch` every process takes whole files and nobody waits for anybody; all must
+    find the same files, so none may be added while they start. After a kill, or with further files, the same call does
+    what is left: outputs that are finished stay, begun ones are continued. The number of processes may be another.
 
     Args:
-        sources: Files (.csv, .tsv, .jsonl, .parquet, .txt), or patterns such as `reviews/*.csv`. What is named twice
-            counts once.
+        sources: Files, or patterns such as `reviews/*.csv`.
+        output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
+            that of other json files; made if it is not there.
+        model: As for `predict_file`.
+        text_column: As for `predict_file`, and so are the next four.
+        separator: Of csv and tsv files.
+        column_names: Of csv and tsv files.
+        encoding: Of text files.
+        skip_bad_rows: Write rows that cannot be read to `OUTPUT.bad_rows.jsonl`.
+        batch_size: Reviews that are computed together.
+        rows_per_part: Rows after which what is done of a file is safe from a kill.
+        progress: Show a bar for each file where standard error is a terminal.
+
+    Returns:
+        Rows in each output that this process has finished, now and not earlier.
+
+    Raises:
+        FileExistsError: An output is there already and was not made by such a call.
+        ValueError: An output is there that was made from other content, by another model or with other options; what
+            `accelerate launch` was asked for is not what it started.
+        BlockingIOError, FileNotFoundError, ModuleNotFoundError, NotADirectoryError, OSError, ValueError: As
+            :func:`find_shards` and `predict_file`. All files of a process are looked through before the first one is
+            classified.
+    """
+    options = options_of(text_column, separator, column_names, encoding, skip_bad_rows, batch_size, rows_per_part)
+    shards = find_shards(sources, output_dir)
+    refuse_to_be_alone()
+    mine = share(shards, *place())
+    if not mine:
+        return {}
+    classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
+    waiting = []
+    for shard in mine:
+        if _is_done(shard.output, contents_of(digest_of(shard.source), shard.output, classifier, options)):
+            logger.info(f"{shard.output} is done already")
+        else:
+            waiting.append(shard)
+    user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
+    jobs = [look_through(str(shard.source), shard.output, "train", options) for shard in waiting]
+    rows = {}
+    for job in jobs:
+        with only_writer(job.target):
+            rows[job.target] = score_job(job, classifier, progress=progress, record=_record(job.target))
+        logger.info(f"{job.target}: {rows[job.target]:,} reviews")
+    return rows
+
+
+def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]) -> list[Shard]:
+    """Find the files and the name of each one's output.
+
+    Args:
+        sources: Files, or patterns such as `reviews/*.csv`. What is named twice counts once.
         output_dir: Where the outputs go.
 
     Returns:
@@ -57,10 +126,9 @@ def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.
         raise NotADirectoryError(f"{folder} is a file; name a directory for the outputs")
     found: dict[Path, Path] = {}
     for source in dict.fromkeys(path for name in sources for path in _expand(os.fspath(name))):
-        suffix = source.suffix.lower()
-        if suffix not in INPUTS:
-            raise ValueError(f"{source}: files of kind {source.suffix!r} are not read; allowed: {', '.join(INPUTS)}")
-        output = folder / f"{source.stem}{suffix if suffix in OUTPUTS else '.csv'}"
+        kind = check_kind(str(source), source)
+        name = source.name[: source.name.lower().rindex(kind)]
+        output = folder / f"{name}{kind if kind in OUTPUTS else '.csv' if kind == '.txt' else '.jsonl'}"
         if output in found:
             raise ValueError(
                 f"{found[output]} and {source} would both be written to {output}; rename one of them, or classify them "
@@ -76,12 +144,11 @@ def find_shards(sources: Sequence[str | os.PathLike[str]], output_dir: str | os.
 
 def _expand(name: str) -> Iterator[Path]:
     path = user_path(name)
-    if path.is_dir():
-        raise ValueError(f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}")
+    refuse_directory(name, path)
     # A file may have a name with brackets or stars.
     if path.is_file() or not glob.has_magic(name):
         if not path.is_file():
-            raise FileNotFoundError(f"{name}: no such file; allowed: files ({', '.join(INPUTS)}) and patterns of them")
+            raise FileNotFoundError(f"{name}: no such file; allowed: files ({', '.join(KINDS)}) and patterns of them")
         yield Path(os.path.abspath(path))
         return
     matches = sorted(match for match in glob.glob(str(path), recursive=True) if Path(match).is_file())
@@ -91,7 +158,7 @@ def _expand(name: str) -> Iterator[Path]:
 
 
 def share(shards: Sequence[Shard], rank: int, processes: int) -> list[Shard]:
-    """The files of one process: the largest file goes to the process with the fewest bytes, and so on.
+    """Find the files of one process: the largest file goes to the process with the fewest bytes, and so on.
 
     What is finished already changes nothing, so that processes which start at different moments agree.
 
@@ -115,108 +182,21 @@ def share(shards: Sequence[Shard], rank: int, processes: int) -> list[Shard]:
     return mine
 
 
-def predict_files(
-    sources: Sequence[str | os.PathLike[str]],
-    output_dir: str | os.PathLike[str],
-    *,
-    model: str | os.PathLike[str] | Classifier | None = None,
-    text_column: str | None = None,
-    batch_size: int = 64,
-    rows_per_part: int = 50_000,
-    progress: bool = True,
-) -> dict[Path, int]:
-    """Classify many files as `predict_file` does each.
-
-    Under `torchrun` or `accelerate launch` every process takes whole files and nobody waits for anybody; all must
-    find the same files, so none may be added while they start. After a kill, or with further files, the same call does
-    what is left: outputs that are finished stay, begun ones are continued. The number of processes may be another.
-
-    Args:
-        sources: Files, or patterns such as `reviews/*.csv`.
-        output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt; made if it is
-            not there.
-        model: As for `predict_file`.
-        text_column: Column of the texts in each file; found by its name where None.
-        batch_size: Reviews that are computed together.
-        rows_per_part: Rows after which what is done of a file is safe from a kill.
-        progress: Show a bar for each file where standard error is a terminal.
-
-    Returns:
-        Rows in each output that this process has finished, now and not earlier.
-
-    Raises:
-        FileExistsError: An output is there already and was not made by such a call.
-        ValueError: An output is there that was made from another file, by another model or with other options; what
-            `accelerate launch` was asked for is not what it started.
-        BlockingIOError, FileNotFoundError, ModuleNotFoundError, NotADirectoryError, OSError, ValueError: As
-            :func:`find_shards` and `predict_file`. All files of a process are looked through before the first one is
-            classified.
-    """
-    shards = find_shards(sources, output_dir)
-    refuse_to_be_alone()
-    mine = share(shards, *place())
-    if not mine:
-        return {}
-    classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
-    settings = {
-        "text_column": text_column,
-        "model": classifier.fingerprint(),
-        "rows_per_part": rows_per_part,
-        "batch_size": batch_size,
-        "hf_lstm_sentiment": __version__,
-    }
-    waiting = []
-    for shard in mine:
-        content = {**_identity(shard.source), **settings}
-        if _is_done(shard, content):
-            logger.info(f"{shard.output} is done already")
-        else:
-            waiting.append((shard, content))
-    user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
-    for shard, _ in waiting:
-        if not parts_of(shard.output).exists():
-            check_file(shard.source, shard.output, text_column=text_column)
-    rows = {}
-    for shard, content in waiting:
-        record = _record(shard.output)
-        record.parent.mkdir(exist_ok=True)
-        write_json(content, record)
-        rows[shard.output] = predict_file(
-            shard.source,
-            shard.output,
-            model=classifier,
-            text_column=text_column,
-            batch_size=batch_size,
-            rows_per_part=rows_per_part,
-            progress=progress,
-        )
-        logger.info(f"{shard.output}: {rows[shard.output]:,} reviews")
-    return rows
-
-
-def _identity(source: Path) -> dict[str, Any]:
-    found = source.stat()
-    return {"source": str(source.resolve()), "size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
 def _record(output: Path) -> Path:
     return output.parent / _RECORDS / f"{output.name}.json"
 
 
-def _is_done(shard: Shard, content: Mapping[str, Any]) -> bool:
-    """Whether an output is finished, and of this content; one that is something else is refused."""
-    output, record = shard.output, _record(shard.output)
+def _is_done(output: Path, contents: Mapping[str, Any]) -> bool:
+    """Whether an output is finished, and of these contents; one that is something else is refused."""
     if not output.exists():
         return False
+    record = _record(output)
     if not record.is_file():
         raise FileExistsError(f"{output} is there already; move it away, or name another --output_dir")
-    before = read_json(record)
-    changed = [key for key in content if before.get(key) != content[key]]
-    if changed:
-        listed = "; ".join(f"{key} was {before.get(key)!r} and is {content[key]!r}" for key in changed)
+    if changed := differences(read_json(record), {**contents, "bytes": output.stat().st_size}):
         raise ValueError(
-            f"{output} is there already and of another run: {listed}. Run it as it was started, move that file away to "
-            "make it anew, or name another --output_dir"
+            f"{output} is there already and of another run: {changed}. Run it as it was started, move that file away "
+            "to make it anew, or name another --output_dir"
         )
     # A kill may have come between the output and the end of the tidying up.
     return not parts_of(output).exists()

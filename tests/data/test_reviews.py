@@ -125,7 +125,7 @@ def test_json_is_read_by_python(tmp_path, monkeypatch):
     assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[30:]
     assert list(reviews.vocabulary_texts()) == [text for text, _ in made[:30]]
     (folder / "test.jsonl").write_text("null")
-    with pytest.raises(ValueError, match=r"reviews: no reviews could be read: test\.jsonl, line 1: it is null"):
+    with pytest.raises(ValueError, match=r"test\.jsonl, row 1 \(line 1\): it is null"):
         load_reviews(folder)
 
 
@@ -228,7 +228,7 @@ def test_words_that_pandas_takes_for_missing_are_texts(tmp_path):
 def test_an_unknown_label_is_refused_with_its_row(tmp_path, bad):
     made = [(text, str(label)) for text, label in make_reviews(20)]
     made[7] = (made[7][0], bad)
-    with pytest.raises(ValueError, match=rf"row 7: label .*{bad}.* not known; allowed: 0 or 1, neg or pos"):
+    with pytest.raises(ValueError, match=rf"row 8 \(line 9\): label .*{bad}.* not known; allowed: 0 or 1, neg or pos"):
         load_reviews(write_csv(tmp_path / "a.csv", made))
 
 
@@ -237,7 +237,7 @@ def test_a_missing_text_is_refused_with_its_row(tmp_path):
     rows[3]["text"] = None
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ValueError, match="row 3: the text is None"):
+    with pytest.raises(ValueError, match=r"row 4 \(line 4\): the text is None"):
         load_reviews(path)
 
 
@@ -294,7 +294,7 @@ def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
 def test_a_broken_file_is_said_in_our_words(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 this is no parquet file")
-    with pytest.raises(ValueError, match=r"a\.parquet: no reviews could be read"):
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a Parquet file"):
         load_reviews(path)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier
-from hf_lstm_sentiment.data.offline_reviews import load_sentences
 from hf_lstm_sentiment.data.reviews import load_reviews
+from hf_lstm_sentiment.data.sources import load_sentences
 from hf_lstm_sentiment.evaluation import measure as measuring
 from hf_lstm_sentiment.evaluation.measure import agreement, measure
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits

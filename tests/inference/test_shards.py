@@ -160,7 +160,7 @@ def test_killed_while_it_tidies_up(inputs, expected, classifier, tmp_path, monke
 def test_a_defect_is_found_before_anything_is_classified(inputs, classifier, tmp_path, monkeypatch):
     calls = count_calls(monkeypatch)
     inputs.joinpath("f.csv").write_text("text\ngood\n\xff\n", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"f\.csv, row 2: byte 0xff is not UTF-8"):
+    with pytest.raises(ValueError, match=r"f\.csv, row 2 \(line 3\): byte 0xff is not UTF-8"):
         score(inputs, tmp_path / "out", classifier)
     inputs.joinpath("f.csv").write_text("score,label,predicted_score,text\n1,2,3,good\n")
     with pytest.raises(ValueError, match="rename or remove that one"):
@@ -195,7 +195,7 @@ def test_outputs_of_another_model_or_file_are_refused(inputs, classifier, tmp_pa
         with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:other'"):
             score(inputs, tmp_path / "out", classifier)
     elsewhere = write_csv(tmp_path / "elsewhere" / "a.csv", make_reviews(3))
-    with pytest.raises(ValueError, match=r"source was '.*in.a\.csv' and is '.*elsewhere.a\.csv'; size was"):
+    with pytest.raises(ValueError, match=r"source was 'sha256:.*' and is 'sha256:"):
         predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS)
     # The message's remedy.
     (tmp_path / "out" / "a.csv").unlink()

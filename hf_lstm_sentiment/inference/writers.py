@@ -1,0 +1,196 @@
+"""Rows and their predictions into csv, tsv, jsonl and Parquet files: part by part, then joined."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from ..data.columns import Row
+from ..data.csv_rows import DELIMITERS
+from ..utils.files import replacing
+from .classifier import Prediction
+
+OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """What the output looks like.
+
+    Attributes:
+        suffix: Kind of file.
+        columns: Those of the source.
+        added: Names of the columns for label and score.
+        schema: Types of all columns as an Arrow schema, for Parquet; else None.
+    """
+
+    suffix: str
+    columns: Sequence[str]
+    added: tuple[str, str]
+    schema: Any
+
+    @classmethod
+    def of(cls, name: str, columns: Sequence[str], schema: Any, suffix: str) -> OutputLayout:
+        """Lay out the rows of a source.
+
+        Args:
+            name: What messages call the source.
+            columns: Its columns.
+            schema: Their types, for Parquet.
+            suffix: Kind of file.
+
+        Raises:
+            ValueError: The source has columns of all the names that label and score could get, in any case.
+        """
+        have = {column.lower(): column for column in columns}
+        added = ("label", "score")
+        if not have.keys().isdisjoint(added):
+            added = ("predicted_label", "predicted_score")
+        if taken := [have[column] for column in added if column in have]:
+            raise ValueError(
+                f"{name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that it "
+                "is not overwritten"
+            )
+        if suffix == ".parquet":
+            import pyarrow as pa
+
+            schema = schema.append(pa.field(added[0], pa.string())).append(pa.field(added[1], pa.float64()))
+        return cls(suffix, columns, added, schema)
+
+    @contextmanager
+    def writer(self, file: BinaryIO, number: int) -> Iterator[Callable[[list[Row], list[Prediction]], object]]:
+        """Write rows and their predictions to a part; the first part of a csv file holds the header.
+
+        Args:
+            file: The part.
+            number: Its place among the parts, from 0.
+
+        Yields:
+            What takes rows and their predictions.
+        """
+        names = [*self.columns, *self.added]
+        if self.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            with pq.ParquetWriter(file, self.schema) as parquet:
+                yield lambda rows, predictions: parquet.write_table(
+                    pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=self.schema)
+                )
+        elif self.suffix == ".jsonl":
+            yield lambda rows, predictions: file.writelines(map(_json_line, self._joined(rows, predictions)))
+        else:
+            csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[self.suffix])
+            if number == 0:
+                csv_writer.writerow(names)
+            yield lambda rows, predictions: csv_writer.writerows(
+                [_cell(row.get(name)) for name in names] for row in self._joined(rows, predictions)
+            )
+
+    def _joined(self, rows: list[Row], predictions: list[Prediction]) -> Iterator[Row]:
+        for row, prediction in zip(rows, predictions, strict=True):
+            yield {**row, **dict(zip(self.added, prediction[:2], strict=True))}
+
+
+class _LineFeeds:
+    """Ends rows with a line feed alone.
+
+    `csv.writer` cannot be told to: before Python 3.13 it then leaves a carriage return in a field without quotes.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n").encode() + b"\n")
+
+
+def _json_line(row: Any) -> bytes:
+    try:
+        text = json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:
+        # A number that is none, which JSON does not know.
+        text = json.dumps(_finite(row), ensure_ascii=False, default=_as_text, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _as_text(value: Any) -> str:
+    """A value for which JSON has no type."""
+    if isinstance(value, date | time | timedelta | Decimal | UUID):
+        return str(value)
+    raise ValueError(f"the data hold a {type(value).__name__}, which is no text; name an output that ends in .parquet")
+
+
+def _cell(value: Any) -> Any:
+    """A value of a csv file; what is nested is written as JSON."""
+    if isinstance(value, dict | list | bool):
+        return _json_line(value)[:-1].decode()
+    return value if value is None or isinstance(value, str | int | float) else _as_text(value)
+
+
+def schema_of(name: str, columns: Sequence[str], rows: Iterator[list[Row]]) -> Any:
+    """Find the types of columns that have none, as an Arrow schema.
+
+    Args:
+        name: What messages call the source.
+        columns: Its columns.
+        rows: All of its rows, some at a time.
+
+    Raises:
+        ValueError: Values of a column have no common type.
+    """
+    import pyarrow as pa
+
+    schema, total = pa.schema([]), 0
+    for window in rows:
+        try:
+            found = [(c, pa.array([row.get(c) for row in window]).type) for c in dict.fromkeys(chain(*window))]
+            schema = pa.unify_schemas([schema, pa.schema(found)], promote_options="permissive")
+        except (pa.ArrowException, OverflowError) as error:
+            raise ValueError(
+                f"{name}, rows {total + 1} to {total + len(window)}: no type holds a column: {error}; name an output "
+                "that ends in .jsonl"
+            ) from error
+        total += len(window)
+    return pa.schema([schema.field(column) if column in schema.names else (column, pa.string()) for column in columns])
+
+
+def join_parts(parts: Sequence[Path], joined: Path) -> None:
+    """Write all parts, one after another, into one file.
+
+    Args:
+        parts: The parts, in order; at least one.
+        joined: File to write, of the same kind.
+    """
+    with replacing(joined) as file:
+        if joined.suffix != ".parquet":
+            for path in parts:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, file)
+            return
+        import pyarrow.parquet as pq
+
+        with pq.ParquetWriter(file, pq.read_schema(parts[0])) as writer:
+            for path in parts:
+                with pq.ParquetFile(path) as part:
+                    for group in range(part.num_row_groups):
+                        writer.write_table(part.read_row_group(group))
