@@ -34,6 +34,8 @@ _LISTED, _TURNS, _TURN = 8, 5, 0.02
 _APART, _NAMED = 12, 8
 # Tokens that are written along the curve of a page, and along that of a plot.
 _ALONG, _FITTING = 24, 40
+# Share of known tokens below which a page says that the model cannot judge the text.
+_KNOWN = 0.5
 # Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
 _LONG = 600
 
@@ -93,6 +95,11 @@ class Explanation:
     completeness_error: float
     labels: tuple[str, str] = (NEGATIVE, POSITIVE)
     words_left_out: int = 0
+
+    @property
+    def known(self) -> float:
+        """Share of the tokens read that are in the vocabulary, 0 without a token, as in `Prediction`."""
+        return 1 - sum(word.unknown for word in self._read) / len(self._read) if self._read else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Convert everything to what `json.dumps` takes."""
@@ -247,6 +254,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         unknown_sample=_style(0, 0, unknown=True),
         truncated_sample=_style(0, 0, truncated=True),
         read=read,
+        judged=explanation.known >= _KNOWN,
         unread=len(explanation.words) - len(read) + explanation.words_left_out,
         long=len(explanation.text) > _LONG,
         curve=[(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points],

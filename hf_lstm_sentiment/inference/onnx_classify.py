@@ -42,6 +42,8 @@ class OnnxClassifier:
             texts: The texts.
             batch_size: Texts that are computed together; those of similar length are.
         """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string; pass a list of strings")
         logits = np.zeros(len(texts))
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), batch_size):

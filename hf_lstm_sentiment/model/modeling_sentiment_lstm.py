@@ -199,7 +199,8 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
     """The sentiment classifier: one logit z, with P(POSITIVE) = sigmoid(z).
 
     The logits returned are `[0, z]` for (NEGATIVE, POSITIVE): their softmax is sigmoid(z) and their cross-entropy is
-    the binary cross-entropy on z, so that pipelines, evaluators and argmax metrics work unchanged.
+    the binary cross-entropy on z, so that pipelines, evaluators and argmax metrics work unchanged. Leave out a
+    pipeline's `function_to_apply="sigmoid"`: it takes each logit alone, so that NEGATIVE's score is always 0.5.
 
     Args:
         config: Shape and behavior.

@@ -267,6 +267,16 @@ def test_to_dict_is_json(one):
 
 
 @pytest.mark.parametrize(
+    ("text", "known", "said"),
+    [(REVIEW, 0.75, False), ("word1 vier fünf sechs", 0.25, True), ("", 0, False)],
+)
+def test_a_text_that_the_model_cannot_judge_is_said_to_be_one(one, text, known, said):
+    explanation = one(text)
+    assert explanation.known == known == one.classifier([text])[0].known
+    assert ("The model cannot judge this text" in explanation.to_html()) == said
+
+
+@pytest.mark.parametrize(
     "text", [REVIEW, "<script>alert('x')</script> & \"good\"", "a\r\nb\rc \x00 \x9b <em>great</em>"]
 )
 def test_html_shows_the_review_and_neither_runs_nor_loads_anything(text):

@@ -138,6 +138,9 @@ def test_texts_get_the_answers_of_the_package(exported, trained):
     alone = [OnnxClassifier(exported[0], model="model.onnx")([text])[0][1] for text in TEXTS]
     assert alone == pytest.approx([score for _, score in answers], abs=1e-6)
     assert OnnxClassifier(exported[0])([]) == []
+    assert OnnxClassifier(exported[0], model="model.onnx")(TEXTS, batch_size=2) == pytest.approx(answers)
+    with pytest.raises(TypeError, match="texts is one string; pass a list of strings"):
+        OnnxClassifier(exported[0])("a wonderful film")
 
 
 def test_a_process_without_torch_classifies(exported, trained, tmp_path):
