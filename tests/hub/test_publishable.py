@@ -41,7 +41,7 @@ def test_what_is_not_whole_is_not_published(run, name, message):
         publishable_files(run)
 
 
-def test_pictures_are_not_required(run):
+def test_plots_are_not_required(run):
     shutil.rmtree(run / "plots")
     assert publishable_files(run) == sorted(name for name in PUBLISHED if not name.startswith("plots/"))
 
@@ -69,11 +69,14 @@ def test_a_pickle_called_safetensors_is_refused(run):
         publishable_files(run)
 
 
+UNREADABLE = "the metadata of .*README.md cannot be read"
+
+
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ("---\nlicense: [mit\n---\n# Model\n", "the metadata of .*README.md cannot be read"),
-        ("---\nlicense: mit\nmodel-index: nonsense\n---\n", "the metadata of .*README.md cannot be read"),
+        ("---\nlicense: [mit\n---\n# Model\n", UNREADABLE),
+        ("---\nlicense: mit\nmodel-index: nonsense\n---\n", UNREADABLE),
         ("# Model\n", "README.md has no metadata"),
     ],
 )

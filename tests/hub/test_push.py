@@ -29,24 +29,22 @@ from tests.hub_store import File, Repository
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("name", ["model", "a/b/c", "user/na me", "user/a--b", "/model", "user/", "", "user/x.git"])
-def test_bad_names_are_refused(trained, name):
-    with pytest.raises(ValueError, match=re.escape(f"repo_id {name!r}") + ".*allowed: USER/NAME"):
-        push_run(trained, name, token=WRITE)
+NO_NAMES = ("model", "a/b/c", "user/na me", "user/a--b", "/model", "user/", "", "user/x.git")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "arguments", "message"),
     [
-        ({"tag": "a b"}, "tag 'a b' is no name; allowed: letters"),
-        ({"tag": "v1", "create_pr": True}, "tag 'v1' cannot be set on a pull request"),
-        ({"revision": "../main"}, "revision '../main' is no name"),
-        ({"revision": "0" * 40}, "is the hash of a commit"),
+        *((name, {}, re.escape(f"repo_id {name!r}") + ".*allowed: USER/NAME") for name in NO_NAMES),
+        ("user/name", {"tag": "a b"}, "tag 'a b' is no name; allowed: letters"),
+        ("user/name", {"tag": "v1", "create_pr": True}, "tag 'v1' cannot be set on a pull request"),
+        ("user/name", {"revision": "../main"}, "revision '../main' is no name"),
+        ("user/name", {"revision": "0" * 40}, "is the hash of a commit"),
     ],
 )
-def test_names_of_tags_and_branches_are_checked(trained, arguments, message):
+def test_names_are_checked(trained, name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        push_run(trained, "user/name", token=WRITE, **arguments)
+        push_run(trained, name, token=WRITE, **arguments)
 
 
 def test_offline_is_said(trained):
@@ -127,25 +125,17 @@ def test_only_what_an_earlier_push_left_is_deleted(hub, publisher, run):
     assert len(repository.history()) == 4
 
 
-def test_a_private_repository(hub, publisher, run, writes):
-    publisher.push(run, "user/private", private=True)
-    assert hub.repositories["user/private"].private
+@pytest.mark.parametrize("private", [True, False])
+def test_the_visibility_of_a_repository_stays(hub, publisher, run, writes, private):
+    name, there = ("user/private", "private") if private else ("user/public", "public")
+    publisher.push(run, name, private=private or None)
+    assert hub.repositories[name].private == private
     before = len(writes())
-    publisher.push(run, "user/private")
-    publisher.push(run, "user/private", private=True)
-    assert "user/private is there already and is private" in refusal(
-        ValueError, publisher.push, run, "user/private", private=False
-    )
-    assert len(writes()) == before
-
-
-def test_a_public_repository_is_not_taken_for_a_private_one(publisher, run, writes):
-    publisher.push(run, "user/public")
-    edit_card(run, "# Sentiment", "# Secret sentiment")
-    before = len(writes())
-    assert "user/public is there already and is public" in refusal(
-        ValueError, publisher.push, run, "user/public", private=True, tag="t"
-    )
+    publisher.push(run, name)
+    publisher.push(run, name, private=private)
+    edit_card(run, "# Sentiment", "# Another sentiment")
+    message = refusal(ValueError, publisher.push, run, name, private=not private, tag="t")
+    assert f"{name} is there already and is {there}" in message
     assert len(writes()) == before
 
 
@@ -181,27 +171,20 @@ def test_a_pull_request(hub, publisher, run):
 @pytest.mark.parametrize(
     ("token", "name", "message"),
     [
-        (
-            None,
-            "user/refused",
-            "to push to user/refused, an access token is needed: run hf auth login, or set HF_TOKEN",
-        ),
+        (None, "user/refused", "to push to user/refused, an access token is needed: run hf auth login, or set"),
         (WRONG, "user/refused", "the Hub does not accept the access token (401)"),
-        (READ, "user/refused", "the access token may not write to user/refused (403); it must have the role write"),
+        (READ, "user/refused", "may not write to user/refused (403); it must have the role write"),
         (WRITE, "other/refused", "the access token may not write to other/refused (403)"),
+        (READ, "user/readonly", "may not write to user/readonly (403)"),
     ],
 )
-def test_who_may_not_write_is_told_so(hub, publisher, run, token, name, message):
-    assert message in refusal(PermissionError, publisher.push, run, name, token=token)
-    assert name not in hub.repositories
-
-
-def test_a_read_only_token_on_a_repository_that_is_there(hub, publisher, run):
-    publisher.push(run, "user/readonly")
-    before = dict(hub.repositories["user/readonly"].branches)
-    edit_card(run, "# Sentiment", "# Forbidden sentiment")
-    assert "(403)" in refusal(PermissionError, publisher.push, run, "user/readonly", token=READ, tag="t")
-    assert hub.repositories["user/readonly"].branches == before
+def test_who_may_not_write_is_told_so(hub, publisher, run, writes, token, name, message):
+    if name == "user/readonly":
+        publisher.push(run, name)
+        edit_card(run, "# Sentiment", "# Forbidden sentiment")
+    before = [dict(repository.branches) for repository in hub.repositories.values()]
+    assert message in refusal(PermissionError, publisher.push, run, name, token=token, tag="t")
+    assert [repository.branches for repository in hub.repositories.values()] == before
 
 
 def put(hub, name, files):
@@ -262,13 +245,6 @@ def test_after_a_broken_connection_the_same_push_completes_it(hub, publisher, ru
     assert len(hub.repositories[name].history()) == 2
 
 
-def test_a_short_interruption_is_not_noticed(hub, publisher, run):
-    hub.large_files.clear()
-    hub.drop_after(0)
-    publisher.push(run, "user/hiccup")
-    assert received(hub, "user/hiccup") == contents(run)
-
-
 def test_a_commit_without_its_tag_is_said_and_completed(hub, publisher, run):
     hub.drop_after(0, path="/tag/")
     message = refusal(ConnectionError, publisher.push, run, "user/untagged")
@@ -311,31 +287,25 @@ def test_no_token_in_any_output(hub, publisher, run):
     assert not any(token in text for token in (WRITE, READ, WRONG) for text in said)
 
 
+def push_script(hub, tmp_path, run, name, *options, **environ):
+    options = ("--repo_id", name, *options)
+    return run_script("push_to_hub.py", run, *options, env=environment(hub, tmp_path, **environ))
+
+
 def test_a_dry_run_needs_neither_network_nor_token(hub, run, tmp_path):
     before = len(hub.requests)
-    done = run_script(
-        "push_to_hub.py",
-        run,
-        "--repo_id",
-        "user/dry",
-        "--dry_run",
-        env=environment(hub, tmp_path, HF_HUB_OFFLINE="1", HF_ENDPOINT=""),
-    )
+    done = push_script(hub, tmp_path, run, "user/dry", "--dry_run", HF_HUB_OFFLINE="1", HF_ENDPOINT="")
     assert done.returncode == 0, done.stderr
-    *listed, total = done.stdout.splitlines()
+    *listed, total = (line.split(maxsplit=1) for line in done.stdout.splitlines())
     sizes = {name: len(content) for name, content in contents(run).items()}
-    assert [line.split() for line in listed] == [[f"{size:,}", name] for name, size in sorted(sizes.items())]
-    assert (
-        total.split()
-        == f"{sum(sizes.values()):,} bytes in {len(sizes)} files would go to user/dry; nothing was sent".split()
-    )
+    assert listed == [[f"{size:,}", name] for name, size in sorted(sizes.items())]
+    assert total[0] == f"{sum(sizes.values()):,}"
+    assert total[1] == f"bytes in {len(sizes)} files would go to user/dry; nothing was sent"
     assert len(hub.requests) == before
 
 
 def test_the_script_publishes_and_says_how_to_load_it(hub, run, tmp_path):
-    done = run_script(
-        "push_to_hub.py", run, "--repo_id", "user/script", "--private", env=environment(hub, tmp_path, HF_TOKEN=WRITE)
-    )
+    done = push_script(hub, tmp_path, run, "user/script", "--private", HF_TOKEN=WRITE)
     assert done.returncode == 0, done.stderr
     commit = hub.repositories["user/script"].branches["main"]
     assert done.stdout.startswith(f"{hub.endpoint}/user/script\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
@@ -346,11 +316,8 @@ def test_the_script_publishes_and_says_how_to_load_it(hub, run, tmp_path):
 
 
 def test_the_script_answers_a_mistake_in_one_line(hub, run, tmp_path):
-    done = run_script(
-        "push_to_hub.py", run, "--repo_id", "user/mistake", env=environment(hub, tmp_path, HF_TOKEN=WRONG)
-    )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: the Hub does not accept the access token (401)")
-    assert len(done.stderr.splitlines()) == 1
-    assert WRONG not in done.stderr
+    done = push_script(hub, tmp_path, run, "user/mistake", HF_TOKEN=WRONG)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the Hub does not accept the access token (401)")
+    assert WRONG not in line
