@@ -106,6 +106,21 @@ def measure_calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) 
     return Calibration(error, float(((p - labels) ** 2).mean()), cross_entropy(logits, labels))
 
 
+def cross_validate_temperature(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5) -> Calibration:
+    """Measure what a temperature does for reviews that it was not fitted on: each fold gets that of the others.
+
+    Args:
+        logits: As for :func:`fit_temperature`.
+        labels: As for :func:`fit_temperature`.
+        folds: Parts that the reviews are cut into, every `folds`-th review into one.
+    """
+    z, y = as_logits(logits, "logits"), as_labels(labels, "labels")
+    fold, scaled = np.arange(len(z)) % folds, z.copy()
+    for number in range(min(folds, len(z))):
+        scaled[fold == number] /= fit_temperature(z[fold != number], y[fold != number]) or 1.0
+    return measure_calibration(scaled, y)
+
+
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float | None:
     """Find the T > 0 that minimizes the mean binary cross-entropy of logits / T.
 

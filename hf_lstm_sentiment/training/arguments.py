@@ -137,7 +137,7 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
     )
 
 
-def describe_optimization(recipe: Preset, arguments: TrainingArguments) -> dict[str, Any]:
+def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
     """Say how the weights were really fitted, whatever the preset says."""
     on_cpu = arguments.device.type == "cpu"
     precision = "bfloat16" if arguments.bf16 else "TF32" if arguments.tf32 and not on_cpu else "float32"
@@ -154,7 +154,6 @@ def describe_optimization(recipe: Preset, arguments: TrainingArguments) -> dict[
         **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
         "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
         "batches": "of similar length" if arguments.train_sampling_strategy == "group_by_length" else "random",
-        "tokens_read": recipe.train_max_length or recipe.max_length,
         "precision": precision,
     }
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, Trainer, pipeline
 
 from ..data.encoding import PaddingCollator, encode_reviews, longest_first
-from ..evaluation.calibration import fit_temperature
+from ..evaluation.calibration import cross_validate_temperature, fit_temperature
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_training_curves
 from ..hub.model_card import write_model_card
@@ -216,12 +216,15 @@ class _Classification(Body):
         temperature = fit_temperature(logits, labels)
         if temperature is None:
             return {}
+        unseen = cross_validate_temperature(logits, labels)
         # No decision changes: the head's weights are divided (Guo et al. 2017).
         head = trainer.accelerator.unwrap_model(trainer.model).classifier
         with torch.no_grad():
             head.weight /= temperature
             head.bias /= temperature
-        return {"temperature": temperature}
+        # The figures of the validation reviews are those that it was fitted on.
+        calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": asdict(unseen)}
+        return {"temperature": temperature, "calibration": calibration}
 
     def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
         model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)

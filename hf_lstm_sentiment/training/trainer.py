@@ -180,7 +180,7 @@ def run_recipe(
             **_training_facts(trainer),
             # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all of them.
             "fit_seconds": round(fit_seconds, 1),
-            "training": describe_optimization(recipe, arguments),
+            "training": describe_optimization(arguments),
             "options": options,
             "device": str(arguments.device),
             "processes": arguments.world_size,

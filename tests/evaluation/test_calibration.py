@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from hf_lstm_sentiment.evaluation.calibration import calibration_bins, fit_temperature, measure_calibration
+from hf_lstm_sentiment.evaluation.calibration import (
+    calibration_bins,
+    cross_validate_temperature,
+    fit_temperature,
+    measure_calibration,
+)
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 
 scores_and_labels = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=60).map(
@@ -107,6 +112,13 @@ def test_temperature_is_that_of_a_logistic_regression():
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(1 / regression.coef_[0, 0], rel=1e-4)
     assert temperature == pytest.approx(2, rel=0.1)
+
+
+def test_a_temperature_is_measured_on_reviews_that_it_was_not_fitted_on():
+    logits, labels = overconfident(200)
+    fitted = measure_calibration(logits / fit_temperature(logits, labels), labels)
+    unseen = cross_validate_temperature(logits, labels)
+    assert fitted.nll < unseen.nll < measure_calibration(logits, labels).nll
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [1, 0]])

@@ -154,6 +154,16 @@ def test_teachers_of_another_lesson_are_not_mixed_in(taught, source):
         teach(dataset=source, output_dir=taught.directory, validation_fraction=0.2, split_seed=7, resume=True)
 
 
+def test_teachers_of_reordered_reviews_are_not_mixed_in(taught, source, tmp_path):
+    directory = shutil.copytree(taught.directory, tmp_path / "teachers")
+    settings = json.loads((directory / "settings.json").read_text())
+    other = change_unlabeled(source, tmp_path / "other", lambda part: part.select(range(149, -1, -1)))
+    settings["dataset"] = str(other)
+    (directory / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"fitted on other reviews: .*unlabeled.*another --output_dir"):
+        teach(dataset=settings["dataset"], output_dir=directory, validation_fraction=0.2, resume=True)
+
+
 def test_data_without_unlabeled_reviews_are_refused(tmp_path):
     part = datasets.Dataset.from_dict({"text": ["a", "b"] * 10, "label": [0, 1] * 10})
     datasets.DatasetDict({"train": part}).save_to_disk(tmp_path / "data")
@@ -171,6 +181,9 @@ def test_a_student_learns_from_its_teachers(student):
     assert student.metrics["test"]["accuracy"] > 0.9
     assert student.metrics["dataset"]["unlabeled"] == 150
     assert set(student.metrics["teachers"]["teachers"]) == {"ngrams_and_vectors"}
+    assert student.metrics["teachers"]["fitted_on"] == {"teachers": "train", "weights": "validation"}
+    unseen = student.metrics["teachers"]["cross_validated_accuracy"]
+    assert f"{unseen:.2%} (cross-validated: their weights" in (student.run_directory / "README.md").read_text()
 
 
 def test_unlabeled_reviews_are_trained_on(student):
@@ -189,7 +202,11 @@ def test_the_head_is_calibrated(tmp_path):
     preset = replace(TINY, calibrate=True)
     result = train(preset, dataset=write_csv(tmp_path / "reviews.csv", noisy), output_dir=tmp_path / "run", **QUIET)
     assert result.metrics["temperature"] != 1
-    assert result.metrics["validation"]["loss"] < best_loss(result)
+    # Fitted on the validation reviews, it flatters them; each fold of them scaled by the others tells more.
+    unseen = result.metrics["calibration"]["cross_validated"]["nll"]
+    assert result.metrics["validation"]["loss"] < min(unseen, best_loss(result))
+    card = (result.run_directory / "README.md").read_text()
+    assert f"folded into the head; cross-validated, their loss is {unseen:.4f}" in card
 
 
 def test_separated_validation_reviews_do_not_scale_the_head(student):
