@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +15,9 @@ from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 from transformers import PreTrainedTokenizerFast
 
+from ..utils.files import read_json, write_json
 from ..utils.messages import shown
+from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
 Scheme = Literal["whitespace", "words"]
@@ -26,9 +31,12 @@ _WORD = "|".join(
         r"n't(?![\p{L}\p{M}\p{N}])",
         r"'(?:s|m|d|re|ve|ll)(?![\p{L}\p{M}\p{N}])",
         r"can(?=not(?![\p{L}\p{M}\p{N}]))",
-        r"[\p{L}\p{M}]+?(?=n't(?![\p{L}\p{M}\p{N}]))",
         r"(?:\p{L}\.){2,}",
-        r"\p{N}+(?:[.,:]\p{N}+)*(?:st|nd|rd|th|s)?(?![\p{L}\p{M}])",
+        # 3d, 2x, 8mm.
+        r"\p{N}[\p{L}\p{M}]{1,2}(?![\p{L}\p{M}\p{N}])",
+        # A number keeps its digits whatever follows, except in a word of both, as 4x4: 10stars, 3:30pm, 1,000x.
+        r"\p{N}+(?!\p{N})(?:[.,:]\p{N}+(?!\p{N}))*(?![.,:]\p{N})(?:(?:st|nd|rd|th|s)(?![\p{L}\p{M}]))?"
+        r"(?![\p{L}\p{M}]+\p{N})",
         r"[\p{L}\p{M}\p{N}]+",
         r"\.{2,}|-{2,}",
         r"\S",
@@ -51,17 +59,7 @@ def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.Pr
             pre_tokenizers.WhitespaceSplit(),
         )
     return (
-        normalizers.Sequence(
-            [
-                normalizers.NFC(),
-                normalizers.Replace(Regex(r"<[bB][rR]\s*/?>"), " "),
-                normalizers.Replace(Regex("[\u2018\u2019\u02bc\u0060\u00b4]"), "'"),
-                normalizers.Replace(Regex("[\u201c\u201d]"), '"'),
-                normalizers.Replace(Regex("[\u2013\u2014]"), "--"),
-                normalizers.Replace("\u2026", "..."),
-                normalizers.Lowercase(),
-            ]
-        ),
+        words_normalizer(),
         pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
     )
 
@@ -160,3 +158,23 @@ def train_tokenizer(
         # Literal special tokens in a text go through normalizer and splitter like any other text.
         split_special_tokens=True,
     )
+
+
+def refresh_tokenizer(checkpoint: str | os.PathLike[str]) -> None:
+    """Give the tokenizer of a checkpoint the normalizer and splitter of this version; its vocabulary stays.
+
+    Args:
+        checkpoint: A directory with a `tokenizer.json` of the scheme "words".
+
+    Raises:
+        ValueError: The tokenizer has another scheme.
+        OSError: There is none.
+    """
+    path = Path(checkpoint) / "tokenizer.json"
+    content = read_json(path)
+    if content.get("model", {}).get("type") != "WordLevel" or content["pre_tokenizer"].get("type") != "Split":
+        raise ValueError(f"{path} is no tokenizer of the scheme 'words'; only that one has a normalizer to refresh")
+    tokenizer = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = _pipeline("words")
+    own = json.loads(tokenizer.to_str())
+    write_json({**content, "normalizer": own["normalizer"], "pre_tokenizer": own["pre_tokenizer"]}, path)

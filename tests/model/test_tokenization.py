@@ -63,6 +63,7 @@ def test_whitespace_scheme_lower_cases_and_splits_on_white_space_only():
         ("great.<br /><br/>Really<BR>bad", ["great", ".", "really", "bad"]),
         ("Wow!!! well-known... and -- so", ["wow", "!", "!", "!", "well", "-", "known", "...", "and", "--", "so"]),
         ("10/10, 3.5 stars, 1,000 1980s 10th", ["10", "/", "10", ",", "3.5", "stars", ",", "1,000", "1980s", "10th"]),
+        ("4x4 mp3 10stars 2x 3:30pm.", ["4x4", "mp3", "10", "stars", "2x", "3:30", "pm", "."]),
         ("The U.S. is (big)", ["the", "u.s.", "is", "(", "big", ")"]),
         ('“quoted” "too"', ['"', "quoted", '"', '"', "too", '"']),
         ("yes — no… café", ["yes", "--", "no", "...", "café"]),
