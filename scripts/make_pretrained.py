@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.reviews import Reviews, load_recorded_reviews
+from hf_lstm_sentiment.evaluation.bias import measure_bias
 from hf_lstm_sentiment.evaluation.measure import agreement, timed_logits
 from hf_lstm_sentiment.hub.model_card import write_model_card
 from hf_lstm_sentiment.hub.publishable import CARD, CONFIG, publishable_files
@@ -111,6 +112,7 @@ def make_release(
             )
         write_json({**read_json(made / CONFIG), "dtype": "float32"}, made / CONFIG)
         metrics["float16"] = _compare(run, made, reviews)
+        metrics["bias"] = measure_bias(Classifier.from_pretrained(made))
         if generalise:
             metrics["generalisation"] = measure_generalization({name: Classifier.from_pretrained(made)}, reviews)
         write_model_card(made, {**DEFAULTS, **recipe}, metrics, shipped_as=name)

