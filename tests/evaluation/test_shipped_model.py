@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier, pretrained
-from hf_lstm_sentiment.data.offline_reviews import load_sentences
+from hf_lstm_sentiment.data.sources import load_sentences
 from hf_lstm_sentiment.evaluation.bias import measure_bias
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.utils.files import read_json
