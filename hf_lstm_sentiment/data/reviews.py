@@ -62,7 +62,7 @@ class Reviews:
         test: Reviews for the final figure.
         held_out: Parts taken off the source's training reviews because it has no such split.
         notes: What a reader of the results must know.
-        duplicates: For "validation" and "test": how many of their reviews stand word for word in `train`.
+        overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
@@ -77,7 +77,7 @@ class Reviews:
     unlabeled: Dataset | None = None
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    duplicates: Mapping[str, int] = field(default_factory=dict)
+    overlap: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
 
@@ -105,7 +105,7 @@ class Reviews:
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
-            "in_train_too": dict(self.duplicates),
+            "in_train_too": {part: len(rows) for part, rows in self.overlap.items()},
             "digests": dict(self.digests),
             "notes": list(self.notes),
         }
@@ -148,7 +148,7 @@ def load_reviews(
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
     max_test_samples: int | None = None,
-    unlabeled: bool = False,
+    unlabeled: bool | None = False,
 ) -> Reviews:
     """Load labelled reviews and split them into train, validation and test.
 
@@ -173,7 +173,7 @@ def load_reviews(
         max_train_samples: Train on a stratified sample of so many reviews.
         max_validation_samples: Validate on a stratified sample of so many reviews.
         max_test_samples: Test on a stratified sample of so many reviews; the result is then no official figure.
-        unlabeled: Load the source's unlabeled reviews too.
+        unlabeled: Load the source's unlabeled reviews too; where None, if it has some.
 
     Returns:
         The three parts, and the unlabeled reviews where they were asked for.
@@ -220,18 +220,20 @@ def load_reviews(
         if limit is not None and limit < len(parts[key]):
             notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
             parts[key] = _stratified_sample(parts[key], limit, split_seed, key)
-    if unlabeled and extra is not None:
+    if unlabeled is not False and extra is not None:
         parts["unlabeled"] = read_reviews(extra, "unlabeled", text_column=text_column)
     digests, text_digests = {}, {}
     for key, part in parts.items():
         digests[key], text_digests[key] = _digests(part)
+    trained_on = np.concatenate([text_digests[key] for key in ("train", "unlabeled") if key in text_digests])
     return Reviews(
         source=name,
         split_seed=split_seed,
         held_out=tuple(held_out),
         notes=tuple(notes),
-        duplicates={
-            key: int(np.isin(text_digests[key], text_digests["train"]).sum()) for key in ("validation", "test")
+        overlap={
+            key: whole_numbers(parts[key], "row")[np.isin(text_digests[key], trained_on)]
+            for key in ("validation", "test")
         },
         digests=digests,
         validation_fraction=validation_fraction if "validation" in held_out else None,
@@ -330,6 +332,7 @@ def load_recorded_reviews(
         digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key != "unlabeled"}
         known = {name: options[name] for name in _SAMPLING if name in options}
         known["split_seed"] = split["split_seed"]
+        known["unlabeled"] = None if "unlabeled" in recorded else False
         if "validation" in split["held_out"]:
             known["validation_fraction"] = recorded.get("validation_fraction")
             if known["validation_fraction"] is None and not any(options.get(name) for name in _LIMITS[:2]):

@@ -64,16 +64,18 @@ def measure(
     classifiers = {name: Classifier.from_pretrained(name) for name in named}
     other = None if against is None else Classifier.from_pretrained(against)
     if split == "test":
-        reviews = load_reviews(dataset, max_test_samples=max_test_samples)
+        unlabeled = None if any(map(_saw_unlabeled, named)) else False
+        reviews = load_reviews(dataset, max_test_samples=max_test_samples, unlabeled=unlabeled)
         part = reviews.test
     else:
         reviews = common_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
         part = reviews.validation
     texts, labels = part["text"][:], part["label"][:]
+    overlap = np.isin(part["row"][:], reviews.overlap[split])
     others = None if other is None else timed_logits(other, texts)[0]
     measured = []
     for name, classifier in classifiers.items():
-        result, logits = measure_model(name, classifier, texts, labels)
+        result, logits = measure_model(name, classifier, texts, labels, overlap)
         if others is not None and against is not None:
             result["against"] = {"model": os.fspath(against), **agreement(logits, others)}
         measured.append(result)
@@ -96,7 +98,7 @@ def common_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Rev
 
 
 def measure_model(
-    name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int]
+    name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int], overlap: NDArray[np.bool_]
 ) -> tuple[dict[str, Any], Logits]:
     """Evaluate one model, and return its logits too.
 
@@ -111,7 +113,7 @@ def measure_model(
         "parameters": classifier.parameters,
         "weights_bytes": _file(name, WEIGHTS).stat().st_size,
         "reviews_per_second": len(texts) / seconds,
-        **evaluate_logits(logits, labels),
+        **evaluate_logits(logits, labels, overlap=overlap),
     }
     return result, logits
 
@@ -143,6 +145,14 @@ def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
         "different": different,
         "largest_difference": float(np.abs(a - b).max()),
     }
+
+
+def _saw_unlabeled(name: str) -> bool:
+    """Whether the record of a model, where it has one, says that it was trained on unlabeled reviews."""
+    try:
+        return "unlabeled" in (read_json(_file(name, METRICS)).get("dataset") or {})
+    except OSError:
+        return False
 
 
 def _file(name: str, file: str) -> Path:

@@ -75,7 +75,7 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
         }
 
 
-def evaluate_logits(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
+def evaluate_logits(logits: ArrayLike, labels: ArrayLike, *, overlap: ArrayLike | None = None) -> dict[str, Any]:
     r"""Measure a classifier by its logits.
 
     A logit z stands for the probability of POSITIVE, p = 1 / (1 + exp(-z)). The prediction is POSITIVE if p > 0.5,
@@ -86,16 +86,23 @@ def evaluate_logits(logits: ArrayLike, labels: ArrayLike) -> dict[str, Any]:
     Args:
         logits: Logit of POSITIVE per review. *Shape:* (n,)
         labels: 0 (NEGATIVE) or 1 (POSITIVE) per review. *Shape:* (n,)
+        overlap: Whether a review stands word for word in what was trained on, too, where that is known. *Shape:* (n,)
 
     Returns:
         "accuracy", "precision", "recall" and "f1" as scikit-learn computes them, as fractions, zero where there is
         nothing to divide by; "roc_auc", absent where all labels are the same; "expected_calibration_error" in 15 bins,
         see `calibration_bins`; "confusion_matrix" with "tn", "fp" (NEGATIVE reviews predicted POSITIVE), "fn" and
-        "tp"; "loss"; and "reviews", the number n. All are plain Python numbers.
+        "tp"; "loss"; and "reviews", the number n. Where some reviews overlap, and not all, "without_overlap" holds
+        "reviews" and "accuracy" of the others. All are plain Python numbers.
 
     Raises:
         ValueError: A logit that is not finite, a label other than 0 and 1, different lengths, or no reviews.
     """
     if np.ndim(logits) == 2 and np.shape(logits)[1] == 2:
         raise ValueError(f"logits have shape {np.shape(logits)}; pass logits[:, 1] - logits[:, 0] instead")
-    return dict(SentimentMetrics().compute(predictions=logits, references=labels))
+    measured = dict(SentimentMetrics().compute(predictions=logits, references=labels))
+    kept = np.zeros(0, bool) if overlap is None else ~np.asarray(overlap, dtype=bool)
+    if kept.any() and not kept.all():
+        correct = (np.asarray(logits) > 0) == (np.asarray(labels) == 1)
+        measured["without_overlap"] = {"reviews": int(kept.sum()), "accuracy": float(correct[kept].mean())}
+    return measured

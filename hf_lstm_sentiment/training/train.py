@@ -187,6 +187,7 @@ class _Classification(Body):
     def encode(self, inputs: Inputs) -> dict[str, Dataset]:
         tokenizer, length = inputs.tokenizer, self.recipe.max_length
         held_out = {"validation": inputs.reviews.validation, "test": inputs.reviews.test}
+        self._overlap = inputs.reviews.overlap
         # The order of held-out reviews decides nothing.
         encoded = {
             name: longest_first(encode_reviews(part, tokenizer, max_length=length)) for name, part in held_out.items()
@@ -229,7 +230,11 @@ class _Classification(Body):
     def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
         model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
         return {
-            part: evaluate_logits(_exact_logits(trainer, encoded[part], model), encoded[part]["label"][:])
+            part: evaluate_logits(
+                _exact_logits(trainer, encoded[part], model),
+                encoded[part]["label"][:],
+                overlap=np.isin(encoded[part]["row"][:], self._overlap[part]),
+            )
             for part in ("validation", "test")
         }
 

@@ -317,14 +317,25 @@ def test_texts_are_read_from_the_files_each_time(tmp_path):
     assert list(texts) == expected
 
 
-def test_duplicates_across_parts_are_counted(tmp_path):
+def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
     train = make_reviews(30, seed=1)
     write_csv(tmp_path / "d" / "train.csv", train)
     write_csv(tmp_path / "d" / "validation.csv", [*make_reviews(10, seed=2), train[0]])
     write_csv(tmp_path / "d" / "test.csv", [*make_reviews(10, seed=3), train[0], train[1], train[1]])
     reviews = load_reviews(tmp_path / "d")
-    assert reviews.duplicates == {"validation": 1, "test": 3}
+    assert {part: rows.tolist() for part, rows in reviews.overlap.items()} == {"validation": [10], "test": [10, 11, 12]}
     assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 3}
+    assert load_reviews(tmp_path / "d", unlabeled=None).unlabeled is None
+
+
+@pytest.mark.parametrize(("unlabeled", "overlap"), [(False, []), (True, [2]), (None, [2])])
+def test_unlabeled_reviews_overlap_where_they_are_read(tmp_path, unlabeled, overlap):
+    save_with_unlabeled(tmp_path / "d")
+    splits = datasets.load_from_disk(tmp_path / "d")
+    extra = datasets.Dataset.from_dict({"text": [splits["test"][2]["text"]], "label": [-1]})
+    splits["unsupervised"] = datasets.concatenate_datasets([splits["unsupervised"], extra])
+    splits.save_to_disk(tmp_path / "with")
+    assert load_reviews(tmp_path / "with", unlabeled=unlabeled).overlap["test"].tolist() == overlap
 
 
 def test_digests_tell_texts_labels_and_their_order(tmp_path):

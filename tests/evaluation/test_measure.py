@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from datasets import Dataset, DatasetDict
 
 from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.data.reviews import load_reviews
@@ -70,12 +71,27 @@ def read(monkeypatch):
     texts = []
     measure_model = measuring.measure_model
 
-    def spy(name, classifier, some, labels):
+    def spy(name, classifier, some, *columns):
         texts.extend(some)
-        return measure_model(name, classifier, some, labels)
+        return measure_model(name, classifier, some, *columns)
 
     monkeypatch.setattr(measuring, "measure_model", spy)
     return texts
+
+
+def test_accuracy_is_told_without_what_was_trained_on(model, tmp_path):
+    train, test, unlabeled = (make_reviews(n, seed=n) for n in (60, 40, 20))
+    run = shutil.copytree(model, tmp_path / "run")
+    parts = {"train": [*train, test[0]], "test": test, "unsupervised": [(t, -1) for t, _ in [*unlabeled, test[1]]]}
+    columns = {
+        name: dict(zip(("text", "label"), map(list, zip(*rows, strict=True)), strict=True))
+        for name, rows in parts.items()
+    }
+    DatasetDict({name: Dataset.from_dict(part) for name, part in columns.items()}).save_to_disk(tmp_path / "data")
+    for record, reviews in (({}, 39), ({"unlabeled": 21}, 38)):
+        (run / "metrics.json").write_text(json.dumps({"dataset": record}))
+        (found,) = measure([run], dataset=tmp_path / "data")["models"]
+        assert (found["reviews"], found["without_overlap"]) == (40, {"reviews": reviews, "accuracy": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -109,7 +125,7 @@ def test_models_with_other_validation_reviews_are_not_measured_together(model, d
 def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
     run = record(model, tmp_path / "run", data)
     write_csv(tmp_path / "other" / "train.csv", make_reviews(100, seed=1))
-    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 40 and is 20"):
+    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 'sha256:\w+' and is 'sha256:"):
         measure([run], dataset=tmp_path / "other", split="validation")
     (run / "metrics.json").write_text('{"dataset": {}}')
     with pytest.raises(ValueError, match="does not say how its reviews were split"):

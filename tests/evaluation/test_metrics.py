@@ -69,6 +69,15 @@ def test_metrics_agree_with_scikit_learn():
     )
 
 
+def test_accuracy_is_given_without_the_overlap_too():
+    logits, labels = [1.0, 1.0, -1.0, -1.0], [1, 0, 0, 1]
+    result = evaluate_logits(logits, labels, overlap=[True, False, False, False])
+    assert result["accuracy"] == 0.5
+    assert result["without_overlap"] == {"reviews": 3, "accuracy": 1 / 3}
+    assert "without_overlap" not in evaluate_logits(logits, labels, overlap=[False] * 4)
+    assert "without_overlap" not in evaluate_logits(logits, labels, overlap=[True] * 4)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_roc_auc_of_one_class_is_absent(label):
     assert "roc_auc" not in evaluate_logits([-1.0, 1.0], [label, label])

@@ -532,3 +532,23 @@ def test_the_command_that_resumes_holds_no_token(monkeypatch, token):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["train.py", "--preset", "v1", *token, "--resume", "--push_to_hub"])
     assert resuming_command() == "python train.py --preset v1 --push_to_hub --resume"
+
+
+def test_accuracy_without_the_overlap_is_that_of_the_other_reviews(tmp_path):
+    texts = make_reviews(120)
+    # Those of the test whose labels contradict what was learned are not the ones that are trained on.
+    test = [*texts[:10], *((text, 1 - label) for text, label in make_reviews(10, seed=1))]
+    write_csv(tmp_path / "data" / "train.csv", texts)
+    write_csv(tmp_path / "data" / "test.csv", test)
+    preset = replace(TINY, validation_fraction=0.1)
+    result = train(preset, dataset=tmp_path / "data", output_dir=tmp_path / "run", disable_tqdm=True)
+    overlap, apart = result.metrics["dataset"]["in_train_too"]["test"], result.metrics["test"]["without_overlap"]
+    trained_on = set(load_reviews(tmp_path / "data", validation_fraction=0.1).train["text"])
+    others = [(text, label) for text, label in test if text not in trained_on]
+    assert overlap == 20 - len(others) > 5
+    predicted = Classifier.from_pretrained(tmp_path / "run").logits([text for text, _ in others]) > 0
+    right = [bool(logit) == bool(label) for logit, (_, label) in zip(predicted, others, strict=True)]
+    assert apart == {"reviews": len(others), "accuracy": sum(right) / len(right)}
+    assert apart["accuracy"] < result.metrics["test"]["accuracy"]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"Without them, the accuracy on {len(others)} test reviews is {apart['accuracy']:.2%}." in card
