@@ -1,6 +1,6 @@
 """Distillation: models too large to ship label unlabeled reviews, from which a small one learns (Hinton et al. 2015).
 
-Each teacher is fitted on the labelled training reviews. The logits that it gives the validation and the unlabeled
+Each teacher is fitted on the labeled training reviews. The logits that it gives the validation and the unlabeled
 reviews are kept, and so are the document vectors, so that a stopped `teach` goes on with what is missing. A logistic
 regression on the validation logits weighs the teachers and calibrates them at once. Test reviews are never looked at.
 """
@@ -80,7 +80,7 @@ def teach(
     max_train_samples: int | None = None,
     resume: bool = False,
 ) -> Teaching:
-    """Fit teachers on labelled reviews and write the probabilities that they give the unlabeled ones.
+    """Fit teachers on labeled reviews and write the probabilities that they give the unlabeled ones.
 
     Args:
         dataset: Where the reviews come from, as for `load_reviews`; it must hold unlabeled reviews. The data set of

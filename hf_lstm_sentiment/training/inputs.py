@@ -104,16 +104,16 @@ class Inputs:
         return found
 
     def training_reviews(self) -> Dataset:
-        """The reviews to train a classifier on: with soft labels, the unlabeled ones follow the labelled ones."""
+        """The reviews to train a classifier on: with soft labels, the unlabeled ones follow the labeled ones."""
         from datasets import Value, concatenate_datasets
 
         if self.soft_labels is None:
             return self.reviews.train
         assert self.reviews.unlabeled is not None
-        labelled = self.reviews.train.cast_column("label", Value("float64"))
+        labeled = self.reviews.train.cast_column("label", Value("float64"))
         soft = self.soft_labels.probabilities.astype(np.float64)
-        unlabeled = self.reviews.unlabeled.add_column("label", soft).cast(labelled.features)
-        return concatenate_datasets([labelled, unlabeled])
+        unlabeled = self.reviews.unlabeled.add_column("label", soft).cast(labeled.features)
+        return concatenate_datasets([labeled, unlabeled])
 
     def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
         """Let a model start from the language model and the word vectors; what `metrics.json` says of all inputs."""

@@ -25,10 +25,10 @@ class Preset:
         train_max_length: Tokens read of each training review, where that is another number.
         validation_fraction: As for `load_reviews`.
         soft_labels: A directory that :func:`teach` wrote: the unlabeled reviews of the data set are trained on too,
-            with the probabilities found there for labels. None trains on the labelled reviews alone.
+            with the probabilities found there for labels. None trains on the labeled reviews alone.
         glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
         pretrained: A directory that :func:`pretrain` wrote: word vectors and LSTM start from its language model, and
-            the vocabulary is that of the labelled and the unlabeled reviews. None starts the LSTM at random.
+            the vocabulary is that of the labeled and the unlabeled reviews. None starts the LSTM at random.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
@@ -97,7 +97,7 @@ class Preset:
 
 V1 = Preset(
     name="v1",
-    description="The reference LSTM, word vectors learnt from scratch, padding never seen.",
+    description="The reference LSTM, word vectors learned from scratch, padding never seen.",
 )
 V0_NAIVE = replace(
     V1,
@@ -152,7 +152,7 @@ LANGUAGE_MODEL = replace(
 IMDB_TEACHER = replace(
     LANGUAGE_MODEL,
     name="imdb_teacher",
-    description="A teacher of `imdb`: the language model, fitted to the labelled reviews alone.",
+    description="A teacher of `imdb`: the language model, fitted to the labeled reviews alone.",
     glove=None,
     pretrained="runs/language_model",
     max_length=1024,

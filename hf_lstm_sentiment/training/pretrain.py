@@ -1,7 +1,7 @@
-"""Pretraining: word vectors and LSTM learn to predict the next token of reviews that nobody has labelled.
+"""Pretraining: word vectors and LSTM learn to predict the next token of reviews that nobody has labeled.
 
 Dai and Le 2015, "Semi-supervised Sequence Learning": a classifier that starts from a language model's weights needs
-fewer labels. Only training and unlabeled reviews are read; what is learnt from is their text, never a label.
+fewer labels. Only training and unlabeled reviews are read; what is learned from is their text, never a label.
 """
 
 from __future__ import annotations
@@ -217,8 +217,8 @@ class _LanguageModeling(Body):
 
         reviews, length = inputs.reviews, self.recipe.max_length
         assert reviews.unlabeled is not None
-        labelled = reviews.train.remove_columns("label")
-        texts = concatenate_datasets([labelled, reviews.unlabeled.cast(labelled.features)])
+        labeled = reviews.train.remove_columns("label")
+        texts = concatenate_datasets([labeled, reviews.unlabeled.cast(labeled.features)])
         return {
             "train": encode_reviews(texts, inputs.tokenizer, max_length=length),
             "validation": longest_first(encode_reviews(reviews.validation, inputs.tokenizer, max_length=length)),

@@ -240,7 +240,7 @@ class _Classification(Body):
 
     def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
         recipe, plots, dataset = self.recipe, run / "plots", metrics["dataset"]
-        unlabeled = f" labelled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
+        unlabeled = f" labeled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
         title = f"{dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
         plot_training_curves(
             metrics["history"],

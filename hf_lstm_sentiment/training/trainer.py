@@ -288,6 +288,8 @@ def exact_batches(
 
 def _switch_tf32_off() -> None:
     """Have CUDA compute float32 in float32: cuDNN's LSTM rounds to 10 bits unless told not to."""
+    if not torch.cuda.is_available():
+        return
     if hasattr(torch.backends, "fp32_precision"):  # torch 2.9; the older switches may not be mixed with it
         torch.backends.fp32_precision = "ieee"
     else:

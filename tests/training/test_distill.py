@@ -187,7 +187,7 @@ def test_a_student_learns_from_its_teachers(student):
 
 
 def test_unlabeled_reviews_are_trained_on(student):
-    # 160 labelled and 150 unlabeled reviews are 20 batches of 16.
+    # 160 labeled and 150 unlabeled reviews are 20 batches of 16.
     state = json.loads((student.run_directory / "checkpoints" / "checkpoint-160" / "trainer_state.json").read_text())
     assert state["max_steps"] == 160
 
