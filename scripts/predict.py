@@ -69,6 +69,16 @@ def main() -> None:
         "--model", help="A run directory or a repository of the Hub; the one in the package by default."
     )
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
+    parser.add_argument("--separator", help="Between the fields of csv and tsv files, such as ';'; found by default.")
+    parser.add_argument(
+        "--column_names", help="Columns of csv and tsv files without a header, with commas between them."
+    )
+    parser.add_argument("--encoding", help="Encoding of text files, such as cp1252; UTF-8 or UTF-16 is found.")
+    parser.add_argument(
+        "--skip_bad_rows",
+        action="store_true",
+        help="Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on.",
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
     parser.add_argument("--split", help="Split of a Hub data set; train by default.")
     parser.add_argument(

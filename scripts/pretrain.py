@@ -24,6 +24,18 @@ class PretrainingArguments:
     seed: int = field(default=42, metadata={"help": "Seed of weights, dropout, samples and the order of the reviews."})
     text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by its name."})
     label_column: str | None = field(default=None, metadata={"help": "Column of the labels; likewise."})
+    labels: str | None = field(
+        default=None, metadata={"help": "What the labels mean: '1=negative 2=positive 3=' leaves rows of label 3 out."}
+    )
+    separator: str | None = field(
+        default=None, metadata={"help": "Between the fields of csv and tsv files, such as ';'; found where not given."}
+    )
+    column_names: str | None = field(
+        default=None, metadata={"help": "Columns of csv and tsv files without a header, with commas between them."}
+    )
+    encoding: str | None = field(
+        default=None, metadata={"help": "Encoding of text files, such as cp1252; UTF-8 or UTF-16 is found."}
+    )
     split_seed: int = field(default=42, metadata={"help": "Seed of the validation split; must be the classifier's."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
     max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})

@@ -30,6 +30,12 @@ def main() -> None:
     )
     parser.add_argument("--text_column", help="Column of the texts; found by its name.")
     parser.add_argument("--label_column", help="Column of the labels; likewise.")
+    parser.add_argument("--labels", help="What the labels mean: '1=negative 2=positive 3=' leaves rows of label 3 out.")
+    parser.add_argument("--separator", help="Between the fields of csv and tsv files, such as ';'; found by default.")
+    parser.add_argument(
+        "--column_names", help="Columns of csv and tsv files without a header, with commas between them."
+    )
+    parser.add_argument("--encoding", help="Encoding of text files, such as cp1252; UTF-8 or UTF-16 is found.")
     parser.add_argument("--max_train_samples", type=int, help="Fit on a sample of so many reviews.")
     parser.add_argument("--resume", action="store_true", help="Keep the teachers that are finished.")
     try:

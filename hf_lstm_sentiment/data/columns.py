@@ -64,7 +64,10 @@ def find_column(columns: Sequence[str], wanted: str | None, kind: str) -> str:
                 f"the data has the columns {have}; several could be the {kind} ({several}); "
                 f"name it with --{kind}_column"
             )
-    raise ValueError(f"the data has the columns {have}; none is known as the {kind}; name it with --{kind}_column")
+    raise ValueError(
+        f"the data has the columns {have}; none is known as the {kind}; name it with --{kind}_column, or, where these "
+        "are values of a csv file without a header, all of its columns: --column_names text,label"
+    )
 
 
 def describe_column(columns: Sequence[str], chosen: str, kind: str) -> str:

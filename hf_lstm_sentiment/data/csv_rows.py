@@ -126,7 +126,7 @@ def find_csv_form(
     # A quote is text where no field is quoted; with one column, a line break in a field would look like two rows.
     ways = ["plain", "doubled"] if kind == ".tsv" and len(columns) > 1 else ["doubled"]
     forms = [form._replace(quotes=quotes) for quotes in (*ways, "escaped")]
-    return next((way for way in forms if _is_clean(lines, way)), form)
+    return next((way for way in forms if _is_clean(name, lines, way)), form)
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -168,11 +168,11 @@ def _check_text_name(name: str, wanted: str, separator: str) -> None:
             )
 
 
-def _is_clean(lines: Lines, form: CsvForm) -> bool:
+def _is_clean(name: str, lines: Lines, form: CsvForm) -> bool:
     """Whether a file is read to its end without a problem."""
     plain = form.quotes == "plain"
     try:
-        for read in read_csv("", lines, form, quiet=True):
+        for read in read_csv(name, lines, form, told=False):
             if read.problem or (plain and any(len(f) > 1 and f[0] == f[-1] == '"' for f in read.row.values())):
                 return False
     except ValueError:
@@ -180,14 +180,14 @@ def _is_clean(lines: Lines, form: CsvForm) -> bool:
     return True
 
 
-def read_csv(name: str, lines: Lines, form: CsvForm, *, quiet: bool = False) -> Iterator[ReadRow]:
+def read_csv(name: str, lines: Lines, form: CsvForm, *, told: bool = True) -> Iterator[ReadRow]:
     """Rows of a file; a blank line is none, and neither is a header that comes again.
 
     Args:
         name: What the caller called the file.
         lines: Opens it.
         form: From `find_csv_form`.
-        quiet: Say nothing of headers that come again.
+        told: Whether it was said that the header comes again.
 
     Raises:
         ValueError: While iterating: quotes or bytes are wrong; the message tells the row.
@@ -221,5 +221,5 @@ def read_csv(name: str, lines: Lines, form: CsvForm, *, quiet: bool = False) -> 
             names = "the header" if header else "--column_names"
             problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
             yield ReadRow(number, line, row, problem)
-    if repeated and not quiet:
+    if repeated and not told:
         logger.info(f"{name}: the header comes again in {repeated:,} places, where it is left out")

@@ -329,7 +329,7 @@ def load_recorded_reviews(
         recorded, options = metrics["dataset"], metrics["options"]
         split = {name: recorded[name] for name in SPLIT}
         # Runs of earlier releases have no digests.
-        digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key != "unlabeled"}
+        digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key in split}
         known = {name: options[name] for name in _SAMPLING if name in options}
         known["split_seed"] = split["split_seed"]
         known["unlabeled"] = None if "unlabeled" in recorded else False
@@ -346,8 +346,8 @@ def load_recorded_reviews(
         ) from error
     reviews = load_reviews(dataset, **known)
     now = reviews.summary()
-    before, after = {**split, **digests}, {**{name: now[name] for name in split}, **now["digests"]}
-    if changed := differences(before, {name: after[name] for name in before}):
+    changed = differences(split, {name: now[name] for name in split})
+    if changed := changed or differences(digests, {key: now["digests"][key] for key in digests}):
         raise ValueError(
             f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"
         )

@@ -77,6 +77,10 @@ def teach(
     validation_fraction: float = PRESETS["imdb"].validation_fraction,
     text_column: str | None = None,
     label_column: str | None = None,
+    labels: str | Mapping[str, str] | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
     max_train_samples: int | None = None,
     resume: bool = False,
 ) -> Teaching:
@@ -92,6 +96,10 @@ def teach(
         validation_fraction: As for `load_reviews`; likewise.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
+        labels: As for `load_reviews`.
+        separator: As for `load_reviews`.
+        column_names: As for `load_reviews`.
+        encoding: As for `load_reviews`.
         max_train_samples: As for `load_reviews`.
         resume: Keep the teachers that are finished, and return the results if all of them are.
 
@@ -113,6 +121,10 @@ def teach(
         "max_train_samples": max_train_samples,
         "text_column": text_column,
         "label_column": label_column,
+        "labels": labels,
+        "separator": separator,
+        "column_names": column_names,
+        "encoding": encoding,
     }
     names = [Path(run).name for run in students]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):

@@ -151,6 +151,10 @@ def pretrain(
     seed: int = 42,
     text_column: str | None = None,
     label_column: str | None = None,
+    labels: str | Mapping[str, str] | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
     split_seed: int = 42,
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
@@ -168,6 +172,10 @@ def pretrain(
         seed: Seed of the initial weights, of dropout, of the samples and of the order of the reviews.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
+        labels: As for `load_reviews`.
+        separator: As for `load_reviews`.
+        column_names: As for `load_reviews`.
+        encoding: As for `load_reviews`.
         split_seed: As for `load_reviews`; must be the classifier's, whose validation reviews are not read.
         max_train_samples: As for `load_reviews`.
         max_validation_samples: As for `load_reviews`.
@@ -197,6 +205,10 @@ def pretrain(
         sampling={
             "text_column": text_column,
             "label_column": label_column,
+            "labels": labels,
+            "separator": separator,
+            "column_names": column_names,
+            "encoding": encoding,
             "split_seed": split_seed,
             "max_train_samples": max_train_samples,
             "max_validation_samples": max_validation_samples,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,10 @@ def train(
     seed: int = 42,
     text_column: str | None = None,
     label_column: str | None = None,
+    labels: str | Mapping[str, str] | None = None,
+    separator: str | None = None,
+    column_names: str | Sequence[str] | None = None,
+    encoding: str | None = None,
     split_seed: int = 42,
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
@@ -128,6 +132,10 @@ def train(
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
+        labels: As for `load_reviews`.
+        separator: As for `load_reviews`.
+        column_names: As for `load_reviews`.
+        encoding: As for `load_reviews`.
         split_seed: As for `load_reviews`.
         max_train_samples: As for `load_reviews`.
         max_validation_samples: As for `load_reviews`.
@@ -169,6 +177,10 @@ def train(
         sampling={
             "text_column": text_column,
             "label_column": label_column,
+            "labels": labels,
+            "separator": separator,
+            "column_names": column_names,
+            "encoding": encoding,
             "split_seed": split_seed,
             "max_train_samples": max_train_samples,
             "max_validation_samples": max_validation_samples,

@@ -77,7 +77,7 @@ FILES = {
     "an unknown kind": ("a.xlsx", "", "are not read; allowed: .csv"),
     "no kind": ("reviews", "text,label", "are not read; allowed: .csv"),
     # json
-    "json: half a character": ("a.json", b"\xf0", "a.json, line 1: byte 0xf0 is not UTF-8; save the file as UTF-8"),
+    "json: half a character": ("a.json", b"\xf0", "a.json, row 1: byte 0xf0 is not UTF-8; save the file as UTF-8"),
     "json: []": ("a.json", "[]", NO_ROW),
     "json: {}": ("a.json", "{}", NO_ROW),
     "json: a number": ("a.json", "3", f"a.json, row 1 .line 1.: it is an int{ONE_OBJECT}"),

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,40 @@ def test_outputs_of_another_model_or_file_are_refused(inputs, classifier, tmp_pa
     # The message's remedy.
     (tmp_path / "out" / "a.csv").unlink()
     assert predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "a.csv": 3}
+
+
+def test_an_output_that_another_model_finished_is_not_done_already(inputs, run, classifier, tmp_path, monkeypatch):
+    """A record that is written before the refusal would say that the refused model has made the output."""
+    first, out = [inputs / "a.csv"], tmp_path / "out"
+    other = shutil.copytree(run, tmp_path / "other")
+    settings = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 5}))
+    with monkeypatch.context() as patch:
+        count_calls(patch, 3)
+        with pytest.raises(KilledError):
+            predict_files(first, out, model=classifier, **OPTIONS)
+    with pytest.raises(ValueError, match=r"cannot be continued: model was 'sha256:.*' and is 'sha256:"):
+        predict_files(first, out, model=other, **OPTIONS)
+    predict_file(first[0], out / "a.csv", model=classifier, **OPTIONS)
+    with pytest.raises((FileExistsError, ValueError), match="is there already"):
+        predict_files(first, out, model=other, **OPTIONS)
+
+
+def test_an_output_that_was_changed_since_is_not_done_already(inputs, classifier, tmp_path):
+    score(inputs, tmp_path / "out", classifier)
+    (tmp_path / "out" / "a.csv").write_text("text,label,score\n")
+    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: bytes was \d+ and is 17"):
+        score(inputs, tmp_path / "out", classifier)
+
+
+def test_the_same_content_elsewhere_is_the_same_source(inputs, classifier, tmp_path):
+    score(inputs, tmp_path / "out", classifier)
+    moved = inputs.rename(tmp_path / "moved")
+    assert score(moved, tmp_path / "out", classifier) == {}
+    lines = (moved / "a.csv").read_text().splitlines(keepends=True)
+    (moved / "a.csv").write_text("".join([lines[0], *lines[:0:-1]]))
+    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: source was 'sha256"):
+        score(moved, tmp_path / "out", classifier)
 
 
 def test_a_file_of_somebody_else_is_not_touched(inputs, classifier, tmp_path, monkeypatch):
