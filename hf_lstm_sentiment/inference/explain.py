@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -208,6 +209,10 @@ def explain(text: str, *, model: str | os.PathLike[str] | Explainer | None = Non
     return (model if isinstance(model, Explainer) else Explainer.from_pretrained(model))(text, steps=steps)
 
 
+# What the normalizer of the tokenizer writes out.
+_WRITTEN = re.compile(r"&(?:amp;)*#?\w{2,31};|[:=]'?[-o]?[()D]|<3")
+
+
 def _numbers(values: Tensor) -> Values:
     return cast(Values, values.double().cpu().numpy())
 
@@ -217,8 +222,9 @@ def _spans(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[str]
 
     Of a spelt-out special token, which the normalizer rewrites, it reports the last character only; of a letter
     that it composes with the marks after it, it leaves the marks out; of a character that it takes apart or writes
-    out, it reports the same place for several tokens.
+    out, it reports the same place for several tokens; of an HTML entity or an emoticon, one character.
     """
+    written = {place: match.span() for match in _WRITTEN.finditer(text) for place in range(*match.span())}
     before = 0
     for place, (start, end) in enumerate(offsets):
         after = offsets[place + 1][0] if place + 1 < len(offsets) else len(text)
@@ -226,6 +232,8 @@ def _spans(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[str]
             first = start + 1 - len(token)
             if first >= before and text[first : start + 1].lower() == token:
                 start = first
+        start = written.get(start, (start, 0))[0]
+        end = max(end, min(written.get(end - 1, (0, end))[1], after))
         while end < after and unicodedata.category(text[end]).startswith("M"):
             end += 1
         start = max(start, before)

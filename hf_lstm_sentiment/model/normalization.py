@@ -143,9 +143,10 @@ def _characters() -> Iterator[tuple[list[str], str]]:
 
 def _words() -> Iterator[tuple[list[str], str]]:
     """List alternatives of lower-case text and what takes their place, in order."""
+    # One letter is replaced, so that the tokenizer still knows where in the text the token stands.
+    yield [rf"n(?=t(?![\p{{L}}\p{{M}}\p{{N}}]))(?<=(?:^|[^\p{{L}}\p{{M}}\p{{N}}])(?:{_NEGATED})n)"], "n'"
     # Here and not in the splitter, which would look for it at every letter.
-    missing = rf"nt(?![\p{{L}}\p{{N}}])(?<=(?:^|[^\p{{L}}\p{{N}}])(?:{_NEGATED})nt)"
-    yield [r"n't(?![\p{L}\p{M}\p{N}])", missing], " n't"
+    yield [r"n(?='t(?![\p{L}\p{M}\p{N}]))"], " n"
     yield ["\u2044", "\u2215"], "/"
     for letter in _DOUBLED:
         yield [letter * 3 + "+"], letter * 2

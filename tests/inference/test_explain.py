@@ -196,6 +196,7 @@ def _of_scheme(scheme):
         ("words", "I don\u2019t<br />know…", ["I", "do", "n\u2019t", "know", "…"]),
         ("words", "e\u0301te\u0301, cannot", ["e\u0301te\u0301", ",", "can", "not"]),
         ("words", "so—what 😀", ["so", "—", "what", "😀"]),
+        ("words", "isn&#39;t a caf&eacute; :-) dont", ["is", "n&#39;t", "a", "caf&eacute;", ":-)", "do", "nt"]),
     ],
 )
 def test_words_are_spelt_as_in_the_review(scheme, text, words):
