@@ -79,6 +79,12 @@ def main() -> None:
         action="store_true",
         help="Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on.",
     )
+    parser.add_argument(
+        "--known",
+        action="store_true",
+        dest="known_column",
+        help="Add the column known: the share of each text's tokens that are in the vocabulary.",
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
     parser.add_argument("--split", help="Split of a Hub data set; train by default.")
     parser.add_argument(

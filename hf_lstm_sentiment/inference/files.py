@@ -29,7 +29,7 @@ from ..data.sources import stream_rows
 from ..utils.files import local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .classifier import WINDOW, Classifier
+from .classifier import WINDOW, Classifier, check_count
 from .writers import OUTPUTS, OutputLayout, join_parts, schema_of
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def predict_file(
     column_names: str | Sequence[str] | None = None,
     encoding: str | None = None,
     skip_bad_rows: bool = False,
+    known_column: bool = False,
     batch_size: int = 64,
     split: str = "train",
     rows_per_part: int = 50_000,
@@ -76,6 +77,7 @@ def predict_file(
         encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
         skip_bad_rows: Write rows that cannot be read or have no text to `OUTPUT.bad_rows.jsonl`, each with its
             problem, instead of refusing the file.
+        known_column: Add the column `known`, too: the share of each text's tokens that are in the vocabulary.
         batch_size: Reviews that are computed together.
         split: Split of a data set of the Hub; of no meaning for a file.
         rows_per_part: Rows after which what is done is safe from a kill.
@@ -95,7 +97,8 @@ def predict_file(
         OSError: The Hub cannot be reached, or holds no such model or data set.
     """
     target = user_path(output, "the output")
-    options = options_of(text_column, separator, column_names, encoding, skip_bad_rows, batch_size, rows_per_part)
+    form = (text_column, separator, column_names, encoding, skip_bad_rows)
+    options = options_of(*form, known_column, batch_size, rows_per_part)
     _check_output(os.fspath(source), target)
     with only_writer(target):
         # The joined file waits in its place until the manifest knows its rows; then it moves in one step.
@@ -133,13 +136,13 @@ def options_of(
     column_names: str | Sequence[str] | None,
     encoding: str | None,
     skip_bad_rows: bool,
+    known_column: bool,
     batch_size: int,
     rows_per_part: int,
 ) -> dict[str, Any]:
     """Check the options of `predict_file` that decide what the output holds, and keep them under their names."""
     for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
-        if value < 1:
-            raise ValueError(f"{option} is {value}; allowed: a whole number of at least 1")
+        check_count(option, value)
     form = FileForm(separator, column_names, encoding)
     return {
         "text_column": text_column,
@@ -147,6 +150,7 @@ def options_of(
         "column_names": form.column_names and list(form.column_names),
         "encoding": encoding,
         "skip_bad_rows": skip_bad_rows,
+        "known_column": known_column,
         "batch_size": batch_size,
         "rows_per_part": rows_per_part,
     }
@@ -202,7 +206,7 @@ def look_through(name: str, target: Path, split: str, options: Mapping[str, Any]
         if schema is None and suffix == ".parquet":
             readable = (read.row for read in rows.with_text(column, skip=lambda _: None))
             schema = schema_of(name, rows.columns, iter(lambda: list(islice(readable, WINDOW)), []))
-    layout = OutputLayout.of(name, rows.columns, schema, suffix)
+    layout = OutputLayout.of(name, rows.columns, schema, suffix, known=options["known_column"])
     return Job(target, rows, column, layout, total, rows.state if path is None else digest_of(path), options)
 
 

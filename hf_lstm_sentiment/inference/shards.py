@@ -48,6 +48,7 @@ def predict_files(
     column_names: str | Sequence[str] | None = None,
     encoding: str | None = None,
     skip_bad_rows: bool = False,
+    known_column: bool = False,
     batch_size: int = 64,
     rows_per_part: int = 50_000,
     progress: bool = True,
@@ -68,6 +69,7 @@ def predict_files(
         column_names: Of csv and tsv files.
         encoding: Of text files.
         skip_bad_rows: Write rows that cannot be read to `OUTPUT.bad_rows.jsonl`.
+        known_column: Add the column `known`, too.
         batch_size: Reviews that are computed together.
         rows_per_part: Rows after which what is done of a file is safe from a kill.
         progress: Show a bar for each file where standard error is a terminal.
@@ -83,7 +85,8 @@ def predict_files(
             :func:`find_shards` and `predict_file`. All files of a process are looked through before the first one is
             classified.
     """
-    options = options_of(text_column, separator, column_names, encoding, skip_bad_rows, batch_size, rows_per_part)
+    form = (text_column, separator, column_names, encoding, skip_bad_rows)
+    options = options_of(*form, known_column, batch_size, rows_per_part)
     shards = find_shards(sources, output_dir)
     refuse_to_be_alone()
     mine = share(shards, *place())

@@ -31,17 +31,17 @@ class OutputLayout:
     Attributes:
         suffix: Kind of file.
         columns: Those of the source.
-        added: Names of the columns for label and score.
+        added: Names of the columns for label and score, and for the share of known tokens where it is asked for.
         schema: Types of all columns as an Arrow schema, for Parquet; else None.
     """
 
     suffix: str
     columns: Sequence[str]
-    added: tuple[str, str]
+    added: tuple[str, ...]
     schema: Any
 
     @classmethod
-    def of(cls, name: str, columns: Sequence[str], schema: Any, suffix: str) -> OutputLayout:
+    def of(cls, name: str, columns: Sequence[str], schema: Any, suffix: str, *, known: bool = False) -> OutputLayout:
         """Lay out the rows of a source.
 
         Args:
@@ -49,14 +49,15 @@ class OutputLayout:
             columns: Its columns.
             schema: Their types, for Parquet.
             suffix: Kind of file.
+            known: Whether there is to be a column for the share of known tokens.
 
         Raises:
             ValueError: The source has columns of all the names that label and score could get, in any case.
         """
         have = {column.lower(): column for column in columns}
-        added = ("label", "score")
+        added = ("label", "score", "known")[: 3 if known else 2]
         if not have.keys().isdisjoint(added):
-            added = ("predicted_label", "predicted_score")
+            added = tuple(f"predicted_{column}" for column in added)
         if taken := [have[column] for column in added if column in have]:
             raise ValueError(
                 f"{name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that it "
@@ -65,7 +66,8 @@ class OutputLayout:
         if suffix == ".parquet":
             import pyarrow as pa
 
-            schema = schema.append(pa.field(added[0], pa.string())).append(pa.field(added[1], pa.float64()))
+            for column, kind in zip(added, (pa.string(), pa.float64(), pa.float64()), strict=False):
+                schema = schema.append(pa.field(column, kind))
         return cls(suffix, columns, added, schema)
 
     @contextmanager
@@ -100,7 +102,7 @@ class OutputLayout:
 
     def _joined(self, rows: list[Row], predictions: list[Prediction]) -> Iterator[Row]:
         for row, prediction in zip(rows, predictions, strict=True):
-            yield {**row, **dict(zip(self.added, prediction[:2], strict=True))}
+            yield {**row, **dict(zip(self.added, (*prediction, prediction.known), strict=False))}
 
 
 class _LineFeeds:

@@ -4,6 +4,7 @@ import csv
 import gc
 import gzip
 import importlib.util
+import itertools
 import json
 import logging
 import os
@@ -157,6 +158,19 @@ def test_every_pair_of_formats(tmp_path, classifier, small_windows, given_, want
     assert score(source, output, classifier) == len(rows)
     check(read(output), rows, classifier)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, output.name])
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+def test_the_share_of_known_tokens_is_a_column_where_asked_for(tmp_path, classifier, wanted):
+    texts = ["word1 word2", "word1 zzz qqq xyz", "", "zzz"]
+    source, output = write(tmp_path / "in.jsonl", rows_of(texts)), tmp_path / f"out.{wanted}"
+    score(source, output, classifier, known_column=True)
+    assert list(read(output)[0])[-3:] == ["label", "score", "known"]
+    assert [float(row["known"]) for row in read(output)] == [p.known for p in classifier(texts)] == [1, 0.25, 0, 0]
+    source = write(tmp_path / "again.jsonl", [{"text": "a", "KNOWN": 1}])
+    score(source, tmp_path / "again.csv", classifier, known_column=True)
+    header = (tmp_path / "again.csv").read_text().splitlines()[0]
+    assert header == "text,KNOWN,predicted_label,predicted_score,predicted_known"
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
@@ -437,9 +451,9 @@ def test_bad_arguments_are_refused_before_anything_is_done(tmp_path):
     (tmp_path / "in.doc").write_text("a")
     with pytest.raises(ValueError, match=r"files of kind '\.doc' are not read; allowed: \.csv"):
         score(tmp_path / "in.doc", out, no_model)
-    for option in ("batch_size", "rows_per_part"):
-        with pytest.raises(ValueError, match=rf"{option} is 0; allowed: a whole number of at least 1"):
-            score(source, out, no_model, **{option: 0})
+    for option, value in itertools.product(("batch_size", "rows_per_part"), (0, 2.5)):
+        with pytest.raises(ValueError, match=rf"{option} is {value}; allowed: a whole number of at least 1"):
+            score(source, out, no_model, **{option: value})
     with pytest.raises(ConnectionError, match="nobody/nothing: not found on the Hub, or the Hub cannot be reached"):
         score("nobody/nothing", out, no_model)
     (tmp_path / "folder").mkdir()
@@ -836,11 +850,14 @@ def test_script(tmp_path, run, classifier):
     check(read(tmp_path / "out.jsonl"), rows_of(TEXTS), classifier)
 
 
-def test_script_in_bfloat16(tmp_path, run):
+def test_script_in_bfloat16_and_with_known_tokens(tmp_path, run):
     source = write(tmp_path / "in.csv", rows_of(TEXTS[:20]))
-    assert script(source, tmp_path / "out.csv", "--model", run, "--num_threads", "1", "--bf16").returncode == 0
+    options = ("--model", run, "--num_threads", "1", "--bf16", "--known")
+    assert script(source, tmp_path / "out.csv", *options).returncode == 0
     expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:20])
-    assert [row["score"] for row in read(tmp_path / "out.csv")] == pytest.approx([p.score for p in expected], abs=1e-6)
+    found = read(tmp_path / "out.csv")
+    assert [row["score"] for row in found] == pytest.approx([p.score for p in expected], abs=1e-6)
+    assert [float(row["known"]) for row in found] == [p.known for p in expected]
 
 
 def test_script_says_in_one_line_what_is_wrong(stopped, run):
