@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
@@ -57,8 +58,8 @@ _METRICS: Mapping[str, bool] = {
     "expected_calibration_error": False,
     "loss": False,
 }
-# Trackers whose module has another name.
-_TRACKERS = {"azure_ml": "azureml", "flyte": "flytekit"}
+# Trackers whose module and package have another name.
+_TRACKERS = {"azure_ml": ("azureml", "azureml-sdk"), "flyte": ("flytekit", "flytekit")}
 GONE: Mapping[str, str] = MappingProxyType(
     {
         "evaluation_strategy": "eval_strategy",
@@ -108,8 +109,14 @@ def unknown_option(name: str) -> str:
 
 def _check_trackers(report_to: Any) -> None:
     for tracker in [report_to] if isinstance(report_to, str) else report_to or []:
-        if tracker not in ("all", "none") and importlib.util.find_spec(_TRACKERS.get(tracker, tracker)) is None:
-            package = '"hf_lstm_sentiment[tensorboard]"' if tracker == "tensorboard" else tracker
+        if tracker in ("all", "none"):
+            continue
+        if tracker not in INTEGRATION_TO_CALLBACK:
+            allowed = ", ".join(["none", "all", *INTEGRATION_TO_CALLBACK])
+            raise ValueError(f"report_to is {tracker!r}, which transformers does not know; allowed: {allowed}")
+        module, package = _TRACKERS.get(tracker, (tracker, tracker.replace("_", "-")))
+        if importlib.util.find_spec(module) is None:
+            package = '"hf_lstm_sentiment[tensorboard]"' if tracker == "tensorboard" else package
             raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
 
 

@@ -434,6 +434,7 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
         ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
         ({"learning_speed": 1}, ValueError, "learning_speed is no option; scripts/train.py --help lists all"),
         ({"num_threads": 0}, ValueError, "num_threads is 0; allowed: at least 1"),
+        ({"report_to": "wandbb"}, ValueError, "'wandbb', which transformers does not know; allowed: .*wandb"),
         ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),
     ],
 )
