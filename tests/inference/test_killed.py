@@ -13,12 +13,12 @@ from tests.reviews import make_reviews, write_csv
 pytestmark = pytest.mark.slow
 
 # The function, in which call of it in that session, and how; forty parts of fifty rows.
-LOGITS, REPLACE, FSYNC = "hf_lstm_sentiment.inference.classifier:Classifier.logits", "os:replace", "os:fsync"
+CLASSIFY, REPLACE, FSYNC = "hf_lstm_sentiment.inference.classifier:Classifier.__call__", "os:replace", "os:fsync"
 SCORING_KILLS = [
-    *[(LOGITS, call, "before") for call in (1, 3, 2, 5)],
+    *[(CLASSIFY, call, "before") for call in (1, 3, 2, 5)],
     *[(REPLACE, call, "before") for call in (1, 2, 4, 3)],
     *[(FSYNC, call, "before") for call in (1, 2, 3)],
-    *[(LOGITS, 2, "before"), (FSYNC, 4, "before"), (LOGITS, 4, "before"), (REPLACE, 5, "before")],
+    *[(CLASSIFY, 2, "before"), (FSYNC, 4, "before"), (CLASSIFY, 4, "before"), (REPLACE, 5, "before")],
 ]
 
 
@@ -35,7 +35,7 @@ def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
     for target, call, when in SCORING_KILLS:
         kill = {"target": target, "call": call, "when": when}
         done = server(predict={**work, "output": tmp_path / "out.csv"}, kill=kill)
-        assert done["code"] == -signal.SIGKILL, done["output"]
+        assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
         assert not (tmp_path / "out.csv").exists()
         killed += 1
     # What is left to do from here on is to join the parts, and to take the parts away.
