@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..utils.messages import shown
 
-# A column of texts has a name of these words alone (`review`, `review_text`), or one that ends in one of them.
+# A column of texts has a name of these words alone (`review`, `Review Text`), or one word that ends in one of them.
 TEXT_COLUMNS = ("text", "texts", "review", "reviews", "sentence", "content", "comment", "comments", "body", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 
@@ -94,6 +94,7 @@ def _candidates(columns: Sequence[str], kind: str) -> tuple[list[str], list[str]
     others = [
         column
         for column, found in words.items()
-        if column not in likely and found and found[-1] in TEXT_COLUMNS and found[0] not in LABEL_COLUMNS
+        # "a good review" is a review, of a file without a header.
+        if column not in likely and found and found[-1] in TEXT_COLUMNS and " " not in column
     ]
     return likely, others

@@ -117,6 +117,9 @@ def find_csv_form(
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
     if twins := [column for column in columns if columns.count(column) > 1]:
         raise ValueError(f"{name} has several columns called {twins[0]!r}; rename all but one")
+    first = {field.lower() for field in header}
+    if column_names and (header == columns or not (first.isdisjoint(TEXT_COLUMNS) or first.isdisjoint(LABEL_COLUMNS))):
+        raise ValueError(f"{name}: its first line is a header, {shown(header)}; leave --column_names out")
     if wanted in columns and separator is None:
         _check_text_name(name, wanted, chosen)
     if chosen != usual:

@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,8 +20,8 @@ from .csv_rows import DELIMITERS, find_csv_form, read_csv
 from .json_rows import read_json
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
-# Bytes that are looked at to tell an encoding.
-_HEAD = 4_096
+# Bytes that are looked at to tell an encoding, and lines to tell a table from texts.
+_HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
 
 
@@ -160,8 +160,14 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None, text_colum
         )
         return Rows(name, csv_form.columns, state, lambda _: read_csv(name, lambda: lines(""), csv_form))
     if kind == ".txt":
-        first = next(_placed(name, _read_lines(lines(), False)), None)
-        has_labels = first is not None and first.row["text"].startswith(_FASTTEXT)
+        first = [read.row["text"] for read in islice(_placed(name, _read_lines(lines(), False)), _LOOKED_AT)]
+        tabs = {line.count("\t") for line in first if line}
+        if len(first) > 1 and len(tabs) == 1 and tabs != {0}:
+            raise ValueError(
+                f"{name}: every line has as many tabs, as in a table; call the file .tsv, and where it has no header, "
+                "name its columns: --column_names text,label"
+            )
+        has_labels = bool(first) and first[0].startswith(_FASTTEXT)
         columns = ["label", "text"] if has_labels else ["text"]
         return Rows(name, columns, state, lambda _: _placed(name, _read_lines(lines(), has_labels)))
 

@@ -10,7 +10,6 @@ keeps a second run away meanwhile.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -30,7 +29,7 @@ from ..utils.files import local_path, only_writer, read_json, replacing, user_pa
 from ..utils.imports import require
 from ..utils.messages import differences
 from .classifier import WINDOW, Classifier, check_count
-from .writers import OUTPUTS, OutputLayout, join_parts, schema_of
+from .writers import OUTPUTS, OutputLayout, join_parts, json_line, schema_of
 
 logger = logging.getLogger(__name__)
 
@@ -299,7 +298,7 @@ def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int,
             def skip(read: ReadRow) -> None:
                 nonlocal skipped
                 skipped += 1
-                file.write(json.dumps(read._asdict(), ensure_ascii=False, default=str).encode() + b"\n")
+                file.write(json_line(read._asdict()))
 
         reads = job.rows.with_text(job.text_column, skip=skip, advice=_ADVICE)
 

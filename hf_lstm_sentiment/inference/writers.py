@@ -91,7 +91,7 @@ class OutputLayout:
                     pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=self.schema)
                 )
         elif self.suffix == ".jsonl":
-            yield lambda rows, predictions: file.writelines(map(_json_line, self._joined(rows, predictions)))
+            yield lambda rows, predictions: file.writelines(map(json_line, self._joined(rows, predictions)))
         else:
             csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[self.suffix])
             if number == 0:
@@ -118,11 +118,11 @@ class _LineFeeds:
         return self._file.write(row.removesuffix("\r\n").encode() + b"\n")
 
 
-def _json_line(row: Any) -> bytes:
+def json_line(row: Any) -> bytes:
+    """A row as a line of a .jsonl file; a number that JSON does not know is null."""
     try:
         text = json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
     except ValueError:
-        # A number that is none, which JSON does not know.
         text = json.dumps(_finite(row), ensure_ascii=False, default=_as_text, allow_nan=False)
     return text.encode() + b"\n"
 
@@ -145,7 +145,7 @@ def _as_text(value: Any) -> str:
 def _cell(value: Any) -> Any:
     """A value of a csv file; what is nested is written as JSON."""
     if isinstance(value, dict | list | bool):
-        return _json_line(value)[:-1].decode()
+        return json_line(value)[:-1].decode()
     return value if value is None or isinstance(value, str | int | float) else _as_text(value)
 
 

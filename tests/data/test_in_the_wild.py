@@ -121,6 +121,9 @@ CASES = {
     "a header in the middle": ("a.csv", table([*ROWS[:5], ("text", "label"), *ROWS[5:]]), {}, None),
     "no header": ("a.csv", table(SENTIMENT140, header=None), {}, "none is known as the text.*--column_names"),
     "the advice on that": ("a.csv", table(SENTIMENT140, header=None), {"column_names": SIX}, None),
+    "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, "none is known as the text"),
+    "names and a header": ("a.csv", table(), {"column_names": "text,label"}, "its first line is a header, .*leave"),
+    "names and another": ("a.csv", table(header=("Review", "Class")), {"column_names": "text,label"}, "is a header"),
     "names as a list": ("a.csv", table(header=None), {"column_names": ["text", "label"]}, None),
     "no header, semicolons": ("a.csv", table(header=None, delimiter=";"), {"column_names": "text,label"}, None),
     "too few names": ("a.csv", table(SENTIMENT140, header=None), {"column_names": "text,label"}, "has 6 fields and"),
@@ -178,6 +181,13 @@ CASES = {
     "fastText": ("a.txt", "".join(f"__label__{y} {t}\n" for t, y in ONE_LINE), {}, None),
     "fastText, half": ("a.txt", "__label__pos good\nbad\n", {}, r"row 2 \(line 2\): .*begins with none or several"),
     "fastText, two labels": ("a.txt", "__label__pos __label__neg good\n", {}, "none or several __label__"),
+    "labels behind tabs in .txt": ("a.txt", "".join(f"{t}\t{y}\n" for t, y in ONE_LINE), {}, "call the file .tsv, and"),
+    "the advice on tabs": (
+        "a.tsv",
+        "".join(f"{t}\t{y}\n" for t, y in ONE_LINE),
+        {"column_names": "text,label"},
+        ONE_LINE,
+    ),
     # Missing texts
     "null": ("a.jsonl", LINES + '{"text": null, "label": 1}\n', {}, r"row 18 \(line 18\): the text is None; every row"),
     "null in parquet": ("a.parquet", parquet([*PLAIN, (None, "pos")]), {}, "row 13: the text is None; every row"),

@@ -181,6 +181,58 @@ def test_scores_keep_all_their_digits(tmp_path, classifier, wanted):
     assert [row["score"] for row in read(output)] == [p.score for p in classifier(TEXTS, batch_size=4)]
 
 
+class Builder:
+    """Describes a data set of the Hub whose rows are streamed."""
+
+    hash = "1"
+    info = datasets.DatasetInfo()
+
+    def __init__(self, rows, breaks_after=None):
+        self.rows, self.breaks_after = rows, breaks_after
+
+    def as_streaming_dataset(self):
+        def tables():
+            for start in range(0, len(self.rows), 10):
+                if self.breaks_after is not None and start >= self.breaks_after:
+                    raise RuntimeError("connection lost\nlong story")
+                yield start, pa.Table.from_pylist(self.rows[start : start + 10])
+
+        examples = datasets.iterable_dataset.ArrowExamplesIterable(tables, {})
+        features = datasets.Features(dict.fromkeys(("id", "text", "note"), datasets.Value("string")))
+        return {"train": datasets.IterableDataset(examples, info=datasets.DatasetInfo(features=features))}
+
+
+def test_a_data_set_of_the_hub_is_streamed(tmp_path, classifier, small_windows, monkeypatch):
+    rows = rows_of(ONE_LINE[:50])
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows))
+    for kind in OUTPUTS:
+        assert score("some/reviews", tmp_path / f"out.{kind}", classifier) == 50
+        check(read(tmp_path / f"out.{kind}"), rows, classifier)
+    with pytest.raises(ValueError, match="splits 'train', not 'dev'; choose with --split"):
+        score("some/reviews", tmp_path / "none.csv", classifier, split="dev")
+    rows[20]["text"] = None
+    with pytest.raises(ValueError, match=r"some/reviews, row 21: the text is None; .*--text_column"):
+        score("some/reviews", tmp_path / "none.csv", classifier)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder([]))
+    with pytest.raises(ValueError, match="some/reviews: split 'train' holds no row"):
+        score("some/reviews", tmp_path / "empty.csv", classifier)
+
+
+def test_a_stream_that_breaks_is_continued(tmp_path, classifier, small_windows, monkeypatch):
+    # More rows than a stream hands over at once.
+    rows = rows_of(f"word{i % 40} number {i}" for i in range(1_050))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows, breaks_after=1_030))
+    with pytest.raises(OSError, match=r"^some/reviews, after row 1000: connection lost; call again to go on$"):
+        score("some/reviews", tmp_path / "out.csv", classifier, rows_per_part=400)
+    assert len(list((tmp_path / "out.csv.parts").glob("part-*.csv"))) == 2
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows))
+    assert score("some/reviews", tmp_path / "out.csv", classifier, rows_per_part=400) == 1_050
+    check(read(tmp_path / "out.csv"), rows, classifier)
+    monkeypatch.setattr(Builder, "hash", "2")
+    with pytest.raises(FileExistsError):
+        score("some/reviews", tmp_path / "out.csv", classifier, rows_per_part=400)
+
+
 def test_parquet_keeps_types_and_metadata(tmp_path, classifier, small_windows):
     count = 30
     source = pa.table(
