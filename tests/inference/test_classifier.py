@@ -328,16 +328,6 @@ def test_no_padded_step_is_computed(monkeypatch, changes, batch_size):
     assert sum(steps) == tokens * passes
 
 
-def test_batches_hold_reviews_of_one_length(classifier, monkeypatch):
-    shapes = []
-    pad = inference.pad_batch
-    monkeypatch.setattr(
-        inference, "pad_batch", lambda ids, *a, **k: shapes.append(sorted(map(len, ids))) or pad(ids, *a, **k)
-    )
-    classifier(texts_of([1, 5, 9, 1, 5, 9, 1, 5, 9]), batch_size=3)
-    assert shapes == [[9, 9, 9], [5, 5, 5], [1, 1, 1]]
-
-
 def test_stream_reads_one_window_ahead_and_no_more(classifier):
     read = []
 

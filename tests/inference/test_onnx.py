@@ -83,19 +83,6 @@ def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers):
         assert batch_size == 1 or length == 0 or len(np.unique(logits)) > 2
 
 
-def test_padding_changes_nothing():
-    model = small_model(bidirectional=True, pooling="max")
-    session = onnxruntime.InferenceSession(graph_of(model).SerializeToString())
-    words = np.array([[7, 8, 9]])
-    answers = [
-        session.run(None, {"input_ids": np.pad(words, pad), "attention_mask": np.pad(np.ones_like(words), pad)})[0]
-        for pad in ([(0, 0), (0, 0)], [(0, 0), (0, 5)], [(0, 0), (5, 0)], [(0, 2), (3, 3)])
-    ]
-    for answer in answers:
-        np.testing.assert_allclose(answer[:1], answers[0], atol=1e-7)
-    assert abs(answers[0][0, 1]) > 1e-3
-
-
 def test_a_model_that_reads_its_padding_is_not_exported():
     with pytest.raises(ValueError, match="naive_padding is on: this model demonstrates a mistake"):
         graph_of(small_model(naive_padding=True))
