@@ -42,7 +42,7 @@ _SHOWN, _SHOWN_CHARACTERS = 20, 160
 # Seconds after which uploads and results are deleted.
 _KEEP = 3_600
 _FILES = (".csv", ".tsv", ".jsonl", ".txt")
-# What stands between pasted cells. A column that is pasted alone has none of them, and its reviews may hold commas.
+# What may stand between pasted cells.
 _SEPARATORS = "\t,;|"
 
 EXAMPLES = {
@@ -173,6 +173,7 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
     for separator in _SEPARATORS:
         names = [name.strip(' "') for name in lines[0].split(separator)]
         if any(name == column or name.lower() in TEXT_COLUMNS for name in names):
+            # A column that is pasted alone has no separator, and its reviews may hold commas.
             path = folder / ("reviews.tsv" if separator == "\t" else "reviews.csv")
             break
     else:
@@ -180,8 +181,8 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
         lines = [line for line in lines if line.strip()]
         if all("\t" in line for line in lines):
             raise ValueError(
-                "the pasted cells have several columns, and their first line names none of reviews; put a line of "
-                "names above them, such as review and id, or paste the reviews alone"
+                "the pasted cells have several columns, and their first line calls none of them review or text; put a "
+                "line of names above them, or paste the reviews alone"
             )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="")
     return path
