@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.columns import TEXT_COLUMNS, find_column
 from ..data.csv_rows import csv_fields
 from ..inference.explain import Explainer
-from ..inference.explanation import body
+from ..inference.explanation import LEAST_KNOWN, body
 from ..inference.files import predict_file
 from ..utils.files import user_path
 from ..utils.imports import require
@@ -152,7 +153,8 @@ def classify_many(
                 )
             result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
             try:
-                predict_file(source, result, model=explainer.classifier, text_column=column or None, progress=False)
+                options: dict[str, Any] = {"text_column": column or None, "known_column": True, "progress": False}
+                predict_file(source, result, model=explainer.classifier, **options)
                 said = _result_table(result, column or None)
             except (OSError, ValueError) as error:
                 raise ValueError(str(error).replace(str(source), name)) from error
@@ -192,18 +194,23 @@ def _result_table(result: Path, column: str | None) -> str:
     """How many reviews have which label, and the first ones, as HTML."""
     rows: list[str] = []
     labels: Counter[str] = Counter()
+    unjudged = 0
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv_fields(file)
         header = next(reader)
-        place = header.index(find_column(header[:-2], column, "text"))
-        for *cells, label, score in reader:
+        place = header.index(find_column(header[:-3], column, "text"))
+        for *cells, label, score, known in reader:
             labels[label] += 1
+            confidence = f"{100 * float(score):.1f} %"
+            if float(known) < LEAST_KNOWN:
+                unjudged += 1
+                confidence = "cannot be judged"
             text = cells[place]
             if len(text) > _SHOWN_CHARACTERS:
                 text = f"{text[:_SHOWN_CHARACTERS]}…"
             if len(rows) < _SHOWN:
                 rows.append(
-                    f'<tr><td>{escape(label)}</td><td class="score">{float(score):.1%}</td>'
+                    f'<tr><td>{escape(label)}</td><td class="score">{confidence}</td>'
                     f'<td class="text" dir="auto">{escape(text)}</td></tr>'
                 )
     count = labels.total()
@@ -211,6 +218,11 @@ def _result_table(result: Path, column: str | None) -> str:
     share = f"{labels['POSITIVE'] / max(count, 1):.2%}"
     bar = f'<div class="share" aria-hidden="true"><i style="width:{share}"></i></div>' if labels["POSITIVE"] else ""
     more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
+    if unjudged:
+        more += (
+            f'<p class="hint"><strong>{unjudged:,} cannot be judged:</strong> the model knows less than '
+            f"{LEAST_KNOWN:.0%} of the tokens, so label and score say little.</p>"
+        )
     return (
         f'<div class="batch-result"><p><strong>{count:,} {"review" if count == 1 else "reviews"}: {counts or "none"}'
         f"</strong></p>{bar}<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
@@ -225,6 +237,8 @@ def problem(error: Exception) -> str:
         error: What was raised.
     """
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
+    if re.search(r"--[a-z]", said):
+        said += " (options with two hyphens are those of scripts/predict.py)"
     return f'<p class="problem" role="alert">That did not work: {escape(said[:600])}.</p>'
 
 
@@ -266,8 +280,8 @@ def build(models: Models) -> gr.Blocks:
         with gr.Tab("Many reviews", id="many"):
             html(
                 f'<p class="hint">A file ({", ".join(_FILES)}; at most {MAX_BATCH // 1_000_000} MB), or pasted text: a '
-                "review per line, or cells of a table with their header. The result has every column, a label and a "
-                "score.</p>"
+                "review per line, or cells of a table with their header. The result has every column, a label, a "
+                "score and the share of tokens that the model knows.</p>"
             )
             with gr.Row():
                 file = gr.File(label="File of reviews", file_types=list(_FILES), elem_id="file", height=180)

@@ -35,7 +35,7 @@ _APART, _NAMED = 12, 8
 # Tokens that are written along the curve of a page, and along that of a plot.
 _ALONG, _FITTING = 24, 40
 # Share of known tokens below which a page says that the model cannot judge the text.
-_KNOWN = 0.5
+LEAST_KNOWN = 0.5
 # Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
 _LONG = 600
 
@@ -254,7 +254,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         unknown_sample=_style(0, 0, unknown=True),
         truncated_sample=_style(0, 0, truncated=True),
         read=read,
-        judged=explanation.known >= _KNOWN,
+        judged=explanation.known >= LEAST_KNOWN,
         unread=len(explanation.words) - len(read) + explanation.words_left_out,
         long=len(explanation.text) > _LONG,
         curve=[(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points],

@@ -125,7 +125,7 @@ def test_a_file_is_classified(models, run, tmp_path):
     source = write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(REVIEWS)], ("review", "id"))
     html, path = classify_many(models, str(source), "not read", "", run, str(tmp_path / "results"))
     header, *rows = rows_of(path)
-    assert header == ["review", "id", "label", "score"]
+    assert header == ["review", "id", "label", "score", "known"]
     expected = Classifier.from_pretrained(run)(REVIEWS)
     assert [(row[0], row[2]) for row in rows] == [(t, p.label) for t, p in zip(REVIEWS, expected, strict=True)]
     assert Path(path).name == "mine-classified.csv"
@@ -144,7 +144,7 @@ def test_other_kinds_of_files(models, run, tmp_path, suffix):
     source = tmp_path / f"mine{suffix}"
     source.write_text(text)
     _, path = classify_many(models, str(source), "", "", run, str(tmp_path))
-    assert [row[-2] for row in rows_of(path)[1:]] == ["POSITIVE", "NEGATIVE"]
+    assert [row[-3] for row in rows_of(path)[1:]] == ["POSITIVE", "NEGATIVE"]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,15 @@ def test_reviews_of_any_length_are_read(models, run, tmp_path):
 def test_what_is_wrong_with_pasted_text_is_said(models, run, tmp_path, pasted, said):
     assert said in classify_many(models, None, pasted, "", run, str(tmp_path))[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_that_cannot_be_judged_are_told(models, run, tmp_path):
+    foreign = "ein herrlicher Film, wunderbar gespielt"
+    assert "cannot judge this text" in read_review(models, foreign, run)
+    html, path = classify_many(models, None, f"wonderful\n{foreign}\n", "", run, str(tmp_path))
+    assert "<strong>1 cannot be judged:</strong>" in html
+    assert html.count('<td class="score">cannot be judged</td>') == 1
+    assert [float(row[-1]) for row in rows_of(path)[1:]] == [1, pytest.approx(1 / 6)]
 
 
 def test_a_file_without_a_row(models, run, tmp_path):
