@@ -111,7 +111,6 @@ def test_predictions_are_those_of_the_pipeline(changes):
     stock = pipeline("text-classification", model=model, tokenizer=tokenizer())
     expected = [Prediction(answer["label"], answer["score"]) for answer in stock(texts, truncation=True)]
     same(predict(texts, model=Classifier(model, tokenizer())), expected)
-    assert {p.label for p in expected} <= {"NEGATIVE", "POSITIVE"}
 
 
 @settings(deadline=None, max_examples=30)

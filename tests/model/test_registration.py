@@ -65,7 +65,6 @@ def answers(checkpoint):
 
 def test_every_way_gives_the_same_answers(answers):
     labels = answers["predict"][0]
-    assert set(labels) <= {"NEGATIVE", "POSITIVE"}
     assert answers["pipeline"][0] == labels
     assert answers["auto"][0] == [*MODELS, *MODELS, MODELS[0]]
 
