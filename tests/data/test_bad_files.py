@@ -9,6 +9,7 @@ import gzip
 import json
 import math
 import pickle
+import sys
 
 import datasets
 import numpy as np
@@ -269,6 +270,14 @@ def test_arguments(arguments, message, tmp_path):
         assert len(texts_of(load_reviews(tmp_path / "a.csv", **arguments))) == 20
     else:
         refused(lambda: load_reviews(tmp_path / "a.csv", **arguments), message)
+
+
+@pytest.mark.parametrize("module", ["datasets", "sklearn"])
+def test_a_missing_extra_is_named(module, tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text(csv_of())
+    for source in (tmp_path / "a.csv", "stanfordnlp/imdb"):
+        monkeypatch.setitem(sys.modules, module, None)
+        refused(lambda source=source: load_reviews(source), r'pip install "hf_lstm_sentiment\[train\]"')
 
 
 def test_a_name_is_no_pattern(tmp_path):
