@@ -72,9 +72,13 @@ def show(found: dict[str, Any]) -> None:
     rows = [["", *(Path(model["model"]).name for model in models)]]
     for key, name in (("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
         rows.append([name, *(f"{model[key]:.2%}" for model in models)])
-    if any("without_overlap" in model for model in models):
-        apart = [model.get("without_overlap", model) for model in models]
-        rows.append([f"accuracy on {apart[0]['reviews']:,} not trained on", *(f"{a['accuracy']:.2%}" for a in apart)])
+    apart = [model.get("without_overlap") for model in models]
+    for key, name, form in (
+        ("accuracy", "accuracy without overlap", ".2%"),
+        ("reviews", "reviews without overlap", ","),
+    ):
+        if any(apart):
+            rows.append([name, *(format(part[key], form) if part else "" for part in apart)])
     for key, name in (("roc_auc", "ROC-AUC"), ("expected_calibration_error", "ECE"), ("loss", "loss")):
         rows.append([name, *(f"{model[key]:.4f}" for model in models)])
     for key, name in (

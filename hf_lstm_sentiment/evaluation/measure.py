@@ -47,7 +47,8 @@ def measure(
 
     Returns:
         "split"; "dataset", what was read; and "models", a mapping for each one, of :func:`measure_model`, with
-        "against" where that was asked for.
+        "against" where that was asked for. Models that were not trained on the split of the first one have no
+        "without_overlap".
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained` and `load_reviews`.
@@ -63,9 +64,9 @@ def measure(
     # Before the reviews are read, so that a misspelt name is found at once.
     classifiers = {name: Classifier.from_pretrained(name) for name in named}
     other = None if against is None else Classifier.from_pretrained(against)
+    splits = {name: _recorded_split(name) for name in named}
     if split == "test":
-        unlabeled = None if any(map(_saw_unlabeled, named)) else False
-        reviews = load_reviews(dataset, max_test_samples=max_test_samples, unlabeled=unlabeled)
+        reviews = load_reviews(dataset, max_test_samples=max_test_samples, **splits[named[0]])
         part = reviews.test
     else:
         reviews = common_reviews([*named, *([] if against is None else [os.fspath(against)])], dataset)
@@ -75,7 +76,9 @@ def measure(
     others = None if other is None else timed_logits(other, texts)[0]
     measured = []
     for name, classifier in classifiers.items():
-        result, logits = measure_model(name, classifier, texts, labels, overlap)
+        # What another split trained on is not known here.
+        known = overlap if splits[name] == splits[named[0]] else None
+        result, logits = measure_model(name, classifier, texts, labels, known)
         if others is not None and against is not None:
             result["against"] = {"model": os.fspath(against), **agreement(logits, others)}
         measured.append(result)
@@ -98,7 +101,7 @@ def common_reviews(names: Sequence[str], dataset: str | os.PathLike[str]) -> Rev
 
 
 def measure_model(
-    name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int], overlap: NDArray[np.bool_]
+    name: str, classifier: Classifier, texts: Sequence[str], labels: Sequence[int], overlap: NDArray[np.bool_] | None
 ) -> tuple[dict[str, Any], Logits]:
     """Evaluate one model, and return its logits too.
 
@@ -147,12 +150,18 @@ def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
     }
 
 
-def _saw_unlabeled(name: str) -> bool:
-    """Whether the record of a model, where it has one, says that it was trained on unlabeled reviews."""
+def _recorded_split(name: str) -> dict[str, Any]:
+    """What `load_reviews` needs to tell a model's training reviews, as far as its record, where it has one, says it."""
     try:
-        return "unlabeled" in (read_json(_file(name, METRICS)).get("dataset") or {})
+        recorded = read_json(_file(name, METRICS)).get("dataset") or {}
     except OSError:
-        return False
+        recorded = {}
+    split: dict[str, Any] = {"unlabeled": None if "unlabeled" in recorded else False}
+    if "validation" in recorded.get("held_out", ()):
+        train, validation = recorded["train"], recorded["validation"]
+        split["validation_fraction"] = recorded.get("validation_fraction", validation / (train + validation))
+        split["split_seed"] = recorded["split_seed"]
+    return split
 
 
 def _file(name: str, file: str) -> Path:

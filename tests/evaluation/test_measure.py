@@ -88,10 +88,24 @@ def test_accuracy_is_told_without_what_was_trained_on(model, tmp_path):
         for name, rows in parts.items()
     }
     DatasetDict({name: Dataset.from_dict(part) for name, part in columns.items()}).save_to_disk(tmp_path / "data")
-    for record, reviews in (({}, 39), ({"unlabeled": 21}, 38)):
-        (run / "metrics.json").write_text(json.dumps({"dataset": record}))
+    for dataset, reviews in (({}, 39), ({"unlabeled": 21}, 38)):
+        (run / "metrics.json").write_text(json.dumps({"dataset": dataset}))
         (found,) = measure([run], dataset=tmp_path / "data")["models"]
         assert (found["reviews"], found["without_overlap"]) == (40, {"reviews": reviews, "accuracy": 1.0})
+
+
+def test_the_overlap_is_with_the_training_reviews_of_the_model(model, tmp_path):
+    train = make_reviews(60, seed=60)
+    for name, part in {"train": train, "test": [*make_reviews(40, seed=2), *train]}.items():
+        write_csv(tmp_path / "data" / f"{name}.csv", part)
+    splits = {"half": {"validation_fraction": 0.5}, "tenth": {"validation_fraction": 0.1, "split_seed": 3}}
+    half, tenth = (record(model, tmp_path / name, tmp_path / "data", **split) for name, split in splits.items())
+    (found,) = measure([half], dataset=tmp_path / "data")["models"]
+    assert found["without_overlap"]["reviews"] == 40 + 30
+    first, second = measure([tenth, half], dataset=tmp_path / "data")["models"]
+    # Reviews are split once; what the second one was trained on stays open.
+    assert first["without_overlap"]["reviews"] == 40 + 6
+    assert "without_overlap" not in second
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,33 @@ def test_what_it_shows_is_published_with_it(card, trained):
     assert set(shown) <= set(publishable_files(trained))
     code = {name for name in publishable_files(trained) if name.endswith(".py")}
     assert code == set(re.findall(r"`(\w+\.py)`", card.text))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "found", "said"),
+    [
+        (1.0, {}, "none: the validation reviews determine none, because the model classifies all of them correctly |"),
+        (0.5, {}, "because the model classifies them no better than by chance |"),
+        (0.9, {"temperature": 1.25}, "1.250, fitted on the validation reviews and folded into the head |"),
+        (0.9, None, None),
+    ],
+)
+def test_the_temperature_or_why_there_is_none(metrics, accuracy, found, said):
+    preset = {**asdict(PRESETS["imdb"]), "calibrate": found is not None}
+    other = {name: value for name, value in metrics.items() if name not in ("temperature", "calibration")}
+    other["validation"] = {**metrics["validation"], "accuracy": accuracy}
+    text = make_model_card(preset, {**other, **(found or {})}).text
+    assert (said in text) if said else ("Temperature" not in text)
+
+
+def test_of_teachers_the_cross_validated_accuracy_is_given(metrics):
+    teachers = {"teachers": {"one": {"validation_accuracy": 0.8}}, "validation_accuracy": 0.95}
+    dataset = {**metrics["dataset"], "unlabeled": 7}
+    for more, said in (
+        ({"cross_validated_accuracy": 0.9}, "together 90.00% (cross-validated: their weights were fitted on the"),
+        ({}, "together 95.00% (flattered: their weights were fitted on the same reviews)"),
+    ):
+        other = {**metrics, "dataset": dataset, "teachers": {**teachers, **more}}
+        text = make_model_card(asdict(PRESETS["imdb"]), other).text
+        assert said in text
+        assert ("95.00%" in text) is not bool(more)
