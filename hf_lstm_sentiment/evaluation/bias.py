@@ -27,9 +27,6 @@ PROBES = {
 def measure_bias(classifier: Classifier) -> dict[str, dict[str, Any]]:
     """Measure how much the probability of POSITIVE depends on a word that should not matter.
 
-    Args:
-        classifier: What is probed.
-
     Returns:
         For each group of `PROBES`: "sentence"; "words", how many; the words with the "lowest" and the "highest"
         probability, each with it; and their "spread", the distance of the two.

@@ -39,13 +39,7 @@ class CalibrationBins:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well probabilities and reality agree; the smaller, the better.
-
-    Attributes:
-        expected_calibration_error: See `calibration_bins`.
-        brier: Mean squared distance of the probability of POSITIVE from the label (Brier 1950).
-        nll: Mean binary cross-entropy, nats.
-    """
+    """How well probabilities and reality agree, the smaller, the better: see `calibration_bins`; Brier (1950); nats."""
 
     expected_calibration_error: float
     brier: float
@@ -61,16 +55,7 @@ def calibration_bins(probabilities: ArrayLike, labels: ArrayLike, *, bins: int =
         ECE = \sum_m |B_m| / n * |accuracy(B_m) - mean confidence(B_m)|
 
     Equation 3 of Guo, Pleiss, Sun and Weinberger (2017), "On Calibration of Modern Neural Networks",
-    https://arxiv.org/abs/1706.04599, after Naeini, Cooper and Hauskrecht (2015).
-
-    Args:
-        probabilities: Probability of POSITIVE per review. *Shape:* (n,)
-        labels: 0 or 1 per review. *Shape:* (n,)
-        bins: Bins of equal width that the interval from 0 to 1 is cut into.
-
-    Raises:
-        ValueError: A probability outside of 0 to 1, a label other than 0 and 1, different lengths, no reviews, or
-            `bins` below 1.
+    https://arxiv.org/abs/1706.04599, after Naeini, Cooper and Hauskrecht (2015). *Shape:* (n,) and (n,).
     """
     if bins < 1:
         raise ValueError(f"bins is {bins}; allowed: a whole number of at least 1")
@@ -107,13 +92,7 @@ def measure_calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) 
 
 
 def cross_validate_temperature(logits: ArrayLike, labels: ArrayLike, *, folds: int = 5) -> Calibration:
-    """Measure what a temperature does for reviews that it was not fitted on: each fold gets that of the others.
-
-    Args:
-        logits: As for :func:`fit_temperature`.
-        labels: As for :func:`fit_temperature`.
-        folds: Parts that the reviews are cut into, every `folds`-th review into one.
-    """
+    """Measure what a temperature does for reviews that it was not fitted on: each fold gets that of the others."""
     z, y = as_logits(logits, "logits"), as_labels(labels, "labels")
     fold, scaled = np.arange(len(z)) % folds, z.copy()
     for number in range(min(folds, len(z))):
@@ -126,19 +105,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float | None:
 
     Temperature scaling, section 4.2 of Guo, Pleiss, Sun and Weinberger (2017), "On Calibration of Modern Neural
     Networks", https://arxiv.org/abs/1706.04599. No decision changes. The cross-entropy is convex in 1 / T; the zero of
-    its derivative is found by Brent's method.
-
-    Args:
-        logits: Logit of POSITIVE per validation review. *Shape:* (n,)
-        labels: 0 or 1 per review. *Shape:* (n,)
+    its derivative is found by Brent's method. *Shape:* (n,) and (n,).
 
     Returns:
         T, within `TEMPERATURES`; 1 if all logits are 0, for which every T is as good. None, and a warning, where the
         minimum lies beyond them, as it does where every decision is right (T would go to 0) or the logits say nothing
         of the labels: such reviews cannot tell how sure the model may be, and nothing should be scaled by them.
-
-    Raises:
-        ValueError: Different lengths, no reviews, a logit that is not finite or a label other than 0 and 1.
     """
     require("scipy", extra="train")
     from scipy.optimize import brentq

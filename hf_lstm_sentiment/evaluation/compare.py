@@ -39,13 +39,7 @@ _PLOTS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
-
-    Attributes:
-        directory: Where it was written: `comparison.json`, the tables as `comparison.md`, all of it as
-            `comparison.html`, and plots.
-        results: The content of `comparison.json`.
-    """
+    """What a comparison found: the content of `comparison.json`, and the directory that holds it, pages and plots."""
 
     directory: Path
     results: Mapping[str, Any]
@@ -56,15 +50,7 @@ class Comparison:
 
 
 class FinishedRun:
-    """A finished run, or what is recorded of one.
-
-    Args:
-        name: Of its preset.
-        seed: Its seed.
-        path: Its directory, with a `metrics.json`.
-        recipe: Everything that it was trained by.
-        has_weights: Whether it is whole; of a record, at most `test_logits.safetensors` lies there.
-    """
+    """A finished run, or what is recorded of one: without weights, but maybe with `test_logits.safetensors`."""
 
     def __init__(self, name: str, seed: int, path: Path, recipe: Mapping[str, Any], *, has_weights: bool) -> None:
         self.name, self.seed, self.path, self.recipe, self.has_weights = name, seed, path, recipe, has_weights
@@ -98,15 +84,7 @@ class FinishedRun:
 
 
 def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
-    """Compare finished runs of the same reviews, and write what is found.
-
-    Args:
-        results: The runs; neighboring presets are tested against each other.
-        directory: Where to write it.
-
-    Raises:
-        ValueError: Runs of other reviews, or one whose figures do not fit its weights.
-    """
+    """Compare finished runs of the same reviews, neighboring presets in pairs, and write what is found."""
     directory.mkdir(parents=True, exist_ok=True)
     for result in results:
         result.check_data(results[0])
@@ -206,35 +184,25 @@ def _versions(results: Mapping[str, Any]) -> Table:
         glove = found.get("glove")
         epochs = ", ".join(f"{best} of {n}" for n, best in zip(found["epochs"], found["best_epoch"], strict=True))
         rows.append(
-            [
-                name,
-                _listed(found["seeds"]),
-                percent(found["validation_accuracy"]),
-                percent(found["test_accuracy"]),
-                count(found["false_positives"]),
-                count(found["false_negatives"]),
-                epochs,
-                "{:,} of {:,}".format(glove["matched"], glove["vocabulary"]) if glove else "none",
-                f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
-            ]
+            {
+                "version": name,
+                "seeds": _listed(found["seeds"]),
+                "best validation": percent(found["validation_accuracy"]),
+                "test": percent(found["test_accuracy"]),
+                "false positives": count(found["false_positives"]),
+                "false negatives": count(found["false_negatives"]),
+                "best epoch": epochs,
+                "GloVe": "{:,} of {:,}".format(glove["matched"], glove["vocabulary"]) if glove else "none",
+                "training": f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
+            }
         )
     dataset = results["dataset"]
     return Table(
         "The versions",
         f"{dataset['test']:,} test reviews, {dataset['validation']:,} validation reviews of {dataset['source']}; mean "
         "± standard deviation over seeds. The time is that of the processor in training steps, mean of a run.",
-        [
-            "version",
-            "seeds",
-            "best validation",
-            "test",
-            "false positives",
-            "false negatives",
-            "best epoch",
-            "GloVe",
-            "training",
-        ],
-        rows,
+        list(rows[0]),
+        [list(row.values()) for row in rows],
     )
 
 

@@ -49,9 +49,6 @@ class ScoredReviews:
         unknown: Share of unknown words among the tokens that are read; NaN for a review without tokens. *Shape:* (n,)
         max_length: Tokens that are read of a review, the first ones.
         duplicates: Whether the same text also stands among the training reviews. *Shape:* (n,)
-
-    Raises:
-        ValueError: No reviews, a column of another length, a label other than 0 and 1, a logit that is not finite.
     """
 
     texts: Sequence[str]
@@ -121,14 +118,9 @@ class Group:
 
 @dataclass(frozen=True)
 class WordOdds:
-    """A word that stands more often in the reviews of one group than in those of another.
+    """A word, the reviews of either group that hold it, and its log-odds ratio, above 0 if it marks the first group.
 
-    Attributes:
-        word: In lower case.
-        in_a: Reviews of the first group that hold it.
-        in_b: Reviews of the second group that hold it.
-        log_odds: Logarithm of the ratio of its odds, above 0 if it marks the first group.
-        z: The same in standard deviations.
+    `z` is the ratio in standard deviations.
     """
 
     word: str
@@ -180,11 +172,7 @@ def score_reviews(
 
 
 def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictions: Path) -> ScoredReviews:
-    """Score the test reviews with a finished run, whose logits are computed once and kept in the folder `predictions`.
-
-    Raises:
-        ValueError: As :func:`check_accuracy`.
-    """
+    """Score the test reviews with a finished run; its logits are computed once and kept in the folder `predictions`."""
     classifier = Classifier.from_pretrained(run)
     texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
     path = predictions / f"{run.name}.safetensors"
@@ -277,18 +265,8 @@ def word_log_odds(
     smaller group, so that the prior never outweighs what was seen.
 
     A word is a run of letters, apostrophes inside included, in lower case, and counts once a review; tags are left out.
-
-    Args:
-        texts_a: The first group.
-        texts_b: The second group.
-        top: Words to return for each group, at most.
-        min_count: Reviews of the two groups that must hold a word.
-
-    Returns:
-        By falling z: the words of the first group, z > 0, then those of the second, z < 0.
-
-    Raises:
-        ValueError: A group without texts or without words, or a number below 1.
+    Of the words in at least `min_count` reviews, `top` of the first group (z > 0) come first, by falling z, then those
+    of the second.
     """
     for name, value in (("top", top), ("min_count", min_count)):
         if value < 1:
@@ -317,18 +295,17 @@ def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
     found = {}
     for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
         wrong, right = (
-            [_read(scored, int(place)) for place in np.flatnonzero((scored.labels == label) & chosen)]
+            # In words between white space.
+            [
+                " ".join(scored.texts[int(place)].split()[: scored.max_length])
+                for place in np.flatnonzero((scored.labels == label) & chosen)
+            ]
             for chosen in (~scored.correct, scored.correct)
         )
         if _document_frequency(wrong) and _document_frequency(right):
             words = word_log_odds(wrong, right, top=15, min_count=20)
             found[name] = [word for word in words if word.z > 0]
     return {name: words for name, words in found.items() if words}
-
-
-def _read(scored: ScoredReviews, place: int) -> str:
-    """What is read of a review, in words between white space."""
-    return " ".join(scored.texts[place].split()[: scored.max_length])
 
 
 def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:

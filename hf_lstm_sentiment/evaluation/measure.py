@@ -134,11 +134,7 @@ def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, 
 
 
 def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
-    """Compare the predictions of two models on the same reviews.
-
-    Returns:
-        "equal_decisions", a share; "different", how many are not; "largest_difference" of two logits.
-    """
+    """Compare the predictions of two models on the same reviews."""
     a, b = np.asarray(logits, dtype=np.float64), np.asarray(others, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
         raise ValueError(f"logits have shapes {a.shape} and {b.shape}; allowed: the same, one per review, at least one")

@@ -26,12 +26,6 @@ def measure_padding(
 ) -> dict[str, Any]:
     """Measure how the signal in the final state fades with every step of padding that is read as if it were words.
 
-    Args:
-        naive: A finished run that reads its padding.
-        packed: A finished run of the same shape that does not.
-        naive_scored: The test reviews with the first one's logits.
-        packed_scored: The same with the second one's.
-
     Returns:
         JSON-ready. "roc_auc" of the logit after each of "steps" of padding, for the weights of either run; "gradient",
         the norm of the gradient of the final logit for the last word's vector in an untrained model, relative to that

@@ -33,19 +33,10 @@ _HALF: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 def plot_training_curves(
     history: Sequence[Mapping[str, float]], path: str | os.PathLike[str], *, title: str, best_epoch: int | None
 ) -> Path:
-    """Draw loss and validation accuracy against the epoch, side by side.
+    """Draw loss and validation accuracy against the epoch, side by side, and mark the best epoch.
 
-    Args:
-        history: One mapping per epoch with "epoch" (its place in the sequence, from 1, if missing), "train_loss" (mean
-            over the epoch), "validation_loss" and "validation_accuracy" (a fraction). A value that is missing,
-            infinite or NaN is left out.
-        path: File to write.
-        title: Says what was trained, and on how many reviews.
-        best_epoch: Epoch to mark, usually the one whose weights were kept; None marks none.
-
-    Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
-        ValueError: There is nothing to draw, or `best_epoch` is not among the epochs drawn.
+    A mapping per epoch holds "epoch" (its place from 1 if missing), "train_loss" (mean over the epoch),
+    "validation_loss" and "validation_accuracy" (a fraction). A value that is missing, infinite or NaN is left out.
     """
     train_loss = _series(history, "train_loss")
     validation_loss = _series(history, "validation_loss")
@@ -84,15 +75,6 @@ def plot_confusion_matrix(confusion: Mapping[str, int], path: str | os.PathLike[
     """Draw how many reviews of each label were predicted to have which.
 
     A cell shows the count and its share of the row, which also gives the color.
-
-    Args:
-        confusion: Counts of reviews, "tn", "fp", "fn" and "tp", where "p" is POSITIVE.
-        path: File to write.
-        title: Says which model, and which reviews.
-
-    Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
-        ValueError: A count is missing or negative.
     """
     keys = ("tn", "fp", "fn", "tp")
     if not all(confusion.get(key, -1) >= 0 for key in keys):

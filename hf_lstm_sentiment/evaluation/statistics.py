@@ -14,13 +14,7 @@ from ..utils.imports import require
 
 @dataclass(frozen=True)
 class McNemar:
-    """Two classifiers on the same reviews.
-
-    Attributes:
-        only_a: Reviews that only the first one gets right.
-        only_b: Reviews that only the second one gets right.
-        p_value: Two-sided, exact.
-    """
+    """Reviews that only the first and only the second of two classifiers gets right; two-sided exact p-value."""
 
     only_a: int
     only_b: int
@@ -29,13 +23,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of accuracies, the second less the first.
-
-    Attributes:
-        difference: As measured.
-        low: Lower limit of its interval.
-        high: Upper limit.
-    """
+    """A difference of accuracies, the second less the first, with the limits of its interval."""
 
     difference: float
     low: float
@@ -80,11 +68,7 @@ def check_lengths(**columns: Any) -> None:
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Summarize the seeds of a recipe.
-
-    Returns:
-        "mean", "values" and, of more than one, the "standard_deviation" of a sample (n - 1).
-    """
+    """Summarize seeds: "mean", "values" and, of more than one, the "standard_deviation" of a sample (n - 1)."""
     found: dict[str, Any] = {"mean": float(np.mean(values)), "values": list(values)}
     if len(values) > 1:
         found["standard_deviation"] = float(np.std(values, ddof=1))
@@ -112,9 +96,6 @@ def proportion_interval(k: int, n: int) -> tuple[float, float]:
     """Compute the 95 % interval of a share that was seen k times in n; sensible for few reviews and near 0 and 1 too.
 
     The score interval of Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
-
-    Raises:
-        ValueError: n below 1, or k outside of 0 to n.
     """
     require("scipy", extra="train")
     from scipy.stats import binomtest
@@ -129,17 +110,8 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
     """Test whether two classifiers are equally often right on the same reviews.
 
     McNemar (1947), "Note on the sampling error of the difference between correlated proportions or percentages", in
-    its exact form: of the reviews that only one of them gets right, each one's number is binomial with p = 1/2.
-
-    Args:
-        correct_a: Whether the first one is right. *Shape:* (n,)
-        correct_b: Whether the second one is right. *Shape:* (n,)
-
-    Returns:
-        The counts and the p-value, 1 if there is no such review.
-
-    Raises:
-        ValueError: Different lengths, or values other than True and False.
+    its exact form: of the reviews that only one of them gets right, each one's number is binomial with p = 1/2. The
+    p-value is 1 if there is no such review. *Shape:* (n,) and (n,), bool.
     """
     require("scipy", extra="train")
     from scipy.stats import binomtest
@@ -162,16 +134,7 @@ def bootstrap_difference(
     The percentile bootstrap over reviews, paired (Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"). It
     says how the difference would move with other reviews, not with other seeds. A resample is drawn as the
     multinomial counts of the distinct per-review differences, which has the same distribution as drawing n reviews.
-
-    Args:
-        correct_a: Whether the first one is right, a row per seed or one row. *Shape:* (seeds, n) or (n,)
-        correct_b: The same of the second one.
-        resamples: Resamples to draw.
-        level: Probability that the interval holds the true difference.
-        seed: Seed of the resamples.
-
-    Raises:
-        ValueError: Different numbers of reviews, none, no resamples, or a level outside of 0 to 1.
+    Of several seeds, there is a row for each. *Shape:* (seeds, n) or (n,), bool.
     """
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; allowed: a whole number of at least 1")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_lstm_sentiment.evaluation import plots
 from hf_lstm_sentiment.evaluation.plots import (
     plot_confusion_matrix,
     plot_reliability_diagram,
@@ -66,10 +65,6 @@ def test_training_curves_show_each_value(tmp_path):
     assert (draw_curves(tmp_path, HISTORY, best_epoch=3) != before).any()
     assert (draw_curves(tmp_path, HISTORY, best_epoch=None) != before).any()
     assert (draw_curves(tmp_path, HISTORY, best_epoch=2) == before).all()
-
-
-def test_training_curves_of_a_single_epoch(tmp_path):
-    draw_curves(tmp_path, HISTORY[:1], best_epoch=1)
 
 
 def test_training_curves_leave_out_what_was_not_measured(tmp_path):
@@ -134,13 +129,6 @@ def test_confusion_matrix_needs_four_counts(tmp_path, confusion):
         plot_confusion_matrix(confusion, tmp_path / "confusion.png", title="test")
 
 
-def test_text_is_readable_on_its_cell():
-    assert plots._readable_on((0.0, 0.0, 0.2, 1.0)) == "white"
-    assert plots._readable_on((0.95, 0.95, 1.0, 1.0)) == "black"
-    assert plots._readable_on((0.0, 1.0, 0.0, 1.0)) == "black"
-    assert plots._readable_on((0.0, 0.0, 1.0, 1.0)) == "white"
-
-
 def test_reliability_diagram_shows_calibration(tmp_path):
     rng = np.random.default_rng(0)
     probabilities = rng.random(500)
@@ -164,15 +152,6 @@ def test_reliability_diagram_refuses_what_are_no_probabilities(tmp_path):
     with pytest.raises(ValueError, match=r"probabilities hold 1\.2 at position 0"):
         plot_reliability_diagram([1.2], [1], tmp_path / "reliability.png", title="test")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_directories_are_created_and_pictures_replaced(tmp_path):
-    path = tmp_path / "run" / "plots" / "confusion.png"
-    plot_confusion_matrix(CONFUSION, str(path), title="first")
-    first = path.read_bytes()
-    assert plot_confusion_matrix(CONFUSION, str(path), title="second") == path
-    assert path.read_bytes() != first
-    read_picture(path)
 
 
 def test_a_failure_leaves_the_old_picture_and_no_other_file(tmp_path, monkeypatch):
@@ -210,7 +189,6 @@ def test_missing_matplotlib_is_reported_with_the_command_that_installs_it(tmp_pa
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path):
     code = """
 import sys
-from hf_lstm_sentiment.evaluation import plots
 assert "matplotlib" not in sys.modules
 confusion = {"tn": 1, "fp": 2, "fn": 3, "tp": 4}
 plots.plot_confusion_matrix(confusion, "confusion.png", title="ten reviews")
