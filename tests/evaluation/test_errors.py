@@ -73,20 +73,6 @@ def test_known_logits_are_not_computed_again():
     assert again.logits.tolist() == [9, 8, 7, 6, 5]
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels", "message"),
-    [
-        ([1, 2], [0, 2], "labels hold 2 at position 1, 1 wrong values in all; allowed: 0"),
-        ([1, math.nan], [0, 1], "logits hold nan at position 1"),
-        ([1, 2], [0], "allowed: the same number of each"),
-        ([], [], "allowed: one number per review, at least one"),
-    ],
-)
-def test_wrong_columns_are_refused(logits, labels, message):
-    with pytest.raises(ValueError, match=message):
-        made_up(logits, labels)
-
-
 def test_groups_are_counted_by_hand(scored):
     found = accuracy_by_group(scored)
     assert {name: [(g.name, g.reviews, g.correct) for g in groups] for name, groups in found.items()} == {

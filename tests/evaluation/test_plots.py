@@ -148,12 +148,6 @@ def test_reliability_diagram_of_few_reviews(tmp_path, probabilities, labels, bin
     assert not recwarn.list
 
 
-def test_reliability_diagram_refuses_what_are_no_probabilities(tmp_path):
-    with pytest.raises(ValueError, match=r"probabilities hold 1\.2 at position 0"):
-        plot_reliability_diagram([1.2], [1], tmp_path / "reliability.png", title="test")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_failure_leaves_the_old_picture_and_no_other_file(tmp_path, monkeypatch):
     draw_confusion(tmp_path)
     path = tmp_path / "confusion.png"
