@@ -139,8 +139,12 @@ def test_models_with_other_validation_reviews_are_not_measured_together(model, d
 def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
     run = record(model, tmp_path / "run", data)
     write_csv(tmp_path / "other" / "train.csv", make_reviews(100, seed=1))
-    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 'sha256:\w+' and is 'sha256:"):
+    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 40 and is 20"):
         measure([run], dataset=tmp_path / "other", split="validation")
+    for name, count, seed in (("train", 120, 1), ("test", 40, 3)):
+        write_csv(tmp_path / "as many" / f"{name}.csv", make_reviews(count, seed=seed))
+    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 'sha256:\w+' and is 'sha256:"):
+        measure([run], dataset=tmp_path / "as many", split="validation")
     (run / "metrics.json").write_text('{"dataset": {}}')
     with pytest.raises(ValueError, match="does not say how its reviews were split"):
         measure([run], dataset=data, split="validation")
