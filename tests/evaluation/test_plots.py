@@ -183,6 +183,7 @@ def test_missing_matplotlib_is_reported_with_the_command_that_installs_it(tmp_pa
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path):
     code = """
 import sys
+from hf_lstm_sentiment.evaluation import plots
 assert "matplotlib" not in sys.modules
 confusion = {"tn": 1, "fp": 2, "fn": 3, "tp": 4}
 plots.plot_confusion_matrix(confusion, "confusion.png", title="ten reviews")
