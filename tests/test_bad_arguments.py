@@ -59,7 +59,7 @@ ARGUMENTS = {
     "data None": (lambda p: load_reviews(None), "dataset"),
     "data a number": (lambda p: load_reviews(3), "dataset"),
     "data an address": (lambda p: load_reviews("http://127.0.0.1:9/a.csv"), "no such file or directory"),
-    "data an empty name": (lambda p: load_reviews(""), "the dataset is named ''"),
+    "data an empty name": (lambda p: load_reviews(""), "--dataset is named ''"),
     "data of nobody's home": (lambda p: load_reviews("~no-such-user/a.csv"), "no such home directory"),
     "data a NUL": (lambda p: load_reviews("a\0b.csv"), "."),
     "rows of an empty name": (lambda p: predict_file("", "a.csv"), "is named ''"),

@@ -179,8 +179,8 @@ def test_the_oldest_transformers_that_the_metadata_allow(hub, published, report)
     ("change", "error"),
     [
         (("license: mit", "license: nonsense"), '"license" must be one of'),
-        (("type: text-classification", "kind: text-classification"), "task.type"),
-        (("value: 0.", "worth: 0."), "metrics[0].value"),
+        (("type: text-classification", "kind: text-classification"), '"model-index" must be'),
+        (("value: 0.", "worth: 0."), '"model-index" must be'),
         (("tags:", "tags: sentiment\nothers:"), '"tags" must be an array'),
         (("  text: ", "  words: "), '"widget" must be an array'),
         (("license: mit", "license: ["), "cannot be parsed"),

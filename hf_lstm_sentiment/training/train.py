@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerFast, Trainer, pipeline
+from transformers import PreTrainedTokenizerFast, Trainer, pipeline
 
 from ..data.encoding import PaddingCollator, encode_reviews, longest_first
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature
@@ -194,7 +194,7 @@ def train(
 
 
 class _Classification(Body):
-    publishes = True
+    publishes = stops_early = True
 
     def encode(self, inputs: Inputs) -> dict[str, Dataset]:
         tokenizer, length = inputs.tokenizer, self.recipe.max_length
@@ -217,7 +217,6 @@ class _Classification(Body):
         return {
             "data_collator": PaddingCollator(pad_token_id=inputs.tokenizer.pad_token_id, pad_to=pad_to),
             "compute_metrics": _compute_metrics,
-            "callbacks": [EarlyStoppingCallback(early_stopping_patience=self.recipe.patience)],
         }
 
     def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:

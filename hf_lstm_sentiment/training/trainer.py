@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_callback import ExportableState
 
 from ..hub.push import PushedRun
@@ -48,11 +48,12 @@ class Body:
     Attributes:
         fixed: Fields of `TrainingArguments` that the caller cannot choose.
         publishes: Whether the finished run can be pushed to the Hub.
+        stops_early: Whether it stops when so many epochs as the recipe's patience were no better.
         unlabeled: Whether unlabeled reviews are read in any case.
     """
 
     fixed: ClassVar[Mapping[str, Any]] = {}
-    publishes = unlabeled = False
+    publishes = stops_early = unlabeled = False
 
     def __init__(self, recipe: Preset) -> None:
         self.recipe = recipe
@@ -143,7 +144,7 @@ def run_recipe(
         model = body.make_model(inputs, encoded)
         facts = inputs.start(model, seed)
         stop = StopAtSignal()
-        extra = body.trainer_options(inputs)
+        early = [EarlyStoppingCallback(early_stopping_patience=recipe.patience)] if body.stops_early else []
         trainer = SafeTrainer(
             model=model,
             args=arguments,
@@ -151,8 +152,8 @@ def run_recipe(
             eval_dataset=encoded["validation"],
             processing_class=inputs.tokenizer,
             # The stop comes last: another callback may ask for an evaluation in the same step.
-            callbacks=[Clock(), *extra.pop("callbacks", []), stop],
-            **extra,
+            callbacks=[Clock(), *early, stop],
+            **body.trainer_options(inputs),
         )
         glove = facts.get("glove")
         logger.info(

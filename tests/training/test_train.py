@@ -347,7 +347,8 @@ def test_weights_that_are_not_those_that_were_saved_are_passed_over(without_resu
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    assert runs.newest_whole_checkpoint(without_results["output_dir"]) is None
+    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+        assert runs.newest_whole_checkpoint(without_results["output_dir"]) is None
     assert "is not what was saved" in caplog.text
 
 
