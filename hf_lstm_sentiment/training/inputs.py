@@ -26,6 +26,11 @@ from .presets import Preset
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# What a training passes on to `load_reviews`, where it has such an argument.
+SAMPLING = (
+    *("text_column", "label_column", "labels", "separator", "column_names", "encoding"),
+    *("split_seed", "max_train_samples", "max_validation_samples", "max_test_samples"),
+)
 SOFT_LABELS = "soft_labels.safetensors"
 TEACHERS = "teachers.json"
 

@@ -25,7 +25,7 @@ from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from ..utils.files import user_path
 from ..utils.imports import require
-from .inputs import Inputs
+from .inputs import SAMPLING, Inputs
 from .presets import LANGUAGE_MODEL, Preset
 from .trainer import Body, exact_batches, run_recipe
 
@@ -194,6 +194,7 @@ def pretrain(
         OSError: A checkpoint or the results could not be written.
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
+    passed = locals()
     require("accelerate", "datasets", "evaluate", "psutil", "sklearn", extra="train")
     given: dict[str, Any] = {"dataset": dataset, "glove": glove}
     recipe = replace(recipe, **{name: os.fspath(source) for name, source in given.items() if source is not None})
@@ -202,17 +203,7 @@ def pretrain(
         _LanguageModeling(recipe),
         run,
         seed=seed,
-        sampling={
-            "text_column": text_column,
-            "label_column": label_column,
-            "labels": labels,
-            "separator": separator,
-            "column_names": column_names,
-            "encoding": encoding,
-            "split_seed": split_seed,
-            "max_train_samples": max_train_samples,
-            "max_validation_samples": max_validation_samples,
-        },
+        sampling={name: passed[name] for name in SAMPLING if name in passed},
         resume=resume,
         num_threads=num_threads,
         given=training_arguments,

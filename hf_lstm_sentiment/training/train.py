@@ -23,7 +23,7 @@ from ..hub.push import PushedRun
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path
 from ..utils.imports import require
-from .inputs import Inputs
+from .inputs import SAMPLING, Inputs
 from .presets import Preset, find_preset
 from .trainer import Body, exact_batches, run_recipe
 
@@ -162,6 +162,7 @@ def train(
         OSError: A checkpoint or the results could not be written.
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
+    passed = locals()
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     recipe = find_preset(preset)
     given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
@@ -174,18 +175,7 @@ def train(
         _Classification(recipe),
         run,
         seed=seed,
-        sampling={
-            "text_column": text_column,
-            "label_column": label_column,
-            "labels": labels,
-            "separator": separator,
-            "column_names": column_names,
-            "encoding": encoding,
-            "split_seed": split_seed,
-            "max_train_samples": max_train_samples,
-            "max_validation_samples": max_validation_samples,
-            "max_test_samples": max_test_samples,
-        },
+        sampling={name: passed[name] for name in SAMPLING if name in passed},
         resume=resume,
         num_threads=num_threads,
         given=training_arguments,
