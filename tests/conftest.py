@@ -20,6 +20,19 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(autouse=True)
+def messages_are_heard():
+    """Some commands turn messages off for their process, which here is that of the next tests, too."""
+    import logging
+
+    logger = logging.getLogger("hf_lstm_sentiment")
+    before = logger.level, logger.handlers[:]
+    yield
+    logging.disable(logging.NOTSET)
+    logger.setLevel(before[0])
+    logger.handlers[:] = before[1]
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread for torch: models this small only wait for each other's threads."""
