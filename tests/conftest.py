@@ -60,6 +60,13 @@ def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("optimizer.pt"))
 
 
+@pytest.fixture
+def unwarned(recwarn):
+    """Fails a test that warns. What the garbage collector says of files of other tests is not its own."""
+    yield
+    assert not [str(warning.message) for warning in recwarn if warning.category is not ResourceWarning]
+
+
 @pytest.fixture(scope="session")
 def hub():
     """A loopback Hub; its user's name is user."""

@@ -118,9 +118,8 @@ def test_confusion_matrix_puts_false_positives_top_right(tmp_path):
     "changes",
     [{"tn": 0, "fp": 0}, {"fn": 0, "tp": 0}, {"tn": 0, "fp": 0, "fn": 0, "tp": 0}],
 )
-def test_confusion_matrix_with_empty_rows(tmp_path, changes, recwarn):
+def test_confusion_matrix_with_empty_rows(tmp_path, changes, unwarned):
     draw_confusion(tmp_path, **changes)
-    assert not recwarn.list
 
 
 @pytest.mark.parametrize("confusion", [{"tn": 1, "fp": 2, "fn": 3}, {**CONFUSION, "fp": -1}])
@@ -143,9 +142,8 @@ def test_reliability_diagram_shows_calibration(tmp_path):
     [([0.5], [0]), ([1.0, 0.0], [1, 0]), ([1.0, 0.0], [0, 1]), ([0.9, 0.2, 0.55], [1, 0, 0])],
 )
 @pytest.mark.parametrize("bins", [1, 10])
-def test_reliability_diagram_of_few_reviews(tmp_path, probabilities, labels, bins, recwarn):
+def test_reliability_diagram_of_few_reviews(tmp_path, probabilities, labels, bins, unwarned):
     draw_reliability(tmp_path, probabilities, labels, bins=bins)
-    assert not recwarn.list
 
 
 def test_a_failure_leaves_the_old_picture_and_no_other_file(tmp_path, monkeypatch):
