@@ -81,18 +81,18 @@ class Reviews:
     digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
 
-    def vocabulary_texts(self) -> Texts:
+    def vocabulary_texts(self, *more: Dataset) -> Texts:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
-        Unlabeled reviews follow, where there are any.
+        Unlabeled reviews follow, where there are any, and then `more` texts.
         """
         from datasets import concatenate_datasets
 
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
         ordered = labelled.select(np.argsort(whole_numbers(labelled, "row"), kind="stable"))
-        return Texts(*([ordered] if self.unlabeled is None else [ordered, self.unlabeled]))
+        return Texts(ordered, *([] if self.unlabeled is None else [self.unlabeled]), *more)
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""

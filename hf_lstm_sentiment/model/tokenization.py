@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
@@ -100,7 +100,12 @@ def _words_by_frequency(texts: Iterable[str], scheme: Scheme) -> list[str]:
 
 
 def train_tokenizer(
-    texts: Iterable[str], *, scheme: Scheme = "whitespace", vocab_size: int = 25_000, max_length: int = 256
+    texts: Iterable[str],
+    *,
+    scheme: Scheme = "whitespace",
+    vocab_size: int = 25_000,
+    max_length: int = 256,
+    rank: Callable[[list[str]], list[str]] | None = None,
 ) -> PreTrainedTokenizerFast:
     """Build a word-level tokenizer from a corpus.
 
@@ -112,6 +117,7 @@ def train_tokenizer(
         vocab_size: Words to keep, the most frequent ones; `<pad>` (id 0) and `<unk>` (id 1) come on top.
         max_length: Tokens that a model reads of a review; becomes `model_max_length`, which takes effect where
             truncation is asked for.
+        rank: Takes the words in the order of their frequency and returns them in the order in which they are kept.
 
     Returns:
         A tokenizer whose `save_pretrained` writes `tokenizer.json`, loadable by `AutoTokenizer`. Literal `<pad>` and
@@ -143,7 +149,8 @@ def train_tokenizer(
     if not words:
         raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
 
-    vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words[:vocab_size]])}
+    words = (words if rank is None else rank(words))[:vocab_size]
+    vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))
     tokenizer.normalizer, tokenizer.pre_tokenizer = _pipeline(scheme)
     return PreTrainedTokenizerFast(

@@ -86,8 +86,22 @@ class Inputs:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer of these reviews."""
         recipe = self.recipe
-        texts = self.reviews.vocabulary_texts()
-        return train_tokenizer(texts, scheme=recipe.scheme, vocab_size=recipe.vocab_words, max_length=recipe.max_length)
+        passages = None if self.soft_labels is None else self.soft_labels.passages
+        return train_tokenizer(
+            self.reviews.vocabulary_texts(*([] if passages is None else [passages])),
+            scheme=recipe.scheme,
+            vocab_size=recipe.vocab_words,
+            max_length=recipe.max_length,
+            rank=self._rank if recipe.glove_words else None,
+        )
+
+    def _rank(self, words: list[str]) -> list[str]:
+        """Order words by their frequency here, and the last places by that in GloVe's corpus, its own order."""
+        recipe = self.recipe
+        assert recipe.glove is not None
+        often = words[: max(recipe.vocab_words - recipe.glove_words, 0)]
+        known = load_glove(recipe.glove, words, dimension=recipe.embedding_size).words
+        return list(dict.fromkeys([*often, *known, *words]))
 
     @cached_property
     def vectors(self) -> GloveVectors | None:
@@ -107,10 +121,12 @@ class Inputs:
             found["language_model"] = self.language_model.digest
         if self.soft_labels is not None:
             found["soft_labels"] = self.soft_labels.digest
+            if self.soft_labels.passages_digest is not None:
+                found["passages"] = self.soft_labels.passages_digest
         return found
 
     def training_reviews(self) -> Dataset:
-        """The reviews to train a classifier on: with soft labels, the unlabeled ones follow the labeled ones."""
+        """The reviews to train a classifier on: with soft labels, unlabeled ones and passages follow the labeled."""
         from datasets import Value, concatenate_datasets
 
         if self.soft_labels is None:
@@ -118,8 +134,11 @@ class Inputs:
         assert self.reviews.unlabeled is not None
         labeled = self.reviews.train.cast_column("label", Value("float64"))
         soft = self.soft_labels.probabilities.astype(np.float64)
-        unlabeled = self.reviews.unlabeled.add_column("label", soft).cast(labeled.features)
-        return concatenate_datasets([labeled, unlabeled])
+        parts = [labeled, self.reviews.unlabeled.add_column("label", soft).cast(labeled.features)]
+        if (passages := self.soft_labels.passages) is not None:
+            named = passages.rename_column("probability", "label").add_column("row", np.arange(len(passages)))
+            parts.append(named.cast(labeled.features))
+        return concatenate_datasets(parts)
 
     def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
         """Let a model start from the language model and the word vectors; what `metrics.json` says of all inputs."""
@@ -203,6 +222,7 @@ class SoftLabels:
 
     Attributes:
         digest: The sha256 of the file that holds them.
+        passages_digest: That of the passages, where there are any.
         facts: What `metrics.json` of a model that learns from them says of the teachers.
 
     Raises:
@@ -222,8 +242,24 @@ class SoftLabels:
         # Version 0.1.0 recorded none.
         if metrics.get("soft_labels", self.digest) != self.digest:
             raise ValueError(f"{self._path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
-        keys = ("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on")
+        keys = (
+            *("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on"),
+            *("transformer", "short_texts", "passages"),
+        )
         self.facts = {key: metrics[key] for key in keys if key in metrics}
+        self.passages_digest: str | None = metrics.get("passages", {}).get("digest")
+        path = self._path.with_name(PASSAGES)
+        if self.passages_digest is not None and (not path.is_file() or file_digest(path) != self.passages_digest):
+            raise ValueError(f"{path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
+
+    @cached_property
+    def passages(self) -> Dataset | None:
+        """Short texts with a `probability` each, where a transformer labeled some."""
+        from datasets import load_dataset
+
+        if self.passages_digest is None:
+            return None
+        return load_dataset("parquet", data_files=str(self._path.with_name(PASSAGES)), split="train")
 
     @cached_property
     def _stored(self) -> dict[str, NDArray[Any]]:

@@ -21,6 +21,8 @@ class Preset:
         dataset: Where the reviews come from, as for `load_reviews`.
         scheme: How the tokenizer splits, as for `train_tokenizer`.
         vocab_words: Tokens in the vocabulary; `<pad>` and `<unk>` come on top.
+        glove_words: How many of them are chosen by their rank in the word vectors' file, whose first word is the most
+            frequent one of its corpus, and not by their frequency in the reviews.
         max_length: Tokens read of each review, the first ones.
         train_max_length: Tokens read of each training review, where that is another number.
         validation_fraction: As for `load_reviews`.
@@ -45,6 +47,7 @@ class Preset:
     dataset: str = "stanfordnlp/imdb"
     scheme: Scheme = "whitespace"
     vocab_words: int = 25_000
+    glove_words: int = 0
     max_length: int = 256
     train_max_length: int | None = None
     validation_fraction: float = 0.2

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hf_lstm_sentiment.training.short_texts import (
+    cut_reviews,
+    generate_pairs,
+    generate_passages,
+    move_to_other_things,
+)
+
+PAIRS = json.loads(Path("scripts/minimal_pairs.json").read_text(encoding="utf-8"))
+MEASURED = [text for pairs in PAIRS.values() for pair in pairs for text in pair]
+REVIEWS = [
+    "A fine film from start to end. The acting is superb!<br /><br />I loved the plot. Nobody should miss this movie.",
+    "Too short. One of those long sentences that nobody ever wants to read to its end, for " + "it goes on and " * 20,
+    "",
+]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def test_pairs_differ_and_are_the_same_for_one_seed():
+    pairs = generate_pairs(500, seed=1)
+    assert pairs == generate_pairs(500, seed=1)
+    assert pairs != generate_pairs(500, seed=2)
+    assert all(praise != blame for praise, blame in pairs)
+    assert not [text for pair in pairs for text in pair if re.search(r"[{}]|  ", text)]
+    assert len({text for pair in pairs for text in pair}) > 800
+
+
+def test_no_generated_text_is_one_that_is_measured():
+    measured = {tuple(words(text)) for text in MEASURED}
+    generated = {tuple(words(text)) for pair in generate_pairs(20_000, seed=45) for text in pair}
+    assert not measured & generated
+    # Nor one of the same words but for what it is about and how it is judged.
+    fours = {tuple(found[i : i + 5]) for found in map(words, MEASURED) for i in range(len(found) - 4)}
+    assert not [text for text in generated if fours & {text[i : i + 5] for i in range(len(text) - 4)}]
+
+
+def test_passages_hold_several_verdicts():
+    assert all(len(words(passage)) > 3 for passage in generate_passages(50, seed=0))
+    assert generate_passages(50, seed=0) == generate_passages(50, seed=0)
+
+
+def test_cuts_are_sentences_and_passages():
+    cuts = cut_reviews(REVIEWS, 100, seed=0)
+    assert {"The acting is superb!", "A fine film from start to end.", "Nobody should miss this movie."} <= set(cuts)
+    assert not [cut for cut in cuts if "<br" in cut or "Too short." == cut]
+    assert any(cut.count(".") > 1 for cut in cuts)
+    assert len(cut_reviews(REVIEWS, 2, seed=0)) == 2
+
+
+def test_films_become_other_things():
+    moved = move_to_other_things(["This film is better than the film before, and the acting is fine."], 1, seed=3)
+    assert not re.search("film|acting", moved[0])
+    thing = re.match(r"This (.*) is better", moved[0])[1]
+    assert moved[0].count(thing) == 2
+
+
+@pytest.mark.parametrize("cut", ["Nothing to see here.", "A filmy matter."])
+def test_what_speaks_of_no_film_stays_out(cut):
+    assert move_to_other_things([cut], 5, seed=0) == []
