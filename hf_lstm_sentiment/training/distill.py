@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _SETTINGS = "settings.json"
 _FOLDS = 5
 # Pairs that the transformer is fitted to, and pairs that it labels for the student.
-_PAIRS = 4_000, 20_000
+_PAIRS = 2_500, 20_000
 # What the student reads of a class that was made so, and of a passage that the transformer disagrees on: nothing.
 _SURE, _DOUBTED = 0.95, 0.25
 
@@ -78,7 +78,7 @@ def teach(
     teacher: str | os.PathLike[str] | None = None,
     teacher_epochs: float = 1.0,
     short_texts: str | os.PathLike[str] | None = None,
-    passages: int = 300_000,
+    passages: int = 160_000,
     bf16: bool = False,
     seed: int = 42,
     split_seed: int = 42,

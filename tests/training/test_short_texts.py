@@ -52,7 +52,7 @@ def test_passages_hold_several_verdicts():
 def test_cuts_are_sentences_and_passages():
     cuts = cut_reviews(REVIEWS, 100, seed=0)
     assert {"The acting is superb!", "A fine film from start to end.", "Nobody should miss this movie."} <= set(cuts)
-    assert not [cut for cut in cuts if "<br" in cut or "Too short." == cut]
+    assert not [cut for cut in cuts if "<br" in cut or cut == "Too short."]
     assert any(cut.count(".") > 1 for cut in cuts)
     assert len(cut_reviews(REVIEWS, 2, seed=0)) == 2
 
