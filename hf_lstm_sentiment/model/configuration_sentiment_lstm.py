@@ -6,7 +6,8 @@ of the fields from `strict`.
 """
 
 import os
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, cast
 
 # `strict` is the decorator of transformers' own configurations; importing it from there keeps the promise above.
 from transformers.configuration_utils import PreTrainedConfig, strict  # type: ignore[attr-defined]
@@ -39,7 +40,9 @@ class SentimentLSTMConfig(PreTrainedConfig):
             +-1/sqrt(width), PyTorch's default, where width is `hidden_size`, for the head that of the pooled output.
         pad_token_id: Id of padding. Its row of the table is zero and stays zero. Where no attention mask is given,
             tokens with this id are padding; None means that there is no padding.
-        kwargs: Everything that `PreTrainedConfig` takes.
+        class_weights: What a review counts in the loss, by its label, in training and in evaluation; every review
+            counts 1 where None.
+        kwargs: Everything that `PreTrainedConfig` takes, such as `id2label`, the names of the labels.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: A value has the wrong type or lies outside of its range; the
@@ -62,6 +65,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
     naive_padding: bool = False
     initializer_range: float | int = 1.0
     pad_token_id: int | None = 0
+    class_weights: list[float | int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Name the two labels unless the caller did."""
@@ -95,17 +99,37 @@ class SentimentLSTMConfig(PreTrainedConfig):
                 "study's v0 and goes only with pooling 'last' and one direction; leave naive_padding at False"
             )
 
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the labels, in the order of their ids."""
+        names = cast("dict[int, str]", self.id2label)
+        return [names[index] for index in sorted(names)]
+
+    @property
+    def num_logits(self) -> int:
+        """Logits that the head computes: one for two labels, otherwise one for each label."""
+        count = len(self.label_names)
+        return 1 if count == 2 else count
+
     def check_problem(self) -> None:
-        """Refuse other than two labels, and other problems than classification: the model has one logit."""
-        if self.num_labels != 2:
-            raise ValueError(
-                f"the configuration has {self.num_labels} labels; this model has one logit for exactly 2; "
-                "leave num_labels and id2label out or give two"
-            )
+        """Refuse fewer than two labels, weights of other labels, and other problems than one label of several."""
+        remedy = {
+            "regression": "name the values that it may answer, such as stars from 1 to 5, as labels",
+            "multi_label_classification": "train one model of two labels, yes and no, for each label",
+        }
         if self.problem_type not in (None, "single_label_classification"):
             raise ValueError(
-                f"problem_type is {self.problem_type!r}; this model does 'single_label_classification' only"
+                f"problem_type is {self.problem_type!r}; this model does 'single_label_classification' only; "
+                f"{remedy.get(str(self.problem_type), 'leave it out')}"
             )
+        count = len(self.label_names)
+        if count < 2:
+            raise ValueError(
+                f"the configuration has {count} label(s); allowed: at least 2; leave num_labels and id2label "
+                f"out for two sentiments; to predict a number, {remedy['regression']}"
+            )
+        if self.class_weights is not None:
+            check_class_weights(self.class_weights, self.label_names)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         """Save as `PreTrainedConfig` does, with an entry for every Auto class whose code is saved beside it.
@@ -122,6 +146,17 @@ class SentimentLSTMConfig(PreTrainedConfig):
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
+def check_class_weights(weights: Sequence[float], names: Sequence[str]) -> None:
+    """Refuse weights that are not one for each label, at least 0, finite, and above 0 for at least two labels."""
+    good = len(weights) == len(names) and all(0 <= weight < float("inf") for weight in weights)
+    if not good or sum(weight > 0 for weight in weights) < 2:
+        listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        raise ValueError(
+            f"class_weights are {weights}; allowed: {len(names)} finite numbers of at least 0, two or more of them "
+            f"above 0, in the order of the labels ({listed})"
+        )
+
+
 SentimentLSTMConfig.register_for_auto_class()
 
-__all__ = ["SentimentLSTMConfig"]
+__all__ = ["SentimentLSTMConfig", "check_class_weights"]

@@ -43,7 +43,7 @@ class Network(nn.Module):
             # would draw none, torch imports its compiler for it, which takes longer than everything else here.
             nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.embedding_size)),
             PackedLSTM.from_config(config),
-            nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1),
+            nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_logits),
         )
         names = {"sentiment_lstm.word_embeddings": "embedding", "sentiment_lstm.lstm": "lstm", "classifier": "head"}
         renamed = {}
@@ -54,7 +54,10 @@ class Network(nn.Module):
         return network
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute the logits of POSITIVE. *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,)."""
+        """Compute the logits: of two labels that of label 1, otherwise one for each label.
+
+        *Shape:* (batch_size, seq_len), (batch_size, seq_len) to (batch_size,) or (batch_size, num_labels)
+        """
         packing = Packing.from_mask(mask)
         (states,) = self.lstm(self.embedding(packing.gather(ids)), packing)
         pooled = pool(states, packing, self.config)
@@ -95,7 +98,7 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
         names = list(labels.values()) if isinstance(labels, dict) else []
         numbered = isinstance(labels, dict) and set(labels) == {str(index) for index in range(len(labels))}
         if not numbered or not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
-            raise _damaged(path, f"id2label is {labels!r}; allowed: different texts for 0 and 1")
+            raise _damaged(path, f"id2label is {labels!r}; allowed: different texts for 0, 1 and so on")
     if not isinstance(content.get("label2id"), dict | None):
         raise _damaged(path, f"label2id is {shown(content['label2id'])}; allowed: a number for each text")
     try:
@@ -187,7 +190,7 @@ def read_weights(config: SentimentLSTMConfig, paths: Sequence[Path]) -> Network:
     shapes = {
         "sentiment_lstm.word_embeddings.weight": (config.vocab_size, config.embedding_size),
         "sentiment_lstm.lstm.weight_hh_l0": (4 * config.hidden_size, config.hidden_size),
-        "classifier.weight": (1, config.hidden_size * directions),
+        "classifier.weight": (config.num_logits, config.hidden_size * directions),
     }
     for name, shape in shapes.items():
         if name not in weights or weights[name].shape != shape:

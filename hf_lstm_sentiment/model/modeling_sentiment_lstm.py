@@ -1,4 +1,4 @@
-"""The sentiment LSTM: word vectors, an LSTM that never computes a padded step, pooling and one logit.
+"""The sentiment LSTM: word vectors, an LSTM that never computes a padded step, pooling and a linear head.
 
 This file travels to the Hub with every checkpoint and runs on the machines of people who load it, so it imports
 nothing but torch and transformers.
@@ -196,17 +196,17 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
 
 
 class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
-    """The sentiment classifier: one logit z, with P(POSITIVE) = sigmoid(z).
+    """The classifier: of two labels one logit z, with P(label 1) = sigmoid(z); of K > 2 labels K logits.
 
-    The logits returned are `[0, z]` for (NEGATIVE, POSITIVE): their softmax is sigmoid(z) and their cross-entropy is
-    the binary cross-entropy on z, so that pipelines, evaluators and argmax metrics work unchanged. Leave out a
-    pipeline's `function_to_apply="sigmoid"`: it takes each logit alone, so that NEGATIVE's score is always 0.5.
+    Of two labels the logits returned are `[0, z]`: their softmax is sigmoid(z) and their cross-entropy is the binary
+    cross-entropy on z, so that pipelines, evaluators and argmax metrics work for any number of labels. Leave out a
+    pipeline's `function_to_apply="sigmoid"`: it takes each logit alone, so that label 0's score is always 0.5.
 
     Args:
-        config: Shape and behavior.
+        config: Shape and behavior; `id2label` names the labels, NEGATIVE and POSITIVE by default.
 
     Raises:
-        ValueError: The configuration asks for other than two labels or for another kind of problem.
+        ValueError: The configuration has fewer than two labels, or asks for another kind of problem.
     """
 
     # The loss is a mean over the batch; without this Trainer would skip its division for gradient accumulation.
@@ -217,7 +217,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         self.config.check_problem()
         self.sentiment_lstm = SentimentLSTMModel(config)
         self.classifier_dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), 1)
+        self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_logits)
         self.post_init()
 
     def forward(
@@ -238,20 +238,22 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             attention_mask: 1 at real tokens, 0 at padding. Without it, tokens other than `pad_token_id` are real.
                 *Shape:* (batch_size, seq_len)
             inputs_embeds: Word vectors in the place of `input_ids`. *Shape:* (batch_size, seq_len, embedding_size)
-            labels: 0 for NEGATIVE, 1 for POSITIVE, or the probability of POSITIVE. *Shape:* (batch_size,)
+            labels: Whole numbers from 0 to `num_labels` - 1; of two labels also the probability of label 1.
+                *Shape:* (batch_size,)
             output_hidden_states: Return the word vectors and every layer's states too.
             return_dict: False for a plain tuple; the configuration's value by default.
             token_type_ids: Ignored; a review is one segment.
             output_attentions: Ignored, with a warning where true; an LSTM has no attention.
 
         Returns:
-            `loss`, where labels are given: mean binary cross-entropy (natural logarithm), zero for an empty batch.
-            `logits`, `[0, z]`. *Shape:* (batch_size, 2)
+            `loss`, where labels are given: mean cross-entropy (natural logarithm) over the reviews, each multiplied
+            with the weight of its label where the configuration has `class_weights`; zero for an empty batch.
+            `logits`; of two labels `[0, z]`. *Shape:* (batch_size, num_labels)
             `hidden_states`, where asked for, as in :class:`SentimentLSTMModel`.
 
         Raises:
-            ValueError: As :class:`SentimentLSTMModel`; labels of another shape or outside of 0 to 1; a problem type
-                that this model does not do.
+            ValueError: As :class:`SentimentLSTMModel`; labels of another shape or that are none; a problem type that
+                this model does not do.
         """
         self.config.check_problem()
         if labels is not None:
@@ -265,33 +267,49 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             return_dict=True,
             output_attentions=output_attentions,
         )
-        z = self.classifier(self.classifier_dropout(encoded.pooler_output)).squeeze(-1)  # (batch_size,)
-        loss = None
-        if labels is not None:
-            # Half precision would lose the small losses of confident answers.
-            wide = z.to(torch.promote_types(z.dtype, torch.float32))
-            losses = F.binary_cross_entropy_with_logits(wide, labels.to(wide), reduction="sum")
-            loss = losses / max(len(z), 1)
+        logits = self.classifier(self.classifier_dropout(encoded.pooler_output))  # (batch_size, num_logits)
+        if logits.size(-1) != self.config.num_logits:
+            raise ValueError(
+                f"the head has {logits.size(-1)} outputs and the configuration {len(self.config.label_names)} labels; "
+                "give the configuration its labels before the model is built"
+            )
+        # Half precision would lose the small losses of confident answers.
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         output = SequenceClassifierOutput(
-            loss=loss,
-            logits=torch.stack([torch.zeros_like(z), z], dim=-1),
+            loss=None if labels is None else self._loss(wide, labels),
+            logits=torch.cat([torch.zeros_like(logits), logits], dim=-1) if self.config.num_logits == 1 else logits,
             hidden_states=encoded.hidden_states,
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    @staticmethod
-    def _check_labels(labels: Tensor, source: Tensor | None) -> None:
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Compute the mean cross-entropy. *Shapes:* (batch_size, num_logits), (batch_size,)."""
+        weights = self.config.class_weights
+        weight = None if weights is None else logits.new_tensor(weights)
+        if self.config.num_logits > 1:
+            return F.cross_entropy(logits, labels.long(), weight, reduction="sum") / max(len(logits), 1)
+        soft = labels.to(logits)
+        # A probability between the labels counts as much as its share of each.
+        each = None if weight is None else torch.lerp(weight[0], weight[1], soft)
+        losses = F.binary_cross_entropy_with_logits(logits.squeeze(-1), soft, each, reduction="sum")
+        return losses / max(len(logits), 1)
+
+    def _check_labels(self, labels: Tensor, source: Tensor | None) -> None:
         if source is not None and labels.shape != source.shape[:1]:
             raise ValueError(
                 f"labels has shape {tuple(labels.shape)}; the batch has {len(source)} reviews, so it must be "
                 f"({len(source)},)"
             )
-        wrong = labels[~((labels >= 0) & (labels <= 1))]
+        names = self.config.label_names
+        known = (labels >= 0) & (labels <= len(names) - 1)
+        allowed = f"0 ({names[0]}), 1 ({names[1]}) or a probability between them"
+        if len(names) > 2:
+            known &= labels == labels.long()
+            allowed = f"a whole number from 0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
+        wrong = labels[~known]
         if len(wrong):
-            raise ValueError(
-                f"a label is {wrong[0].item()}; allowed: 0 (NEGATIVE), 1 (POSITIVE) or a probability between them"
-            )
+            raise ValueError(f"a label is {wrong[0].item()}; allowed: {allowed}")
 
 
 SentimentLSTMModel.register_for_auto_class("AutoModel")

@@ -111,7 +111,7 @@ CHECKPOINTS = {
     "pooling unknown": (change(CONFIG, pooling="attention"), r"pooling is 'attention'; allowed: Literal\['last'"),
     "dropout NaN": (change(CONFIG, classifier_dropout=float("nan")), "classifier_dropout is nan; allowed"),
     "padding outside": (change(CONFIG, pad_token_id=10**6), "pad_token_id is 1000000; allowed"),
-    "three labels": (change(CONFIG, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None), "has 3 labels"),
+    "three labels": (change(CONFIG, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None), MISFIT),
     "labels that are a list": (change(CONFIG, id2label=["a", "b"]), "id2label"),
     "numbers of labels that are none": (change(CONFIG, id2label=None, label2id=True), "label2id is True; allowed"),
     "labels of no numbers": (change(CONFIG, id2label={"a": "a", "b": "b"}), "id2label"),

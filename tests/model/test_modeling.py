@@ -159,11 +159,18 @@ def test_initial_weights_follow_the_documentation(bidirectional):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"num_labels": 1}, {"id2label": {0: "a", 1: "b", 2: "c"}}, {"problem_type": "regression"}],
+    ("changes", "message"),
+    [
+        ({"num_labels": 1}, r"has 1 label.*at least 2.*to predict a number, name the values"),
+        ({"problem_type": "regression"}, "'regression'.*'single_label_classification' only; name the values"),
+        ({"problem_type": "multi_label_classification"}, "only; train one model of two labels, yes and no"),
+        ({"class_weights": [1]}, r"\[1\]; allowed: 2 .* in the order of the labels \(NEGATIVE, POSITIVE\)"),
+        ({"class_weights": [1, -1]}, "numbers of at least 0"),
+        ({"class_weights": [0, 2.5]}, "two or more of them above 0"),
+        ({"class_weights": [1, float("nan")]}, "finite numbers"),
+    ],
 )
-def test_other_problems_are_refused_however_they_are_asked_for(tmp_path, changes):
-    message = r"has \d labels.*exactly 2|'regression'; this model does 'single_label_classification' only"
+def test_other_problems_are_refused_however_they_are_asked_for(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         SentimentLSTMForSequenceClassification(small(**changes))
     model = classifier()
@@ -208,6 +215,35 @@ def test_loss_is_binary_cross_entropy(labels):
     close(output.loss, F.cross_entropy(output.logits, LABELS))
 
 
+@pytest.mark.parametrize("labels", [2, 3, 1_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_is_cross_entropy_of_any_number_of_labels(labels, weighted):
+    weights = [1 + i % 3 for i in range(labels)] if weighted else None
+    model = classifier(id2label={i: f"name {i}" for i in range(labels)}, class_weights=weights)
+    assert model.classifier.out_features == (1 if labels == 2 else labels)
+    wanted = LABELS * (labels - 1)
+    output = model(IDS, labels=wanted)
+    assert output.logits.shape == (6, labels)
+    weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    close(output.loss, F.cross_entropy(output.logits, wanted, weight, reduction="sum") / 6)
+    by_vectors = model(inputs_embeds=model.get_input_embeddings()(IDS), attention_mask=IDS != 0, labels=wanted)
+    close(by_vectors.loss, output.loss)
+    close(by_vectors.logits, output.logits)
+
+
+def test_weights_of_a_probability_between_two_labels():
+    output = classifier(class_weights=[1.0, 3.0])(IDS, labels=torch.full((6,), 0.25))
+    losses = F.binary_cross_entropy_with_logits(output.logits[:, 1], torch.full((6,), 0.25).double(), reduction="none")
+    close(output.loss, (losses * 1.5).mean())
+
+
+def test_labels_that_came_after_the_head_are_refused():
+    model = classifier()
+    model.config.id2label = {0: "a", 1: "b", 2: "c"}
+    with pytest.raises(ValueError, match="the head has 1 outputs and the configuration 3 labels"):
+        model(IDS)
+
+
 @pytest.mark.parametrize("z", [-1e4, 1e4])
 def test_loss_of_an_extreme_answer_is_finite(z):
     model = classifier()
@@ -226,6 +262,10 @@ def test_wrong_labels_are_refused(wrong):
     for shape in ((), (5,), (6, 1)):
         with pytest.raises(ValueError, match=r"the batch has 6 reviews, so it must be \(6,\)"):
             classifier()(IDS, labels=torch.zeros(shape))
+    three = classifier(id2label={0: "bad", 1: "fair", 2: "good"})
+    for label in (3, -1, 0.5, float("nan")):
+        with pytest.raises(ValueError, match=rf"a label is {label}.*a whole number from 0 \(bad\) to 2 \(good\)"):
+            three(IDS, labels=torch.tensor([0, 1, label, 2, 1, 0]))
 
 
 @pytest.mark.parametrize("make", [encoder, classifier])
