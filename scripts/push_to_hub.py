@@ -1,6 +1,7 @@
 """Publish a finished run: `python scripts/push_to_hub.py runs/v2_glove-seed42 --repo_id user/name`.
 
-`--dry_run` lists what would be sent; it needs neither the network nor a token.
+`--dry_run` lists what would be sent; it needs neither the network nor a token. `--for_serving` adds the
+model as ONNX and a handler for Inference Endpoints.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from tempfile import TemporaryDirectory
 
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.hub.push import check_repo_id, push_run
-from hf_lstm_sentiment.utils.files import user_path
 
 
 def main() -> None:
@@ -28,6 +29,11 @@ def main() -> None:
     parser.add_argument("--create_pr", action="store_true", help="Open a pull request instead of committing.")
     parser.add_argument("--tag", help="Name of the tag; the package's version by default.")
     parser.add_argument("--commit_message", help="One line; preset, seed and test accuracy by default.")
+    parser.add_argument(
+        "--for_serving",
+        action="store_true",
+        help="Add onnx/, for runtimes without torch and for browsers, and the handler.py of Inference Endpoints.",
+    )
     parser.add_argument("--dry_run", action="store_true", help="Only list what would be sent.")
     arguments = vars(parser.parse_args())
 
@@ -39,13 +45,13 @@ def main() -> None:
     try:
         if arguments.pop("dry_run"):
             check_repo_id(arguments["repo_id"])
-            files = publishable_files(arguments["run"])
-            sizes = [(user_path(arguments["run"]) / name).stat().st_size for name in files]
-            for name, size in zip(files, sizes, strict=True):
+            with TemporaryDirectory() as folder:
+                files = publishable_files(arguments["run"], export_to=folder if arguments["for_serving"] else None)
+                sizes = {name: path.stat().st_size for name, path in files.items()}
+            for name, size in sizes.items():
                 print(f"{size:>14,}  {name}")
-            print(
-                f"{sum(sizes):>14,}  bytes in {len(files)} files would go to {arguments['repo_id']}; nothing was sent"
-            )
+            total = f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files"
+            print(f"{total} would go to {arguments['repo_id']}; nothing was sent")
             return
         pushed = push_run(**arguments)
     except (OSError, ValueError, ImportError) as error:

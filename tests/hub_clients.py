@@ -125,7 +125,7 @@ def refusal(kind, call, *positional, **arguments):
 
 
 def contents(run):
-    return {name: (run / name).read_bytes() for name in publishable_files(run)}
+    return {name: path.read_bytes() for name, path in publishable_files(run).items()}
 
 
 def received(hub, repo_id, revision="main"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,16 +14,20 @@ from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS, WEIGHTS, is_finished
 
-CARD = "README.md"
-CONFIG = "config.json"
-_REQUIRED = (CARD, CONFIG, METRICS, WEIGHTS, "tokenizer.json", "tokenizer_config.json")
+CARD, CONFIG = "README.md", "config.json"
 PLOT = re.compile(r"plots/[^/.][^/]*\.png")
+# Where transformers.js looks for them.
+ONNX = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/tokenizer.json")
+_REQUIRED = (CARD, CONFIG, METRICS, WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 _PACKAGE_CODE = Path(configuration_sentiment_lstm.__file__).parent
+_HANDLER = Path(__file__).with_name("handler.py")
 _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 
 
-def publishable_files(run: str | os.PathLike[str]) -> list[str]:
-    """List what of a finished run goes to the Hub, and check that it can.
+def publishable_files(
+    run: str | os.PathLike[str], *, export_to: str | os.PathLike[str] | None = None
+) -> dict[str, Path]:
+    """Find what of a finished run goes to the Hub, and check that it can.
 
     These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the plots in `plots/`,
     and the code files that the configuration's `auto_map` reaches, as transformers follows them; to a checkpoint that
@@ -33,13 +36,17 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
 
     Args:
         run: The run directory.
+        export_to: An empty folder; the model is exported into it, and `onnx/model.onnx`, `onnx/model_quantized.onnx`,
+            their tokenizer and the `handler.py` of Inference Endpoints go along.
 
     Returns:
-        Paths below `run`, with slashes, sorted.
+        Names in the repository, with slashes, sorted, and the files.
 
     Raises:
         FileNotFoundError: There is no such directory.
-        ValueError: The run is not finished, lacks a file, has a damaged one, or a link leads out of it.
+        ModuleNotFoundError, RuntimeError: As `export_onnx`.
+        ValueError: The run is not finished, lacks a file, has a damaged one, or a link leads out of it; it cannot be
+            exported.
     """
     run = user_path(run, "the run")
     if not run.is_dir():
@@ -49,23 +56,28 @@ def publishable_files(run: str | os.PathLike[str]) -> list[str]:
     missing = [name for name in _REQUIRED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")
-    plots = [path.relative_to(run).as_posix() for path in run.glob("plots/*.png")]
     code = code_files(run)
-    files = sorted([*_REQUIRED, *filter(PLOT.fullmatch, plots), *code])
-    for name in files:
-        if not (run / name).resolve().is_relative_to(run.resolve()):
-            raise ValueError(f"{run / name} is a link that leads out of the run; put the file itself there")
-    _check_content(run, code)
-    return files
+    plots = [path.relative_to(run).as_posix() for path in run.glob("plots/*.png")]
+    files = {name: run / name for name in (*_REQUIRED, *filter(PLOT.fullmatch, plots))} | code
+    for path in files.values():
+        if path.is_relative_to(run) and not path.resolve().is_relative_to(run.resolve()):
+            raise ValueError(f"{path} is a link that leads out of the run; put the file itself there")
+    _check_weights_and_card(run)
+    for name in (CARD, CONFIG, METRICS, "tokenizer_config.json", *code):
+        if _ACCESS_TOKEN.search(files[name].read_bytes()):
+            raise ValueError(f"{files[name]} holds something like an access token of the Hub; take it out, revoke it")
+    if export_to is not None:
+        from ..inference.onnx import INT8, MODEL, export_onnx
+
+        export_onnx(run, output_dir=export_to)
+        folder = next(Path(export_to).rglob(MODEL)).parent
+        exported = (folder / name for name in (MODEL, INT8, "tokenizer.json"))
+        files |= {**dict(zip(ONNX, exported, strict=True)), _HANDLER.name: _HANDLER}
+    return dict(sorted(files.items()))
 
 
-def source(run: Path, name: str) -> Path:
-    """Find a file to publish: in the run, or, code that a shipped checkpoint goes without, in this package."""
-    return _PACKAGE_CODE / name if name.endswith(".py") and not any(run.glob("*.py")) else run / name
-
-
-def _check_content(run: Path, code: Sequence[str]) -> None:
-    """Refuse damaged weights, a card without metadata, and files that reveal an access token."""
+def _check_weights_and_card(run: Path) -> None:
+    """Refuse damaged weights, and a card without metadata."""
     from huggingface_hub import ModelCard
 
     try:
@@ -79,18 +91,14 @@ def _check_content(run: Path, code: Sequence[str]) -> None:
         raise ValueError(f"the metadata of {run / CARD} cannot be read: {' '.join(str(error).split())}") from error
     if not metadata:
         raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
-    for name in (CARD, CONFIG, METRICS, "tokenizer_config.json", *code):
-        if _ACCESS_TOKEN.search(source(run, name).read_bytes()):
-            raise ValueError(
-                f"{run / name} holds something like an access token of the Hub; take it out, and revoke it"
-            )
 
 
-def code_files(run: Path) -> list[str]:
-    """List the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
+def code_files(run: Path) -> dict[str, Path]:
+    """Find the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
 
     Args:
-        run: A directory with a `config.json` and the code that it names.
+        run: A directory with a `config.json` and the code that it names; a checkpoint that ships with this package
+            has none, and gets the package's.
 
     Raises:
         ValueError: The configuration is of another model or names no code of its own, or a file is missing.
@@ -106,11 +114,12 @@ def code_files(run: Path) -> list[str]:
     if foreign or not targets:
         names = f"names code of another repository, {foreign[0]}" if foreign else "names no code"
         raise ValueError(f"auto_map of {run / CONFIG} {names}; save the model with save_pretrained again")
+    folder = run if any(run.glob("*.py")) else _PACKAGE_CODE
     entries = {f"{target.partition('.')[0]}.py" for target in targets}
     try:
-        imported = {Path(path).name for name in entries for path in get_relative_import_files(source(run, name))}
+        imported = {Path(path).name for name in entries for path in get_relative_import_files(folder / name)}
     except FileNotFoundError as error:
         raise ValueError(
             f"{error.filename} is missing, which auto_map of {CONFIG} needs; save the model with save_pretrained again"
         ) from error
-    return sorted(entries | imported)
+    return {name: folder / name for name in entries | imported}

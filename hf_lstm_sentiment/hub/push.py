@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS
-from .publishable import CARD, CONFIG, PLOT, code_files, publishable_files, source
+from .publishable import CARD, CONFIG, ONNX, PLOT, code_files, publishable_files
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -103,13 +104,13 @@ class _Remote:
         # As git names a file.
         return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
 
-    def stale_files(self, files: Sequence[str]) -> list[str]:
-        """List what an earlier push published and this one does not: plots, and code that its configuration reached."""
+    def stale_files(self, files: Iterable[str]) -> list[str]:
+        """List what earlier pushes published and this one does not: plots, exports, code of their configuration."""
         gone = self.files.keys() - set(files)
-        stale = {name for name in gone if PLOT.fullmatch(name)}
+        stale = {name for name in gone if PLOT.fullmatch(name) or name in ONNX}
         if CONFIG in self.files and any(name.endswith(".py") for name in gone):
             with suppress(ValueError):
-                stale |= gone & set(code_files(self._code()))
+                stale |= gone & code_files(self._code()).keys()
         return sorted(stale)
 
     def _code(self) -> Path:
@@ -128,15 +129,16 @@ def push_run(
     token: str | None = None,
     commit_message: str | None = None,
     tag: str | None = None,
+    for_serving: bool = False,
 ) -> PushedRun:
     """Publish a finished run as a model repository of the Hub, in one commit, and tag it.
 
     A commit arrives whole or not at all, so what fails on the way leaves the published files as they were, and the
     same call again completes it. If the repository already holds exactly this run, no commit is made.
 
-    The commit also deletes what an earlier push left that is no longer part of the run: plots in `plots/`, and code
-    files that the published configuration reached and the new one does not. Files of any other kind or name, such as a
-    license or a `handler.py` of your own, stay.
+    The commit also deletes what an earlier push left that is no longer part of the run: plots in `plots/`, exported
+    models, and code files that the published configuration reached and the new one does not. Files of any other kind
+    or name, such as a license or a `handler.py` of your own, stay.
 
     Args:
         run: The run directory.
@@ -149,6 +151,8 @@ def push_run(
         commit_message: One line on what is pushed; names the preset, its seed and its test accuracy where None.
         tag: Name of the tag. Where None, this package's version (v0.1.0) for a commit to `main`, none for another
             branch.
+        for_serving: Add what serves the model elsewhere: `onnx/model.onnx`, `onnx/model_quantized.onnx` and their
+            tokenizer, for runtimes without torch and for browsers, and the `handler.py` of Inference Endpoints.
 
     Returns:
         Where it is now, and how to load exactly this.
@@ -156,6 +160,7 @@ def push_run(
     Raises:
         ConnectionError: The Hub cannot be reached, the connection broke, or `HF_HUB_OFFLINE` is set.
         FileNotFoundError: There is no such run directory.
+        ModuleNotFoundError: What exports models is not installed.
         PermissionError: There is no access token, or it is wrong, or it may not write there.
         ValueError: The run cannot be published, a name is not one, the Hub refuses the card, the repository holds
             another kind of model or has the other visibility, or the tag stands at another commit.
@@ -169,15 +174,15 @@ def push_run(
     if create_pr and tag is not None:
         raise ValueError(f"tag {tag!r} cannot be set on a pull request; leave tag out, and tag what is merged")
     tag = _checked_ref("tag", tag) if tag is not None else None if create_pr else _default_tag(branch)
-    files = publishable_files(run)
-    with _readable_errors(repo_id):
+    with TemporaryDirectory() as folder, _readable_errors(repo_id):
+        files = publishable_files(run, export_to=folder if for_serving else None)
         api = _api(repo_id, token)
         remote = _look_up(api, repo_id, branch)
         stale = []
         if remote is not None:
             remote.check(private)
             stale = remote.stale_files(files)
-            unchanged = not stale and all(remote.holds(source(run, name), name) for name in files)
+            unchanged = not stale and all(remote.holds(path, name) for name, path in files.items())
             remote.check_tag(tag, unchanged=unchanged)
         _validate_card(run)
         if remote is None:
@@ -187,7 +192,7 @@ def push_run(
         done = api.create_commit(
             repo_id,
             [
-                *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=source(run, name)) for name in files),
+                *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
                 *(CommitOperationDelete(path_in_repo=name) for name in stale),
             ],
             commit_message=commit_message or _commit_message(run),

@@ -20,8 +20,8 @@ def test_exactly_these_files_are_published(run):
     for name in junk:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("private")
-    assert publishable_files(run) == sorted(PUBLISHED)
-    assert publishable_files(str(run)) == sorted(PUBLISHED)
+    assert list(publishable_files(run)) == sorted(PUBLISHED)
+    assert list(publishable_files(str(run))) == sorted(PUBLISHED)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_is_not_whole_is_not_published(run, name, message):
 
 def test_plots_are_not_required(run):
     shutil.rmtree(run / "plots")
-    assert publishable_files(run) == sorted(name for name in PUBLISHED if not name.startswith("plots/"))
+    assert list(publishable_files(run)) == sorted(name for name in PUBLISHED if not name.startswith("plots/"))
 
 
 def test_no_directory():
@@ -60,7 +60,7 @@ def test_a_link_out_of_the_run_is_refused(run, tmp_path, name):
     (tmp_path / "outside").rename(run / "inside")
     (run / name).unlink()
     (run / name).symlink_to("inside")
-    assert publishable_files(run) == sorted(PUBLISHED)
+    assert list(publishable_files(run)) == sorted(PUBLISHED)
 
 
 def test_a_pickle_called_safetensors_is_refused(run):

@@ -1,0 +1,69 @@
+"""The model as Inference Endpoints run it: a plain file of a repository, which imports nothing but transformers.
+
+https://huggingface.co/docs/inference-endpoints/guides/custom_handler
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import pipeline
+
+# Texts that are computed together.
+_BATCH = 32
+_FUNCTIONS = ("softmax", "sigmoid", "none")
+_PARAMETERS: Mapping[str, tuple[Any, str]] = {
+    "top_k": (lambda x: x is None or (type(x) is int and x >= 1), "a whole number of at least 1, or null for all"),
+    "truncation": (lambda x: type(x) is bool, "true or false"),
+    "function_to_apply": (lambda x: x in _FUNCTIONS, ", ".join(_FUNCTIONS)),
+}
+
+
+class EndpointHandler:
+    """What the service makes once, and calls with every request.
+
+    Args:
+        path: The folder that holds the repository.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        # Whoever runs this file runs the three beside it as well.
+        self._classify: Any = pipeline("text-classification", model=path, trust_remote_code=True)
+
+    def __call__(self, data: Mapping[str, Any]) -> list[Any]:
+        """Classify what a request holds.
+
+        Args:
+            data: "inputs", a text or a list of texts; and "parameters", of which "top_k" gives so many labels of each
+                text, null all of them; "truncation", true unless given, cuts texts to what the model reads; and
+                "function_to_apply" is that of the pipeline.
+
+        Returns:
+            Per text a mapping with "label" and "score"; with "top_k", a list of such mappings, for one text as for
+            several.
+
+        Raises:
+            ValueError: The request is none of this; the service sends the message to the client, with status 400.
+        """
+        if not isinstance(data, Mapping) or "inputs" not in data:
+            raise ValueError('the request has no "inputs"; send {"inputs": "A moving film."}')
+        inputs, parameters = data["inputs"], data.get("parameters") or {}
+        texts = [inputs] if isinstance(inputs, str) else inputs
+        if not isinstance(texts, list):
+            raise ValueError(f'"inputs" is of the type {type(inputs).__name__}; allowed: a text or a list of texts')
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f'"inputs" holds a {type(text).__name__} at place {place}; allowed: texts')
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError(f'"inputs" holds half of a character, a lone surrogate, in the text at place {place}')
+        if not isinstance(parameters, Mapping):
+            raise ValueError(f'"parameters" is of the type {type(parameters).__name__}; allowed: an object')
+        for name, value in parameters.items():
+            if name not in _PARAMETERS:
+                raise ValueError(f"there is no parameter {name!r}; allowed: {', '.join(_PARAMETERS)}")
+            is_valid, allowed = _PARAMETERS[name]
+            if not is_valid(value):
+                raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+        options = {"truncation": True, "batch_size": _BATCH, **parameters}
+        return list(self._classify(texts, **options)) if texts else []
