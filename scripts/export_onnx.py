@@ -10,7 +10,7 @@ import sys
 
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.inference.onnx import export_onnx
+from hf_lstm_sentiment.inference.onnx import export_onnx, summary
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", metavar="RUN", help="A run directory.")
-    parser.add_argument("--output_dir", help="Where to write; RUN/onnx by default.")
+    parser.add_argument("run", metavar="RUN", help="A run directory, or a model that comes with the package (imdb).")
+    parser.add_argument("--output_dir", help="Where to make the folder onnx; in RUN by default.")
     parser.add_argument(
         "--reviews", help="Labelled reviews, as train.py takes them; the test part measures what is lost."
     )
@@ -32,7 +32,7 @@ def main() -> None:
         export = export_onnx(**vars(parser.parse_args()))
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
-    print(export.summary())
+    print(summary(export))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run in ONNX form, in float32 and in int8, each compared with the model that it came from.
+"""A model in ONNX form, in float32 and in int8, each compared with the model that it came from.
 
 The graph is written down here, not traced: ONNX's LSTM takes the length of each review, so that the graph, like the
 model, reads no padding in either direction. torch's exporters do not get there from a model whose time steps are
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,60 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from ..model.loading import Network
+from ..model.pretrained_models import held, pretrained
 from ..utils.files import user_path, write_json
 from ..utils.imports import require
-from .classifier import Classifier, sigmoid
+from .classifier import Classifier
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-MODEL, INT8 = "model.onnx", "model_int8.onnx"
+# Where transformers.js looks for them.
+FOLDER, MODEL, INT8 = "onnx", "model.onnx", "model_quantized.onnx"
 EXAMPLE, REPORT = "classify.py", "export.json"
-SHAPES = ((1, 1), (1, 0), (3, 7), (8, 64), (2, 300), (64, 33))
+SHAPES = ((1, 1), (1, 0), (0, 5), (3, 7), (8, 64), (2, 300), (64, 33))
 """Batch sizes and lengths at which an export is compared with torch."""
 # Understood by runtimes since 2021.
 _OPSET, _IR_VERSION = 17, 8
 # Float32 sums in another order; a mistake in the graph makes differences above a tenth.
 _TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class OnnxExport:
-    """What an export wrote and what was measured of it.
-
-    Attributes:
-        bytes: Size of each file with weights; "model.safetensors" for comparison.
-        largest_difference: Of a logit from torch's, over all `SHAPES`, by file.
-        reviews: Of which source, and how many, the figures below are; None where no reviews were named.
-        accuracy: Of torch ("torch") and of each file.
-        changed_answers: Share of the reviews to which a file gives another label than torch.
-        mean_probability_difference: Mean over the reviews of the distance from torch's probability, by file.
-    """
-
-    bytes: Mapping[str, int]
-    largest_difference: Mapping[str, float]
-    reviews: str | None = None
-    accuracy: Mapping[str, float] | None = None
-    changed_answers: Mapping[str, float] | None = None
-    mean_probability_difference: Mapping[str, float] | None = None
-
-    def summary(self) -> str:
-        """Say what was measured, for a console."""
-        lines = [f"{name:<18} {size:>12,} bytes" for name, size in self.bytes.items()]
-        shapes = ", ".join(f"{batch}x{length}" for batch, length in SHAPES)
-        lines += [
-            f"{name}: logits differ from torch by at most {difference:.1e} (batch x length: {shapes})"
-            for name, difference in self.largest_difference.items()
-        ]
-        if self.accuracy is not None:
-            assert self.changed_answers is not None
-            lines.append(f"{self.reviews}: torch {self.accuracy['torch']:.2%}")
-            lines += [
-                f"  {name}: {self.accuracy[name]:.2%} ({self.accuracy[name] - self.accuracy['torch']:+.2%}), "
-                f"{self.changed_answers[name]:.2%} of the answers changed"
-                for name in (MODEL, INT8)
-            ]
-        return "\n".join(lines)
 
 
 def export_onnx(
@@ -85,38 +48,48 @@ def export_onnx(
     text_column: str | None = None,
     label_column: str | None = None,
     max_reviews: int | None = None,
-) -> OnnxExport:
-    """Write a run's model in ONNX form, with all that a program without torch needs to classify texts.
+) -> dict[str, Any]:
+    """Write a model in ONNX form, with all that programs without torch need to classify texts.
 
-    The directory then holds `model.onnx` (float32), `model_int8.onnx` (weights of the word vectors and the LSTM in
-    8 bits), `tokenizer.json` (which here cuts and pads by itself), `classify.py` (an example that runs) and
-    `export.json` (what is returned).
+    A folder `onnx` then holds `model.onnx` (float32), `model_quantized.onnx` (weights of the word vectors and the LSTM
+    in 8 bits), `tokenizer.json` (which here cuts and pads by itself), `classify.py` (an example that runs) and
+    `export.json` (what is returned). Beside `config.json` and the tokenizer, as in a run directory, it is also where
+    transformers.js looks.
 
     Args:
-        run: A run directory, or another directory with a checkpoint and its tokenizer.
-        output_dir: Where to; the folder `onnx` of the run where None. Files of an earlier export are replaced.
+        run: A run directory or another directory with a checkpoint and its tokenizer; or a model that comes with the
+            package, by its name.
+        output_dir: In which directory to make the folder, with copies of the configuration and of the tokenizer; in
+            that of the run where None. Files of an earlier export are replaced.
         reviews: Labelled reviews to measure the loss of accuracy on, as for `load_reviews`: their test part.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
         max_reviews: Measure on a stratified sample of so many of them.
 
     Returns:
-        What was measured.
+        What was measured: "bytes" by file; "largest_difference" of a logit from torch's over batches of the "shapes";
+        with `reviews`, which and how many ("reviews"), "accuracy", "changed_answers" (the share that gets another
+        label than from torch) and "mean_probability_difference".
 
     Raises:
         FileNotFoundError: There is no such directory.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
         RuntimeError: The exported model does not compute what the original does.
-        ValueError: A `naive_padding` model, reviews that cannot be used, or a checkpoint of another kind.
+        ValueError: A `naive_padding` model, reviews that cannot be used, a checkpoint of another kind, or a model of
+            the package without `output_dir`.
     """
     require("onnx", "onnxruntime", extra="onnx")
-    from .onnx_classify import OnnxClassifier
+    from .onnx_classify import OnnxClassifier, probabilities
 
-    run = user_path(run, "the run")
-    if not (run / "config.json").is_file():
-        raise FileNotFoundError(f"{run} holds no model; pass a run directory, such as runs/v2_glove-seed42")
-    classifier = Classifier.from_pretrained(run)
-    graph = make_graph(classifier.network)
+    source = user_path(run, "the run")
+    if not (source / "config.json").is_file():
+        if str(run) not in held():
+            raise FileNotFoundError(f"{source} holds no model; pass a run directory, such as runs/v2_glove-seed42")
+        if output_dir is None:
+            raise ValueError(f"{run} comes with the package, which stays as it is; name a directory with output_dir")
+        source = Path(pretrained(str(run)))
+    classifier = Classifier.from_pretrained(source)
+    files = {MODEL: onnx_bytes(classifier.network), INT8: onnx_bytes(classifier.network, int8=True)}
     labelled = None
     if reviews is not None:
         require("datasets", extra="train")
@@ -126,40 +99,72 @@ def export_onnx(
             reviews, text_column=text_column, label_column=label_column, max_test_samples=max_reviews
         ).test
 
-    directory = user_path(output_dir, "the output") if output_dir is not None else run / "onnx"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / MODEL).write_bytes(graph.SerializeToString())
-    _quantize(directory / MODEL, directory / INT8)
-    _save_tokenizer(classifier, directory / "tokenizer.json")
-    shutil.copyfile(Path(__file__).with_name("onnx_classify.py"), directory / EXAMPLE)
+    target = source if output_dir is None else user_path(output_dir, "the output")
+    folder = target / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if target.resolve() != source.resolve():
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(source / name, target / name)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    _save_tokenizer(classifier, folder / "tokenizer.json")
+    shutil.copyfile(Path(__file__).with_name("onnx_classify.py"), folder / EXAMPLE)
 
-    differences = {name: _largest_difference(classifier.network, directory / name) for name in (MODEL, INT8)}
+    differences = {name: _largest_difference(classifier.network, folder / name) for name in files}
     if not differences[MODEL] <= _TOLERANCE:
         raise RuntimeError(
-            f"{directory / MODEL} differs from the model by {differences[MODEL]:.1e} in a logit; allowed: "
+            f"{folder / MODEL} differs from the model by {differences[MODEL]:.1e} in a logit; allowed: "
             f"{_TOLERANCE}. Do not use it"
         )
-    paths = (run / "model.safetensors", directory / MODEL, directory / INT8)
-    measured: dict[str, Any] = {}
+    sizes = {path.name: path.stat().st_size for path in (source / "model.safetensors", folder / MODEL, folder / INT8)}
+    measured: dict[str, Any] = {"bytes": sizes, "largest_difference": differences, "shapes": [*map(list, SHAPES)]}
     if labelled is not None:
-        texts, labels = list(labelled["text"]), np.array(labelled["label"])
-        logits = {"torch": classifier.logits(texts)}
-        for name in (MODEL, INT8):
-            logits[name] = np.array(OnnxClassifier(directory, model=name).logits(texts), dtype=np.float32)
-        measured = {"reviews": f"{len(texts):,} test reviews of {reviews}", **_compare(logits, labels)}
-    export = OnnxExport({path.name: path.stat().st_size for path in paths}, differences, **measured)
-    recorded = {key: value for key, value in asdict(export).items() if value is not None}
-    write_json({**recorded, "shapes": [list(shape) for shape in SHAPES]}, directory / REPORT)
-    return export
+        texts = list(labelled["text"])
+        expected = probabilities(classifier.logits(texts))
+        found = {name: probabilities(OnnxClassifier(folder, model=name).logits(texts)) for name in files}
+        answers = {name: scores.argmax(axis=1) for name, scores in {"torch": expected, **found}.items()}
+        distances = {name: np.abs(scores - expected).sum(axis=1) / 2 for name, scores in found.items()}
+        measured |= {
+            "reviews": f"{len(texts):,} test reviews of {reviews}",
+            "accuracy": {name: float((own == labelled["label"]).mean()) for name, own in answers.items()},
+            "changed_answers": {name: float((answers[name] != answers["torch"]).mean()) for name in found},
+            "mean_probability_difference": {name: float(own.mean()) for name, own in distances.items()},
+        }
+    write_json(measured, folder / REPORT)
+    return measured
 
 
-def _quantize(path: Path, output: Path) -> None:
-    """Weights of the word vectors and of the LSTM in 8 bits; its inputs and states are quantized as they come."""
+def summary(export: Mapping[str, Any]) -> str:
+    """Say what :func:`export_onnx` measured, for a console."""
+    lines = [f"{name:<20} {size:>12,} bytes" for name, size in export["bytes"].items()]
+    shapes = ", ".join(f"{batch}x{length}" for batch, length in export["shapes"])
+    for name, difference in export["largest_difference"].items():
+        lines.append(f"{name}: logits differ from torch by at most {difference:.1e} (batch x length: {shapes})")
+    if accuracy := export.get("accuracy"):
+        lines.append(f"{export['reviews']}: torch {accuracy['torch']:.2%}")
+        for name, changed in export["changed_answers"].items():
+            loss = f"{accuracy[name]:.2%} ({accuracy[name] - accuracy['torch']:+.2%})"
+            lines.append(f"  {name}: {loss}, {changed:.2%} of the answers changed")
+    return "\n".join(lines)
+
+
+def onnx_bytes(network: Network, *, int8: bool = False) -> bytes:
+    """Serialize the graph of a model, as onnxruntime takes it; its shapes are those of :func:`make_graph`.
+
+    Args:
+        network: The layers.
+        int8: Weights of the word vectors and of the LSTM in 8 bits, the LSTM's with a scale for each gate of each
+            unit; its inputs and states are quantized as they come.
+    """
+    graph = make_graph(network)
+    if not int8:
+        return cast(bytes, graph.SerializeToString())
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        path, output, op_types_to_quantize=["Gather", "LSTM"], weight_type=QuantType.QInt8, per_channel=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        path, kinds = Path(folder, INT8), ["Gather", "LSTM"]
+        quantize_dynamic(graph, path, op_types_to_quantize=kinds, weight_type=QuantType.QInt8, per_channel=True)
+        return path.read_bytes()
 
 
 def _save_tokenizer(classifier: Classifier, path: Path) -> None:
@@ -185,22 +190,13 @@ def _largest_difference(network: Network, path: Path) -> float:
         mask[1:2] = False
         with torch.inference_mode():
             expected = network(ids, mask).numpy()
-        (logits,) = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.long().numpy()})
-        if logits.shape != (batch_size, 2):
+        (logits,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.long().numpy()})
+        found = logits[:, 1] if expected.ndim == 1 else logits
+        if found.shape != expected.shape:
             raise RuntimeError(f"{path} answers {batch_size} reviews with an array of shape {logits.shape}")
         # Not max(): it would pass over a logit that is no number.
-        largest = float(np.maximum(largest, np.abs(logits - [[0, 1]] * expected[:, None]).max()))
+        largest = float(np.maximum(largest, np.abs(found - expected).max(initial=0)))
     return largest
-
-
-def _compare(logits: Mapping[str, npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    answers = {name: z > 0 for name, z in logits.items()}
-    distances = {name: np.abs(sigmoid(logits[name]) - sigmoid(logits["torch"])) for name in (MODEL, INT8)}
-    return {
-        "accuracy": {name: float((answer == labels).mean()) for name, answer in answers.items()},
-        "changed_answers": {name: float((answers[name] != answers["torch"]).mean()) for name in distances},
-        "mean_probability_difference": {name: float(distance.mean()) for name, distance in distances.items()},
-    }
 
 
 class _Graph:
@@ -228,12 +224,20 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
 
+    def output(self, name: str, shape: list[int | str], operator: str, *inputs: str) -> ValueInfoProto:
+        from onnx import TensorProto, helper
+
+        self.nodes.append(helper.make_node(operator, list(inputs), [name]))
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
 
 def make_graph(network: Network) -> ModelProto:
-    """Write down the graph of a model; the names of its labels are in the metadata.
+    """Write down the graph of a model; the names of its labels are in the metadata, and how it pools.
 
-    *Shapes:* `input_ids` and `attention_mask`, int64, (batch_size, seq_len); `logits`, `[0, z]`, (batch_size, 2).
-    A batch has at least one review: onnxruntime's LSTM does not survive an empty one.
+    *Shapes:* `input_ids` and `attention_mask`, int64, (batch_size, seq_len); `logits`, (batch_size, labels), of two
+    labels `[0, z]`. Outputs for those who ask for the state after every token: `states`, each review's tokens first
+    and then its padding, (seq_len + 1, batch_size, width), and the head's `weight` (logits, width) and `bias`
+    (logits,), with one logit for two labels.
     """
     from onnx import TensorProto, checker, helper
 
@@ -243,46 +247,56 @@ def make_graph(network: Network) -> ModelProto:
             "naive_padding is on: this model demonstrates a mistake and is not exported; train another preset"
         )
     graph = _Graph()
-    ids, lengths = _left_aligned(graph, pad_token_id=config.pad_token_id or 0)
-    table = graph.weight(network.embedding.weight)
-    vectors = graph.add("Gather", table, graph.add("Transpose", ids, perm=[1, 0]))
+    batch_size = graph.add("Shape", "input_ids", end=1)  # (1,)
+    ids, lengths = _left_aligned(graph, batch_size, pad_token_id=config.pad_token_id or 0)
+    vectors = graph.add("Gather", graph.weight(network.embedding.weight), graph.add("Transpose", ids, perm=[1, 0]))
     states, pooled = _lstm(graph, network.lstm, vectors, lengths)
     if config.pooling != "last":
         pooled = _pool(graph, states, lengths, pooling=config.pooling)
     filled = graph.add("Unsqueeze", graph.add("Greater", lengths, graph.constant(0, np.int32)), graph.constant([1]))
     pooled = graph.add("Where", filled, pooled, graph.constant(0, np.float32))
-    head = graph.weight(network.head.weight), graph.weight(network.head.bias)
-    z = graph.add("Gemm", pooled, *head, transB=1)  # (batch_size, 1)
-    # [z] to [0, z]
-    graph.nodes.append(helper.make_node("Pad", [z, graph.constant([0, 1, 0, 0])], ["logits"]))
+    weight, bias = graph.weight(network.head.weight), graph.weight(network.head.bias)
+    logits = graph.add("Gemm", pooled, weight, bias, transB=1)
+    count, width = network.head.weight.shape
+    if count == 1:
+        logits = graph.add("Pad", logits, graph.constant([0, 1, 0, 0]))
+    labels, zero = cast("dict[int, str]", config.id2label), graph.constant([0])
+    outputs = [
+        # Without the row that stands in for an empty batch.
+        graph.output("logits", ["batch_size", len(labels)], "Slice", logits, zero, batch_size, zero),
+        graph.output("states", ["seq_len_and_one", "rows", width], "Identity", states),
+        graph.output("weight", [count, width], "Identity", weight),
+        graph.output("bias", [count], "Identity", bias),
+    ]
 
     shape = ["batch_size", "seq_len"]
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 2])]
     proto = helper.make_model(
         helper.make_graph(graph.nodes, "sentiment_lstm", inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="hf_lstm_sentiment",
     )
-    labels = cast("dict[int, str]", config.id2label)
-    # The second keeps onnxruntime from recommending a preparation that changes nothing here.
-    prepared = {"onnx.quant.pre_process": "onnxruntime.quant"}
-    helper.set_model_props(proto, {"labels": json.dumps([labels[0], labels[1]]), **prepared})
+    facts = {"labels": json.dumps([labels[index] for index in range(len(labels))]), "pooling": config.pooling}
+    # The last keeps onnxruntime from recommending a preparation that changes nothing here.
+    prepared = {"directions": str(1 + config.bidirectional), "onnx.quant.pre_process": "onnxruntime.quant"}
+    helper.set_model_props(proto, {**facts, **prepared})
     checker.check_model(proto, full_check=True)
     return proto
 
 
-def _left_aligned(graph: _Graph, *, pad_token_id: int) -> tuple[str, str]:
+def _left_aligned(graph: _Graph, batch_size: str, *, pad_token_id: int) -> tuple[str, str]:
     """Token ids with all padding moved to the end, and how many are real.
 
-    *Shapes:* (batch_size, length), (batch_size,)
+    *Shapes:* (rows, seq_len + 1), (rows,)
 
-    One column of padding is added, so that a batch of empty reviews has a length that an LSTM takes.
+    One column of padding is added, so that a batch of empty reviews has a length that an LSTM takes, and to an empty
+    batch a row, without which onnxruntime's LSTM ends the process.
     """
-    column = graph.constant([0, 0, 0, 1])
-    ids = graph.add("Pad", "input_ids", column, graph.constant(pad_token_id))
-    given = graph.add("Pad", "attention_mask", column, graph.constant(0))
+    row = graph.add("Max", graph.add("Sub", graph.constant([1]), batch_size), graph.constant([0]))
+    added = graph.add("Concat", graph.constant([0, 0]), row, graph.constant([1]), axis=0)
+    ids = graph.add("Pad", "input_ids", added, graph.constant(pad_token_id))
+    given = graph.add("Pad", "attention_mask", added, graph.constant(0))
     mask = graph.add("Cast", graph.add("Cast", given, to=9), to=7)  # to bool, to int64: any value but 0 is a real token
     length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1))
     # Real tokens weigh more the further to the left they stand, padding nothing.

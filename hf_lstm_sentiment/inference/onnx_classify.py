@@ -7,15 +7,19 @@ transformers: pip install onnxruntime tokenizers numpy
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
+
+# Prefixes of a text that are computed together where each needs a run of its own.
+_PREFIXES = 64
 
 
 class OnnxClassifier:
@@ -23,44 +27,110 @@ class OnnxClassifier:
 
     Args:
         directory: Where they lie.
-        model: File of the model; "model.onnx" for the one in float32.
+        model: File of the model: "model_quantized.onnx" is the one in 8 bits, "model.onnx" the one in float32.
+
+    Attributes:
+        labels: Names of the labels.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, model: str = "model_int8.onnx") -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, model: str = "model_quantized.onnx") -> None:
         # This tokenizer.json cuts to the length of the training and pads by itself.
         self._tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
         # A review that says "<pad>" means the word.
         self._tokenizer.encode_special_tokens = True
         self._session = onnxruntime.InferenceSession(str(Path(directory) / model), providers=["CPUExecutionProvider"])
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.labels: tuple[str, str] = tuple(json.loads(metadata["labels"]))
+        self._metadata = self._session.get_modelmeta().custom_metadata_map
+        self.labels: tuple[str, ...] = tuple(json.loads(self._metadata["labels"]))
 
-    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> list[float]:
-        """Logit of the second label (POSITIVE) for each text, in order.
+    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> npt.NDArray[np.float32]:
+        """Logits of each text, in order: of two labels that of the second (POSITIVE), else those of all.
 
         Args:
-            texts: The texts.
+            texts: The texts; one without a token gets what the model says of nothing.
             batch_size: Texts that are computed together; those of similar length are.
+
+        Returns:
+            *Shape:* (texts,) or (texts, labels)
+
+        Raises:
+            TypeError: `texts` is one string, or one of them is no string.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of strings")
-        logits = np.zeros(len(texts))
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+        logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
             encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
-            inputs = {
-                "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-                "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
-            }
-            (pairs,) = self._session.run(["logits"], inputs)  # (texts, 2), the first column zero
-            logits[rows] = pairs[:, 1]
-        return [float(z) for z in logits]
+            (logits[rows],) = self._run(["logits"], [e.ids for e in encodings], [e.attention_mask for e in encodings])
+        return logits[:, 1] if len(self.labels) == 2 else logits
 
-    def __call__(self, texts: Sequence[str], *, batch_size: int = 64) -> list[tuple[str, float]]:
-        """The more probable label of each text and its probability; arguments as for :meth:`logits`."""
-        found = self.logits(texts, batch_size=batch_size)
-        return [(self.labels[int(z > 0)], 1 / (1 + math.exp(-abs(z)))) for z in found]
+    def __call__(
+        self,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 64,
+        all_scores: bool = False,
+        unsure_below: float = 0.0,
+        unsure_label: str = "UNSURE",
+    ) -> list[tuple[Any, ...]]:
+        """The most probable label of each text and its probability: `for label, score in classifier(texts)`.
+
+        Args:
+            texts: As for :meth:`logits`, as is `batch_size`.
+            batch_size: See there.
+            all_scores: Add a third element, the probability of every label by its name.
+            unsure_below: Say `unsure_label` where no label is as probable as this.
+            unsure_label: What to say then.
+        """
+        answers: list[tuple[Any, ...]] = []
+        for scores in probabilities(self.logits(texts, batch_size=batch_size)):
+            best = int(scores.argmax())
+            label = self.labels[best] if scores[best] >= unsure_below else unsure_label
+            answers.append((label, float(scores[best]), *([self._named(scores)] if all_scores else [])))
+        return answers
+
+    def prefixes(self, text: str) -> list[tuple[str, dict[str, float]]]:
+        """The tokens of a text that are read, each with the probability of every label had the text ended there."""
+        encoding = self._tokenizer.encode(text)
+        count = len(encoding.ids)
+        if not count:
+            return []
+        if self._metadata["directions"] == "1":
+            states, weight, bias = self._run(["states", "weight", "bias"], [encoding.ids], [[1] * count])
+            pooled = states[:count, 0]  # (tokens, width)
+            if self._metadata["pooling"] == "max":
+                pooled = np.maximum.accumulate(pooled)
+            elif self._metadata["pooling"] == "mean":
+                pooled = np.cumsum(pooled, axis=0) / np.arange(1, count + 1)[:, None]
+            logits = pooled @ weight.T + bias
+        else:
+            # Each token changes all that the backward direction has read: a mask for every prefix.
+            masks = np.tri(count, dtype=np.int64)
+            parts = [masks[start : start + _PREFIXES] for start in range(0, count, _PREFIXES)]
+            logits = np.concatenate([self._run(["logits"], [encoding.ids] * len(part), part)[0] for part in parts])
+        scores = probabilities(logits[:, -1] if len(self.labels) == 2 else logits)
+        named = zip(encoding.offsets, map(self._named, scores), strict=True)
+        return [(text[start:end], of_token) for (start, end), of_token in named]
+
+    def _run(self, outputs: list[str], ids: npt.ArrayLike, mask: npt.ArrayLike) -> list[Any]:
+        inputs = {"input_ids": np.array(ids, dtype=np.int64), "attention_mask": np.array(mask, dtype=np.int64)}
+        return list(self._session.run(outputs, inputs))
+
+    def _named(self, scores: npt.NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self.labels, scores.tolist(), strict=True))
+
+
+def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Probability of every label from the logits that a classifier gives. *Shape:* (texts, labels)."""
+    wide = np.asarray(logits, dtype=np.float64)
+    if wide.ndim == 1:
+        wide = np.stack([np.zeros_like(wide), wide], axis=1)
+    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -12,11 +11,12 @@ import onnxruntime
 import pytest
 import torch
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews, predict
+from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, load_reviews, predict, train_tokenizer
 from hf_lstm_sentiment.inference import onnx
-from hf_lstm_sentiment.inference.onnx import export_onnx, make_graph
+from hf_lstm_sentiment.inference.onnx import export_onnx, make_graph, onnx_bytes
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
 from hf_lstm_sentiment.model.loading import Network
+from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 from hf_lstm_sentiment.utils import imports as extras
 from tests.hub_clients import run_script
 from tests.reviews import make_reviews, write_csv
@@ -48,92 +48,118 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def small_model(**config):
+def small_network(labels=2, **config):
     torch.manual_seed(0)
-    config = SentimentLSTMConfig(vocab_size=50, embedding_size=6, hidden_size=8, **config)
-    return SentimentLSTMForSequenceClassification(config).eval()
-
-
-def graph_of(model):
-    inner = model.sentiment_lstm
-    return make_graph(Network(model.config, inner.word_embeddings, inner.lstm, model.classifier))
+    names = None if labels == 2 else {index: f"label {index}" for index in range(labels)}
+    config = SentimentLSTMConfig(vocab_size=50, embedding_size=6, hidden_size=8, id2label=names, **config)
+    head = torch.nn.Linear(16 if config.bidirectional else 8, 1 if labels == 2 else labels)
+    return Network(config, torch.nn.Embedding(50, 6), PackedLSTM.from_config(config), head).eval()
 
 
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("exported") / "onnx"
+    directory = tmp_path_factory.mktemp("exported")
     return directory, export_onnx(trained, output_dir=directory)
 
 
-@pytest.mark.parametrize(
-    ("pooling", "bidirectional", "layers"), list(itertools.product(["last", "max", "mean"], [False, True], [1, 2]))
-)
-def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers):
-    model = small_model(pooling=pooling, bidirectional=bidirectional, num_hidden_layers=layers)
-    session = onnxruntime.InferenceSession(graph_of(model).SerializeToString())
-    for batch_size, length in ((1, 1), (3, 0), (1, 0), (2, 7), (5, 64), (4, 300)):
+@pytest.mark.parametrize("labels", [2, 5])
+@pytest.mark.parametrize(("bidirectional", "layers"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize("pooling", ["last", "max", "mean"])
+def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers, labels):
+    network = small_network(labels, pooling=pooling, bidirectional=bidirectional, num_hidden_layers=layers)
+    session = onnxruntime.InferenceSession(onnx_bytes(network))
+    for batch_size, length in ((1, 1), (3, 0), (1, 0), (0, 3), (0, 0), (2, 7), (5, 64), (4, 300)):
         ids = torch.randint(50, (batch_size, length))
         # Padding anywhere, and reviews without words.
         mask = (torch.rand(batch_size, length) > 0.4).long()
         mask[1:2] = 0
         with torch.no_grad():
-            expected = model(input_ids=ids, attention_mask=mask).logits.numpy()
-        (logits,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+            expected = network(ids, mask != 0).numpy()
+        inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+        logits, states = session.run(["logits", "states"], inputs)
+        assert logits.shape == (batch_size, labels)
+        if labels == 2:
+            assert not logits[:, 0].any()
+            logits = logits[:, 1]
         np.testing.assert_allclose(logits, expected, atol=2e-6, rtol=0)
-        assert batch_size == 1 or length == 0 or len(np.unique(logits)) > 2
+        assert batch_size < 2 or length == 0 or len(np.unique(logits)) > 1
+        assert states.shape == (length + 1, max(batch_size, 1), 16 if bidirectional else 8)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize(
+    "config", [{"pooling": "last"}, {"pooling": "max"}, {"pooling": "mean"}, {"bidirectional": True}]
+)
+def test_a_prefix_is_judged_as_if_the_text_ended_there(config, labels, tmp_path):
+    network = small_network(labels, **config)
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes(network))
+    train_tokenizer([" ".join(f"w{i}" for i in range(40))]).backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    classifier = OnnxClassifier(tmp_path, model="model.onnx")
+    words = [f"W{i % 40}" for i in range(70)]
+    prefixes = classifier.prefixes(" ".join(words))
+    assert [token for token, _ in prefixes] == words
+    for end in (1, 2, 65, 70):
+        ((_, _, scores),) = classifier([" ".join(words[:end])], all_scores=True)
+        assert prefixes[end - 1][1] == pytest.approx(scores, abs=1e-6)
+    assert classifier.prefixes("") == []
 
 
 def test_a_model_that_reads_its_padding_is_not_exported():
     with pytest.raises(ValueError, match="naive_padding is on: this model demonstrates a mistake"):
-        graph_of(small_model(naive_padding=True))
+        onnx_bytes(small_network(naive_padding=True))
 
 
 def test_what_an_export_holds(exported, trained):
     directory, export = exported
-    names = {"model.onnx", "model_int8.onnx", "tokenizer.json", "classify.py", "export.json"}
-    assert {path.name for path in directory.iterdir()} == names
-    assert export.bytes == {
-        "model.safetensors": (trained / "model.safetensors").stat().st_size,
-        **{name: (directory / name).stat().st_size for name in ("model.onnx", "model_int8.onnx")},
-    }
-    assert 0 < export.largest_difference["model.onnx"] < 1e-5
+    folder = directory / "onnx"
+    names = {"model.onnx", "model_quantized.onnx", "tokenizer.json", "classify.py", "export.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    # Beside it, what transformers.js reads.
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        assert (directory / name).read_bytes() == (trained / name).read_bytes()
+    paths = (trained / "model.safetensors", folder / "model.onnx", folder / "model_quantized.onnx")
+    assert export["bytes"] == {path.name: path.stat().st_size for path in paths}
+    differences = export["largest_difference"]
+    assert 0 < differences["model.onnx"] < 1e-5
     # Eight bits are fewer than 32, and enough.
-    assert export.largest_difference["model.onnx"] < export.largest_difference["model_int8.onnx"] < 0.5
-    report = json.loads((directory / "export.json").read_text())
-    assert report == {
-        "bytes": export.bytes,
-        "largest_difference": export.largest_difference,
-        "shapes": [list(shape) for shape in onnx.SHAPES],
-    }
-    operators = [node.op_type for node in onnx_load(directory / "model_int8.onnx").graph.node]
-    assert "DynamicQuantizeLSTM" in operators
-    assert "LSTM" not in operators
-
-
-def onnx_load(path):
+    assert differences["model.onnx"] < differences["model_quantized.onnx"] < 0.5
+    assert json.loads((folder / "export.json").read_text()) == export
     import onnx
 
-    return onnx.load(path)
+    graph = onnx.load(folder / "model_quantized.onnx").graph
+    (node,) = [node for node in graph.node if "LSTM" in node.op_type]
+    assert node.op_type == "DynamicQuantizeLSTM"
+    scales = next(tensor for tensor in graph.initializer if tensor.name == node.input[8])
+    assert list(scales.dims) == [1, 4 * 16]
 
 
 def test_texts_get_the_answers_of_the_package(exported, trained):
+    classifier = OnnxClassifier(exported[0] / "onnx", model="model.onnx")
     expected = predict(TEXTS, model=trained)
-    answers = OnnxClassifier(exported[0], model="model.onnx")(TEXTS)
+    answers = classifier(TEXTS)
     assert [label for label, _ in answers] == [label for label, _ in expected]
     assert [score for _, score in answers] == pytest.approx([score for _, score in expected], abs=1e-6)
     assert len({round(score, 4) for _, score in answers}) > 3
-    alone = [OnnxClassifier(exported[0], model="model.onnx")([text])[0][1] for text in TEXTS]
-    assert alone == pytest.approx([score for _, score in answers], abs=1e-6)
-    assert OnnxClassifier(exported[0])([]) == []
-    in_pairs = OnnxClassifier(exported[0], model="model.onnx")(TEXTS, batch_size=2)
-    assert [score for _, score in in_pairs] == pytest.approx([score for _, score in answers], abs=1e-6)
+    np.testing.assert_allclose(classifier.logits(TEXTS), Classifier.from_pretrained(trained).logits(TEXTS), atol=1e-5)
+    for other in ([classifier([text])[0] for text in TEXTS], classifier(TEXTS, batch_size=2)):
+        assert [score for _, score in other] == pytest.approx([score for _, score in answers], abs=1e-6)
+    assert classifier([]) == []
+    middle = sorted(score for _, score in answers)[3]
+    sure = classifier(TEXTS, all_scores=True, unsure_below=middle, unsure_label="?")
+    assert [label for label, _, _ in sure] == [label if score >= middle else "?" for label, score in answers]
+    for (label, score), (_, _, scores) in zip(answers, sure, strict=True):
+        assert list(scores) == ["NEGATIVE", "POSITIVE"]
+        assert sum(scores.values()) == pytest.approx(1)
+        assert scores[label] == score
     with pytest.raises(TypeError, match="texts is one string; pass a list of strings"):
-        OnnxClassifier(exported[0])("a wonderful film")
+        classifier("a wonderful film")
+    with pytest.raises(TypeError, match=r"text 1 is None \(NoneType\); every text must be a string"):
+        classifier(["a wonderful film", None])
 
 
 def test_a_process_without_torch_classifies(exported, trained, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-I", "-c", WITHOUT_TORCH, str(exported[0] / "classify.py"), *TEXTS[:3]],
+        [sys.executable, "-I", "-c", WITHOUT_TORCH, str(exported[0] / "onnx" / "classify.py"), *TEXTS[:3]],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -152,18 +178,18 @@ def test_a_process_without_torch_classifies(exported, trained, tmp_path):
 
 def test_what_is_lost_is_measured_on_the_reviews_that_were_named(trained, tmp_path):
     reviews = write_csv(tmp_path / "reviews.csv", make_reviews(120, seed=5))
-    export = export_onnx(trained, output_dir=tmp_path / "onnx", reviews=reviews, max_reviews=20)
+    export = export_onnx(trained, output_dir=tmp_path / "out", reviews=reviews, max_reviews=20)
     test = load_reviews(reviews, max_test_samples=20).test
     expected = [label for label, _ in predict(list(test["text"]), model=trained)]
     right = [(label == "POSITIVE") == bool(truth) for label, truth in zip(expected, test["label"], strict=True)]
-    assert export.reviews == f"20 test reviews of {reviews}"
-    assert export.accuracy["torch"] == export.accuracy["model.onnx"] == sum(right) / 20
-    assert export.changed_answers["model.onnx"] == 0
-    int8 = [label for label, _ in OnnxClassifier(tmp_path / "onnx")(list(test["text"]))]
-    assert export.changed_answers["model_int8.onnx"] == sum(a != b for a, b in zip(int8, expected, strict=True)) / 20
-    difference = export.mean_probability_difference
-    assert difference["model.onnx"] < 1e-6 < difference["model_int8.onnx"] < 0.05
-    assert json.loads((tmp_path / "onnx" / "export.json").read_text())["accuracy"] == export.accuracy
+    assert export["reviews"] == f"20 test reviews of {reviews}"
+    assert export["accuracy"]["torch"] == export["accuracy"]["model.onnx"] == sum(right) / 20
+    int8 = [label for label, _ in OnnxClassifier(tmp_path / "out" / "onnx")(list(test["text"]))]
+    changed = sum(a != b for a, b in zip(int8, expected, strict=True)) / 20
+    assert export["changed_answers"] == {"model.onnx": 0, "model_quantized.onnx": changed}
+    difference = export["mean_probability_difference"]
+    assert difference["model.onnx"] < 1e-6 < difference["model_quantized.onnx"] < 0.05
+    assert f"20 test reviews of {reviews}: torch {sum(right) / 20:.2%}" in onnx.summary(export)
 
 
 def test_a_graph_that_computes_something_else_is_refused(trained, tmp_path, monkeypatch):
@@ -175,7 +201,7 @@ def test_a_graph_that_computes_something_else_is_refused(trained, tmp_path, monk
 
     monkeypatch.setattr(onnx, "make_graph", other_graph)
     with pytest.raises(RuntimeError, match=r"model.onnx differs from the model by 1.0e-02 in a logit"):
-        export_onnx(trained, output_dir=tmp_path / "onnx")
+        export_onnx(trained, output_dir=tmp_path)
 
 
 def test_what_is_no_checkpoint_of_this_package(tmp_path):
@@ -184,6 +210,8 @@ def test_what_is_no_checkpoint_of_this_package(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is of type 'bert'; this package classifies with its own"):
         export_onnx(tmp_path)
+    with pytest.raises(ValueError, match="imdb comes with the package, which stays as it is; name a directory"):
+        export_onnx("imdb")
 
 
 def test_the_missing_extra_is_named(trained, monkeypatch):
@@ -195,8 +223,8 @@ def test_the_missing_extra_is_named(trained, monkeypatch):
 def test_the_script(run):
     done = run_script("export_onnx.py", run, env=os.environ)
     assert done.returncode == 0, done.stderr
-    assert (run / "onnx" / "model_int8.onnx").is_file()
-    assert f"model.onnx         {(run / 'onnx' / 'model.onnx').stat().st_size:>12,} bytes" in done.stdout
+    assert (run / "onnx" / "model_quantized.onnx").is_file()
+    assert f"model.onnx           {(run / 'onnx' / 'model.onnx').stat().st_size:>12,} bytes" in done.stdout
     assert done.stderr == ""
 
 
