@@ -176,7 +176,7 @@ class Classifier:
                 "float32, the default, is fast and exact",
                 stacklevel=2,
             )
-        name = _checkpoint(source)
+        name = find_checkpoint(source)
         config = read_config(name, revision)
         config.validate_ranges()
         config.check_problem()
@@ -286,7 +286,8 @@ class Classifier:
                 yield Prediction(self.labels[int(z > 0)], float(score), known)
 
 
-def _checkpoint(source: str | os.PathLike[str] | None) -> str:
+def find_checkpoint(source: str | os.PathLike[str] | None) -> str:
+    """Return the directory or the repository that a name of a checkpoint stands for."""
     source = pretrained() if source is None else source
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"model is {source!r}; pass a run directory or a Hub repository")

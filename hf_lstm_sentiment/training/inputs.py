@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,13 +20,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
 from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import train_tokenizer
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, read_json, user_path
+from .base_model import BaseModel
 from .presets import Preset
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 # What a training passes on to `load_reviews`, where it has such an argument.
 SAMPLING = (
@@ -45,7 +51,9 @@ class Inputs:
         unlabeled: Whether unlabeled reviews are read in any case.
 
     Attributes:
-        language_model: What the recipe starts from, if anything.
+        recipe: With the sizes of its base model, if it has one.
+        base: The classifier that the recipe starts from, if any.
+        language_model: The language model that it starts from, if any.
         soft_labels: What the teachers of the recipe said of the unlabeled reviews, if it has teachers.
 
     Raises:
@@ -54,7 +62,8 @@ class Inputs:
     """
 
     def __init__(self, recipe: Preset, sampling: Mapping[str, Any], *, unlabeled: bool = False) -> None:
-        self.recipe = recipe
+        if problem := _contradiction(recipe):
+            raise ValueError(problem)
         self._sampling = {**sampling, "validation_fraction": recipe.validation_fraction}
         problems: list[Exception] = []
 
@@ -65,11 +74,16 @@ class Inputs:
                 problems.append(error)
 
         find(check_reviews_source, recipe.dataset)
-        find(check_glove_source, recipe.glove, dimension=recipe.embedding_size)
+        self.base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
+        # What is mapped to the vectors of another model may have another size.
+        self._dimension = None if recipe.model_name_or_path else recipe.embedding_size
+        self._glove = None if recipe.model_name_or_path and not _has_new_words(recipe) else recipe.glove
+        find(check_glove_source, self._glove, dimension=self._dimension)
         self.language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
         self.soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
         if problems:
             raise _all_of(problems) from problems[0]
+        self.recipe = recipe if self.base is None else self.base.fitted(replace(recipe, glove=self._glove))
         self._unlabeled = unlabeled or self.language_model is not None or self.soft_labels is not None
 
     @cached_property
@@ -80,12 +94,19 @@ class Inputs:
             self.language_model.check(reviews)
         if self.soft_labels is not None:
             self.soft_labels.check(reviews)
+        if self.base is not None and _is_of(self.base.dataset, reviews) and not _is_unseen(self.base.dataset, reviews):
+            logger.warning(
+                f"{self.base.source} was trained on another split of {reviews.source} and may know reviews that are "
+                "held out here; their accuracies may flatter"
+            )
         return reviews
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer of these reviews."""
+        """The tokenizer: that of the base model, or one for these reviews."""
         recipe = self.recipe
+        if self.base is not None and not recipe.own_vocabulary:
+            return self.base.tokenizer()
         passages = None if self.soft_labels is None else self.soft_labels.passages
         return train_tokenizer(
             self.reviews.vocabulary_texts(*([] if passages is None else [passages])),
@@ -98,17 +119,18 @@ class Inputs:
     def _rank(self, words: list[str]) -> list[str]:
         """Order words by their frequency here, and the last places by that in GloVe's corpus, its own order."""
         recipe = self.recipe
-        assert recipe.glove is not None
+        assert self._glove is not None
         often = words[: max(recipe.vocab_words - recipe.glove_words, 0)]
-        known = load_glove(recipe.glove, words, dimension=recipe.embedding_size).words
+        known = load_glove(self._glove, words, dimension=self._dimension).words
         return list(dict.fromkeys([*often, *known, *words]))
 
     @cached_property
     def vectors(self) -> GloveVectors | None:
-        """The word vectors of the tokenizer's vocabulary, where the recipe starts from some."""
-        if self.recipe.glove is None:
+        """The word vectors of the tokenizer's vocabulary and of the base model's, where the recipe starts from some."""
+        if self._glove is None:
             return None
-        return load_glove(self.recipe.glove, self.tokenizer.get_vocab(), dimension=self.recipe.embedding_size)
+        words = {*self.tokenizer.get_vocab(), *(self.base.classifier.tokenizer.get_vocab() if self.base else ())}
+        return load_glove(self._glove, words, dimension=self._dimension)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -119,6 +141,8 @@ class Inputs:
             found["glove"] = _sha256(words.encode(), self.vectors.vectors.tobytes())
         if self.language_model is not None:
             found["language_model"] = self.language_model.digest
+        if self.base is not None:
+            found["base_model"] = self.base.digest
         if self.soft_labels is not None:
             found["soft_labels"] = self.soft_labels.digest
             if self.soft_labels.passages_digest is not None:
@@ -141,16 +165,23 @@ class Inputs:
         return concatenate_datasets(parts)
 
     def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
-        """Let a model start from the language model and the word vectors; what `metrics.json` says of all inputs."""
+        """Let a model start from other models and word vectors; what `metrics.json` says of all inputs."""
         facts: dict[str, Any] = {"dataset": self.reviews.summary()}
+        generator = torch.Generator().manual_seed(seed)
         if self.language_model is not None:
             self.language_model.load_into(model, self.tokenizer)
             facts["pretraining"] = self.language_model.facts
-        if self.vectors is not None:
+        if self.base is not None:
+            start = cast(SentimentLSTMForSequenceClassification, model)
+            facts["base_model"] = self.base.load_into(start, self.tokenizer.get_vocab(), self.vectors, generator)
+            if self.base.knows_labels(model.config.id2label):
+                facts["base_validation"] = self.base.measure(self.reviews)
+        elif self.vectors is not None:
             table = cast(nn.Embedding, model.get_input_embeddings())
-            generator = torch.Generator().manual_seed(seed)
             coverage = initialize_embedding(table, self.tokenizer.get_vocab(), self.vectors, generator=generator)
             facts["glove"] = {"source": self.vectors.source, **coverage.to_dict()}
+        if self.recipe.freeze_encoder:
+            model.base_model.requires_grad_(False)
         if self.soft_labels is not None:
             facts["teachers"] = self.soft_labels.facts
         others = {name: digest for name, digest in self.digests.items() if name not in self.reviews.digests}
@@ -285,22 +316,56 @@ def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, scrip
     It may not where it was trained on the training reviews of here, or has the held-out reviews of here. The message
     names the model and the script that makes another one.
     """
-    here = reviews.summary()
-    # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
-    known, theirs = ("digests" in dataset), dataset.get("digests", {})
-    differ = [key for key in ("split_seed", "train", "validation", "unlabeled") if dataset.get(key) != here.get(key)]
-    unseen = (
-        theirs.get("train") == reviews.digests["train"]
-        or all(theirs.get(part) == reviews.digests[part] for part in ("validation", "test"))
-        if known
-        else not {"split_seed", "validation"}.intersection(differ)
-    )
-    if not unseen:
-        listed = "; ".join(f"{key} {dataset.get(key)} there and {here.get(key)} here" for key in differ)
+    if not _is_unseen(dataset, reviews):
+        here = reviews.summary()
+        listed = "; ".join(f"{key} {dataset.get(key)} there and {here[key]} here" for key in _differing(dataset, here))
         raise ValueError(
             f"{who} was fitted on other training reviews ({listed or 'other texts, labels or order'}) and may know "
             f"the validation or test reviews of here; run {script} on these reviews, with this split"
         )
+
+
+def _differing(dataset: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    return [key for key in ("split_seed", "train", "validation", "unlabeled") if dataset.get(key) != here.get(key)]
+
+
+def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
+    # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
+    known, theirs = ("digests" in dataset), dataset.get("digests", {})
+    return (
+        theirs.get("train") == reviews.digests["train"]
+        or all(theirs.get(part) == reviews.digests[part] for part in ("validation", "test"))
+        if known
+        else not {"split_seed", "validation"}.intersection(_differing(dataset, reviews.summary()))
+    )
+
+
+def _is_of(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
+    """Whether the data set of a `metrics.json` is the one that these reviews come from, as far as can be told."""
+    shared = {*dataset.get("digests", {}).values()} & {*reviews.digests.values()}
+    return bool(shared) or dataset.get("source") == reviews.source
+
+
+def _has_new_words(recipe: Preset) -> bool:
+    return recipe.own_vocabulary or recipe.extend_vocab > 0
+
+
+def _contradiction(recipe: Preset) -> str | None:
+    """What cannot be, of what a recipe says about the model that it starts from."""
+    if not (isinstance(recipe.extend_vocab, int) and recipe.extend_vocab >= 0):
+        return f"extend_vocab is {recipe.extend_vocab!r}; allowed: a whole number of at least 1, or leave it out"
+    if recipe.extend_vocab:
+        return "extend_vocab is not there yet; use own_vocabulary"
+    if recipe.own_vocabulary and recipe.extend_vocab:
+        return f"extend_vocab is {recipe.extend_vocab}, and own_vocabulary is True; leave one of them out"
+    if recipe.model_name_or_path is None:
+        if _has_new_words(recipe):
+            return "extend_vocab and own_vocabulary are about the words of a base model; pass model_name_or_path too"
+        if recipe.freeze_encoder and recipe.pretrained is None:
+            return "freeze_encoder is True, and the encoder starts at random; pass model_name_or_path too"
+    elif recipe.pretrained is not None:
+        return f"model_name_or_path is {recipe.model_name_or_path} and pretrained {recipe.pretrained}; pass one of them"
+    return None
 
 
 def _sha256(*content: bytes) -> str:

@@ -31,6 +31,13 @@ class Preset:
         glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
         pretrained: A directory that :func:`pretrain` wrote: word vectors and LSTM start from its language model, and
             the vocabulary is that of the labeled and the unlabeled reviews. None starts the LSTM at random.
+        model_name_or_path: A trained classifier to start from: a checkpoint that comes with the package, a run
+            directory, or a repository of the Hub, also `NAME@REVISION`. Its tokenizer and the sizes of its layers take
+            the place of those here. Its head is kept where the labels are the same. None starts with new weights.
+        extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones.
+        own_vocabulary: Train the tokenizer on the new reviews, as without such a model; words that it knows too keep
+            their vectors. New words get their GloVe vector, mapped to where its table would have it, or a random one.
+        freeze_encoder: Train the head alone.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
@@ -54,6 +61,10 @@ class Preset:
     soft_labels: str | None = None
     glove: str | None = None
     pretrained: str | None = None
+    model_name_or_path: str | None = None
+    extend_vocab: int = 0
+    own_vocabulary: bool = False
+    freeze_encoder: bool = False
     embedding_size: int = 100
     hidden_size: int = 256
     num_hidden_layers: int = 1

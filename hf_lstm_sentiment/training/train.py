@@ -82,6 +82,12 @@ class TrainingResult:
                 f"  word vectors         {glove['matched']:,} of {glove['vocabulary']:,} tokens "
                 f"({glove['coverage']:.2%}), {glove['source']}"
             )
+        if "base_model" in metrics:
+            base = metrics["base_model"]
+            words = "".join(f", {count:,} {what}" for what, count in base.get("new_words", {}).items())
+            lines.append(f"  started from         {base['name']}: {', '.join(base['kept'])}{words}")
+        if "base_validation" in metrics:
+            lines.append(f"  before training      {metrics['base_validation']['accuracy']:.2%} validation accuracy")
         lines += [f"  note                 {note}" for note in dataset["notes"]]
         lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
         lines.append(f"Model, card, metrics and plots: {run}")
@@ -92,12 +98,16 @@ class TrainingResult:
 
 
 def train(
-    preset: str | Preset = "v2_glove",
+    preset: str | Preset | None = None,
     *,
     dataset: str | os.PathLike[str] | None = None,
     glove: str | os.PathLike[str] | None = None,
     soft_labels: str | os.PathLike[str] | None = None,
     pretrained: str | os.PathLike[str] | None = None,
+    model_name_or_path: str | os.PathLike[str] | None = None,
+    extend_vocab: int | None = None,
+    own_vocabulary: bool | None = None,
+    freeze_encoder: bool | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
     text_column: str | None = None,
@@ -120,7 +130,7 @@ def train(
     once, at the end, by the best checkpoint.
 
     Args:
-        preset: A name out of `PRESETS`, or a preset of your own.
+        preset: A name out of `PRESETS`, or a preset of your own; "v2_glove" where None.
         dataset: Where the reviews come from, as for `load_reviews`; the preset's source where None.
         glove: Where the word vectors come from, as for `load_glove`; the preset's source where None. A preset that
             learns its vectors from scratch does not use it, and says so.
@@ -128,6 +138,13 @@ def train(
             that learn from teachers only.
         pretrained: The directory of the language model, as :func:`pretrain` wrote it; the preset's where None. For
             presets that start from one only.
+        model_name_or_path: A trained classifier to start from: a checkpoint that comes with the package ("imdb"), a run
+            directory, or a repository of the Hub, also `NAME@REVISION`. Its tokenizer, its sizes and the length that it
+            reads take the place of the preset's. Its head is kept where the labels are the same.
+        extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones. They start from
+            the vectors of `glove` where it holds them, else at random.
+        own_vocabulary: Train the tokenizer on the new reviews instead; words that the model knows keep their vectors.
+        freeze_encoder: Train the head alone.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
@@ -164,11 +181,19 @@ def train(
     """
     passed = locals()
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
-    recipe = find_preset(preset)
+    recipe = find_preset("v2_glove" if preset is None else preset)
+    if extend_vocab is not None and extend_vocab < 1:
+        raise ValueError(f"extend_vocab is {extend_vocab}; allowed: a whole number of at least 1, or leave it out")
+    flags = {name: passed[name] for name in ("extend_vocab", "own_vocabulary", "freeze_encoder")}
+    recipe = replace(recipe, **{name: value for name, value in flags.items() if value is not None})
     given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
     sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}
-    for name in [name for name in sources if getattr(recipe, name) is None]:
+    usable = {"glove"} if recipe.own_vocabulary or recipe.extend_vocab else set()
+    for name in [name for name in sources if getattr(recipe, name) is None and name not in usable]:
         logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
+    if model_name_or_path is not None:
+        # It takes the place of the language model that a preset starts from otherwise.
+        sources = {"pretrained": None, **sources, "model_name_or_path": os.fspath(model_name_or_path)}
     recipe = replace(recipe, **sources)
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
     metrics, pushed = run_recipe(

@@ -108,11 +108,12 @@ def run_recipe(
     """
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    recipe, given = body.recipe, dict(given)
+    given = dict(given)
     hub = take_hub_arguments(given, run)
     if hub is not None and not body.publishes:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
-    inputs = Inputs(recipe, sampling, unlabeled=body.unlabeled)
+    inputs = Inputs(body.recipe, sampling, unlabeled=body.unlabeled)
+    body.recipe = recipe = inputs.recipe
     check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.
     options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **given})

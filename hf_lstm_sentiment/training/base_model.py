@@ -1,0 +1,172 @@
+"""A trained classifier that another one starts from: its tokens, its weights, its head for the same labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from packaging.version import Version
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from ..data.glove import GloveVectors
+from ..data.reviews import Reviews
+from ..evaluation.metrics import evaluate_logits
+from ..inference.classifier import Classifier, find_checkpoint
+from ..model.loading import file_of, find_weights
+from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from ..utils import run_directory as runs
+from ..utils.files import HUB_ID, file_digest, read_json
+from .presets import Preset
+
+logger = logging.getLogger(__name__)
+
+# What a recipe takes over, because the weights have it.
+_SHAPE = ("embedding_size", "hidden_size", "num_hidden_layers", "bidirectional", "pooling", "naive_padding")
+
+
+class BaseModel:
+    """A trained classifier that another one starts from.
+
+    Args:
+        source: A checkpoint that comes with the package, a run directory, or a repository of the Hub, which may be
+            followed by `@` and a branch, tag or commit.
+
+    Attributes:
+        source: As it was given.
+        classifier: The model, ready to classify.
+        digest: The sha256 of its weights.
+        dataset: What its `metrics.json` says of the reviews that it was trained on; empty where that is not known.
+
+    Raises:
+        FileNotFoundError, OSError: There is no such checkpoint, or the Hub cannot be reached.
+        ValueError: The checkpoint is of another kind, damaged, or was written by a newer release of this package.
+    """
+
+    def __init__(self, source: str) -> None:
+        name, _, revision = source.rpartition("@")
+        is_revision = bool(HUB_ID.fullmatch(name)) and not Path(source).exists()
+        self.source, self._revision = source, revision if is_revision else None
+        self._name = find_checkpoint(name if is_revision else source)
+        try:
+            metrics = read_json(file_of(self._name, runs.METRICS, self._revision))
+        except OSError:
+            metrics = {}
+        known, version = runs.versions()["hf_lstm_sentiment"], metrics.get("versions", {}).get("hf_lstm_sentiment")
+        if version is not None and Version(version) > Version(known):
+            raise ValueError(
+                f"base model {source} was trained with hf_lstm_sentiment {version}, and this is {known}; "
+                "pip install --upgrade hf_lstm_sentiment"
+            )
+        self.dataset: Mapping[str, Any] = metrics.get("dataset", {})
+        self.classifier = Classifier.from_pretrained(self._name, revision=self._revision)
+        # The commit that was read, should the branch move.
+        self._revision = getattr(self.classifier.config, "_commit_hash", None) or self._revision
+        digests = [file_digest(path) for path in find_weights(self._name, self._revision)]
+        self.digest = digests[0] if len(digests) == 1 else ", ".join(digests)
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Load its tokenizer."""
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(self._name, revision=self._revision or "main")
+        # transformers would save from where it was read.
+        for name in ("is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(name, None)
+        return cast(PreTrainedTokenizerFast, tokenizer)
+
+    def fitted(self, recipe: Preset) -> Preset:
+        """The recipe with the sizes of this model and, unless it makes its own, the tokenizer's; the log says which."""
+        own = {name: getattr(self.classifier.config, name) for name in _SHAPE}
+        if not recipe.own_vocabulary:
+            splits = self.classifier.tokenizer.pre_tokenizer
+            own |= {
+                "scheme": "whitespace" if "WhitespaceSplit" in type(splits).__name__ else "words",
+                "vocab_words": self.classifier.tokenizer.get_vocab_size() - 2 + recipe.extend_vocab,
+                "max_length": min(self.classifier.max_length, 2**31),
+            }
+        if changed := [f"{name} {value}" for name, value in own.items() if getattr(recipe, name) != value]:
+            logger.info(f"{recipe.name} has what {self.source} has: {', '.join(changed)}")
+        return replace(recipe, **own)
+
+    def load_into(
+        self,
+        model: SentimentLSTMForSequenceClassification,
+        vocabulary: Mapping[str, int],
+        vectors: GloveVectors | None,
+        generator: torch.Generator,
+    ) -> dict[str, Any]:
+        """Copy the weights into a model of the same sizes; what `metrics.json` says of it.
+
+        Args:
+            model: Gets the head too where its labels are the same.
+            vocabulary: Each word of its tokenizer, and the word's row.
+            vectors: GloVe vectors of words that either model knows.
+            generator: Of the rows of words that neither this model nor GloVe knows.
+        """
+        network = self.classifier.network
+        kept = ["tokenizer"] if vocabulary == self.classifier.tokenizer.get_vocab() else []
+        table, counts = self._word_vectors(vocabulary, vectors, generator)
+        if (pad := model.config.pad_token_id) is not None:
+            table[pad] = 0
+        same_labels = self.knows_labels(model.config.id2label)
+        with torch.no_grad():
+            model.sentiment_lstm.word_embeddings.weight.copy_(table)
+            model.sentiment_lstm.lstm.load_state_dict(network.lstm.state_dict())
+            if same_labels:
+                model.classifier.load_state_dict(network.head.state_dict())
+        kept += ["encoder", *(["head"] if same_labels else [])]
+        head = "its head" if same_labels else f"a new head for {len(cast(Any, model.config.id2label))} labels"
+        words = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        logger.info(f"starting from {self.source} with {head}; word vectors: {words}")
+        return {
+            "name": self.source,
+            **({"revision": self._revision} if self._revision else {}),
+            "digest": self.digest,
+            "kept": kept,
+            **({} if "tokenizer" in kept else {"new_words": counts}),
+        }
+
+    def knows_labels(self, names: Mapping[Any, str] | None) -> bool:
+        """Whether labels have the names and the places of this model's."""
+        return bool(names) and names == self.classifier.config.id2label
+
+    def _word_vectors(
+        self, vocabulary: Mapping[str, int], glove: GloveVectors | None, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, int]]:
+        """The table of a vocabulary, and how many of its rows come from where. *Shape:* (rows, embedding_size)."""
+        there, table = self.classifier.tokenizer.get_vocab(), self.classifier.network.embedding.weight.detach()
+        words = [row for word, row in there.items() if row != self.classifier.config.pad_token_id]
+        random = torch.randn(1 + max(vocabulary.values()), table.shape[1], generator=generator)
+        result = random * table[words].std(dim=0, correction=0)
+        known = {row: there[word] for word, row in vocabulary.items() if word in there}
+        result[[*known]] = table[[*known.values()]]
+        mapped = {} if glove is None else {r: glove.words[w] for w, r in vocabulary.items() if w in glove.words}
+        mapped = {row: place for row, place in mapped.items() if row not in known}
+        if glove is not None and mapped:
+            result[[*mapped]] = torch.from_numpy(_mapped(glove, there, table.numpy())[[*mapped.values()]])
+        counts = {"copied": len(known), "glove": len(mapped)}
+        return result, {**counts, "random": len(vocabulary) - len(known) - len(mapped)}
+
+    def measure(self, reviews: Reviews) -> dict[str, Any]:
+        """What this model itself makes of the validation reviews, from raw text."""
+        logits = self.classifier.logits(reviews.validation["text"][:])
+        seen = np.isin(reviews.validation["row"][:], reviews.overlap["validation"])
+        return evaluate_logits(logits, reviews.validation["label"][:], overlap=seen)
+
+
+def _mapped(glove: GloveVectors, vocabulary: Mapping[str, int], table: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """GloVe vectors where the table would have them: the linear map that fits the shared words best (least squares).
+
+    *Shape:* (words, embedding_size).
+    """
+    shared = [word for word in vocabulary if word in glove.words]
+    if not shared:
+        raise ValueError(f"{glove.source} holds no word of the base model; pass other word vectors, or none")
+    source = np.column_stack([glove.vectors, np.ones(len(glove.vectors))])
+    target = table[[vocabulary[word] for word in shared]].astype(np.float64)
+    fitted, *_ = np.linalg.lstsq(source[[glove.words[word] for word in shared]], target, rcond=None)
+    return np.asarray(source @ fitted, dtype=np.float32)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
+
+from hf_lstm_sentiment import Classifier, train
+from hf_lstm_sentiment.utils.files import file_digest
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, write_csv, write_glove
+
+QUIET = {"disable_tqdm": True}
+ONE_EPOCH = replace(TINY, epochs=1, learning_rate=1e-4)
+# In the reviews of the base, the vocabulary holds these; "fresh" words are in the new reviews alone.
+FRESH = ["excellent", "dreadful", "quirk"]
+TABLE = "sentiment_lstm.word_embeddings.weight"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
+    yield
+    datasets.config.HF_DATASETS_CACHE = before
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    reviews = write_csv(folder / "old.csv", make_reviews(300))
+    return train(TINY, dataset=reviews, output_dir=folder / "base", **QUIET).run_directory
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """Reviews of which every sixth one holds words that the base does not know."""
+    rows = [
+        (f"{text} {FRESH[i // 6 % 3]}" if i % 6 == 0 else text, y)
+        for i, (text, y) in enumerate(make_reviews(240, seed=5))
+    ]
+    return write_csv(tmp_path_factory.mktemp("new") / "new.csv", rows)
+
+
+def rows_by_word(run):
+    table = load_file(run / "model.safetensors")[TABLE]
+    return {word: table[row] for word, row in PreTrainedTokenizerFast.from_pretrained(run).get_vocab().items()}
+
+
+def test_tokenizer_weights_head_and_length_are_those_of_the_base(base, reviews, tmp_path, caplog):
+    preset = replace(ONE_EPOCH, hidden_size=4, max_length=9, scheme="words", learning_rate=1e-12)
+    with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
+        result = train(preset, dataset=reviews, model_name_or_path=base, output_dir=tmp_path / "run", **QUIET)
+    run = result.run_directory
+    assert "hidden_size 16" in caplog.text
+    assert json.loads((run / "tokenizer.json").read_text()) == json.loads((base / "tokenizer.json").read_text())
+    assert (run / "tokenizer_config.json").read_text() == (base / "tokenizer_config.json").read_text()
+    there, here = load_file(base / "model.safetensors"), load_file(run / "model.safetensors")
+    assert all(torch.allclose(there[name], here[name], atol=1e-6) for name in there)
+    digest = file_digest(base / "model.safetensors")
+    assert result.metrics["base_model"] == {
+        "name": str(base),
+        "digest": digest,
+        "kept": ["tokenizer", "encoder", "head"],
+    }
+    assert result.metrics["digests"]["base_model"] == digest
+    assert result.metrics["base_validation"]["loss"] == pytest.approx(result.metrics["validation"]["loss"], abs=1e-6)
+    assert "before training" in result.summary()
+
+
+def test_with_a_vocabulary_of_its_own_known_words_keep_their_vectors(base, reviews, tmp_path):
+    table = rows_by_word(base)
+    # Vectors of another dimension, from which those of the base follow by a linear map that is not written anywhere.
+    glove = write_glove(tmp_path / "glove.txt", [*GOOD, *BAD, *NOISE, "excellent", "dreadful"], 5)
+    preset = replace(ONE_EPOCH, learning_rate=1e-12, vocab_words=53)
+    result = train(
+        preset,
+        dataset=reviews,
+        model_name_or_path=base,
+        own_vocabulary=True,
+        glove=glove,
+        output_dir=tmp_path / "run",
+        **QUIET,
+    )
+    found = rows_by_word(result.run_directory)
+    assert set(FRESH) <= set(found)
+    for word in set(found) & set(table):
+        assert torch.allclose(found[word], table[word], atol=1e-6), word
+    assert not found["<pad>"].any()
+    copied = len(set(found) & set(table))
+    assert result.metrics["base_model"]["new_words"] == {
+        "copied": copied,
+        "glove": 2,
+        "random": len(found) - copied - 2,
+    }
+    assert result.metrics["base_model"]["kept"] == ["encoder", "head"]
+    lines = [line.split(" ") for line in glove.read_text().splitlines()]
+    vectors = {word: np.array([*map(float, values), 1.0]) for word, *values in lines}
+    shared = sorted(set(vectors) & set(table))
+    fitted, *_ = np.linalg.lstsq(
+        np.stack([vectors[w] for w in shared]), np.stack([table[w].numpy() for w in shared]), rcond=None
+    )
+    np.testing.assert_allclose(found["dreadful"].numpy(), vectors["dreadful"] @ fitted, atol=1e-5)
+
+
+def test_a_frozen_encoder_stays_and_the_head_learns(base, reviews, tmp_path):
+    preset = replace(ONE_EPOCH, learning_rate=1e-2)
+    run = train(
+        preset, dataset=reviews, model_name_or_path=base, freeze_encoder=True, output_dir=tmp_path / "run", **QUIET
+    ).run_directory
+    there, here = load_file(base / "model.safetensors"), load_file(run / "model.safetensors")
+    assert {name for name in there if not torch.equal(there[name], here[name])} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+
+
+def test_another_base_under_the_same_name_is_not_resumed(base, reviews, tmp_path):
+    copy = shutil.copytree(base, tmp_path / "base", ignore=shutil.ignore_patterns("checkpoints"))
+    options = {"dataset": reviews, "model_name_or_path": copy, "output_dir": tmp_path / "run", **QUIET}
+    first = train(ONE_EPOCH, **options)
+    assert train(ONE_EPOCH, resume=True, **options).metrics == first.metrics
+    (tmp_path / "run" / "metrics.json").unlink()
+    weights = load_file(copy / "model.safetensors")
+    weights["classifier.bias"] += 1
+    from safetensors.torch import save_file
+
+    save_file(weights, copy / "model.safetensors")
+    refused(lambda: train(ONE_EPOCH, resume=True, **options), "other data: base_model differ")
+
+
+def test_a_base_that_may_know_the_held_out_reviews_is_said(base, tmp_path, caplog):
+    same = write_csv(tmp_path / "old.csv", make_reviews(300))
+    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+        train(ONE_EPOCH, dataset=same, model_name_or_path=base, output_dir=tmp_path / "a", **QUIET)
+    assert "may know" not in caplog.text
+    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+        train(ONE_EPOCH, dataset=same, model_name_or_path=base, split_seed=7, output_dir=tmp_path / "b", **QUIET)
+    assert "may know reviews that are held out here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"extend_vocab": 0}, "extend_vocab is 0; allowed: a whole number of at least 1"),
+        ({"extend_vocab": -3}, "extend_vocab is -3"),
+        ({"pretrained": "runs/language_model"}, "pass one of them"),
+        ({"model_name_or_path": None, "own_vocabulary": True}, "pass model_name_or_path too"),
+        ({"model_name_or_path": None, "freeze_encoder": True}, "the encoder starts at random"),
+        ({"model_name_or_path": "/no/such/run"}, "no such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(base, reviews, tmp_path, options, message):
+    preset = replace(ONE_EPOCH, pretrained="runs/another" if "pretrained" in options else None)
+    given = {"model_name_or_path": base, **options}
+    refused(lambda: train(preset, dataset=reviews, output_dir=tmp_path / "run", **given), message)
+    assert not (tmp_path / "run").exists()
+
+
+def edit(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_bases_that_do_not_fit_are_refused_by_name(base, reviews, tmp_path):
+    copy = shutil.copytree(base, tmp_path / "base", ignore=shutil.ignore_patterns("checkpoints"))
+
+    def start():
+        return train(ONE_EPOCH, dataset=reviews, model_name_or_path=copy, output_dir=tmp_path / "run", **QUIET)
+
+    edit(copy / "metrics.json", versions={"hf_lstm_sentiment": "99.0"})
+    refused(start, "trained with hf_lstm_sentiment 99.0, and this is .*pip install --upgrade")
+    edit(copy / "metrics.json", versions={})
+    edit(copy / "config.json", hidden_size=12)
+    refused(start, "does not hold the weights that its config.json describes")
+    edit(copy / "config.json", hidden_size=16, model_type="bert")
+    refused(start, "of type 'bert'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_shipped_model_is_a_base(reviews, tmp_path):
+    result = train(
+        replace(ONE_EPOCH, max_length=64),
+        dataset=reviews,
+        model_name_or_path="imdb",
+        output_dir=tmp_path / "run",
+        **QUIET,
+    )
+    assert result.metrics["base_model"]["name"] == "imdb"
+    assert Classifier.from_pretrained(result.run_directory).max_length == Classifier.from_pretrained("imdb").max_length
