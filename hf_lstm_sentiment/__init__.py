@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .inference.classifier import Classifier, Prediction, predict
     from .inference.explain import Explainer, explain
     from .inference.files import predict_file
+    from .inference.sentences import predict_sentences
     from .inference.shards import predict_files
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
@@ -36,6 +37,7 @@ _LAZY = {
     "predict": "inference.classifier",
     "predict_file": "inference.files",
     "predict_files": "inference.shards",
+    "predict_sentences": "inference.sentences",
     "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
     "SentimentLSTMModel": "model.modeling_sentiment_lstm",
     "PRESETS": "training.presets",
@@ -65,6 +67,7 @@ __all__ = [
     "predict",
     "predict_file",
     "predict_files",
+    "predict_sentences",
     "pretrain",
     "pretrained",
     "teach",

@@ -42,17 +42,40 @@ if TYPE_CHECKING:
 # Reviews that are tokenized and sorted together. Enough of them that a batch holds reviews of one length; few enough
 # that they take some tens of megabytes.
 WINDOW = 8_192
+# What the answer is called where none is probable enough.
+UNSURE = "UNSURE"
 
 Logits = npt.NDArray[np.float32]
 
 
 def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Compute the probability of the second label (POSITIVE), without overflow at any logit.
+    """Compute the probability of the second of two labels (POSITIVE), without overflow at any logit.
 
     Args:
         logits: Logits of that label.
     """
     return np.exp(-np.logaddexp(0, -np.asarray(logits, dtype=np.float64)))
+
+
+def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Compute the probability of every label, without overflow at any logit.
+
+    Args:
+        logits: As `Classifier.logits` returns them.
+
+    Returns:
+        *Shape:* (reviews, labels)
+    """
+    z = np.asarray(logits, dtype=np.float64)
+    if z.ndim == 1:
+        return np.stack([sigmoid(-z), sigmoid(z)], axis=1)
+    return np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True))
+
+
+def label_ids(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Find the id of the most probable label of each review, from logits as `Classifier.logits` returns them."""
+    z = np.asarray(logits)
+    return (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(axis=1)
 
 
 class _Prediction(NamedTuple):
@@ -61,27 +84,32 @@ class _Prediction(NamedTuple):
 
 
 class Prediction(_Prediction):
-    """What the classifier says of one review: a pair, `label, score = prediction`, that also knows `known`.
+    """What the classifier says of one review: a pair, `label, score = prediction`, that also knows more.
 
     Args:
-        label: The more probable of the model's two labels.
-        score: Its probability, 0.5 to 1.
+        label: The most probable of the model's labels; `unsure_label` where its probability is below `unsure_below`.
+        score: The probability of the most probable label; of two labels, 0.5 to 1.
         known: Share of the tokens read that are in the vocabulary, 0 for a review without a token: near 0, the model
             cannot judge the text, whatever the score. NaN where it was not counted. It is no part of the pair: neither
             unpacked nor compared.
+        scores: The probability of every label by its name, where asked for by `all_scores`; no part of the pair either.
     """
 
     # Of those that are made without: by `_replace`, say.
     known: float = math.nan
+    scores: Mapping[str, float] | None = None
 
-    def __new__(cls, label: str, score: float, known: float = math.nan) -> Self:
+    def __new__(
+        cls, label: str, score: float, known: float = math.nan, scores: Mapping[str, float] | None = None
+    ) -> Self:
         """Make the pair and remember what is beside it."""
         prediction = super().__new__(cls, label, score)
-        prediction.known = known
+        prediction.known, prediction.scores = known, scores
         return prediction
 
     def __repr__(self) -> str:
-        return f"Prediction(label={self.label!r}, score={self.score!r}, known={self.known!r})"
+        scores = "" if self.scores is None else f", scores={self.scores!r}"
+        return f"Prediction(label={self.label!r}, score={self.score!r}, known={self.known!r}{scores})"
 
 
 class Classifier:
@@ -99,7 +127,7 @@ class Classifier:
         network: Its layers.
         tokenizer: What cuts texts into tokens; a copy that neither truncates nor pads.
         max_length: Tokens that are read of a review.
-        labels: Names of the negative and of the positive label.
+        labels: Names of the labels, in the order of their ids; of two, the negative one is the first.
         unk_token_id: Id of unknown tokens; None where the tokenizer has none.
 
     Raises:
@@ -121,7 +149,7 @@ class Classifier:
         self.config = network.config
         self.max_length = int(max_length)
         names = cast("dict[int, str]", self.config.id2label)
-        self.labels: tuple[str, str] = (names[0], names[1])
+        self.labels = tuple(names[index] for index in range(len(names)))
         # A copy, so that what others do to their tokenizer changes nothing here.
         self.tokenizer = type(tokenizer).from_str(tokenizer.to_str())
         self.tokenizer.no_truncation()
@@ -216,7 +244,7 @@ class Classifier:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
-        """Compute the logit of the second label (POSITIVE) for each text, in order.
+        """Compute the logits of each text, in order: of two labels that of the second one (POSITIVE) alone.
 
         All texts are tokenized and sorted by length at once; for more than some thousands, use :meth:`stream`.
 
@@ -225,7 +253,7 @@ class Classifier:
             batch_size: Reviews that are computed together.
 
         Returns:
-            *Shape:* (len(texts),)
+            *Shape:* (len(texts),) of two labels, (len(texts), labels) of more.
 
         Raises:
             TypeError: The texts are no list or the like, or one is not a string; the message tells which.
@@ -241,11 +269,11 @@ class Classifier:
         return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
 
     def logits_of_ids(self, reviews: Sequence[Sequence[int]], *, batch_size: int = 64) -> Logits:
-        """Compute the logit for each review given as token ids, of which the first `max_length` are read."""
+        """Compute the logits of reviews given as token ids, of which the first `max_length` are read."""
         ids = [review[: self.max_length] for review in reviews]
         naive, device = self.config.naive_padding, self.network.head.weight.device
         order = np.argsort([-len(review) for review in ids], kind="stable")
-        result = np.empty(len(ids), dtype=np.float32)
+        result = np.empty((len(ids), len(self.labels))[: 1 if len(self.labels) == 2 else 2], dtype=np.float32)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             padded, mask = pad_batch(
@@ -256,34 +284,49 @@ class Classifier:
             result[rows] = logits.float().cpu().numpy()
         return result
 
-    def __call__(self, texts: Iterable[str], *, batch_size: int = 64) -> list[Prediction]:
-        """Classify texts: one prediction each, in order; arguments and errors as for :meth:`logits`."""
-        return list(self.stream(texts, batch_size=batch_size))
+    def __call__(self, texts: Iterable[str], **options: Any) -> list[Prediction]:
+        """Classify texts: one prediction each, in order; options and errors as for :meth:`stream`."""
+        return list(self.stream(texts, **options))
 
-    def stream(self, texts: Iterable[str], *, batch_size: int = 64, window: int = WINDOW) -> Iterator[Prediction]:
+    def stream(
+        self,
+        texts: Iterable[str],
+        *,
+        batch_size: int = 64,
+        window: int = WINDOW,
+        all_scores: bool = False,
+        unsure_below: float | None = None,
+        unsure_label: str = UNSURE,
+    ) -> Iterator[Prediction]:
         """Classify texts as they come, in memory that does not grow with their number.
 
         Args:
             texts: The reviews.
             batch_size: Reviews that are computed together.
             window: Reviews that are read ahead and sorted by length.
+            all_scores: As for :func:`predict`, and so are the next two.
+            unsure_below: Probability below which the label is `unsure_label`.
+            unsure_label: Name of that answer.
 
         Yields:
-            One prediction per text, in order; errors as for :meth:`logits`.
+            One prediction per text, in order; errors as for :meth:`logits` and :func:`predict`.
         """
         _check_texts(texts)
         check_count("batch_size", batch_size)
         check_count("window", window)
+        check_unsure(unsure_below, unsure_label, self.labels)
         iterator = enumerate(texts)
         while chunk := list(islice(iterator, window)):
             for row, text in chunk:
                 check_text(row, text)
             reviews = [ids[: self.max_length] for ids in self.token_ids([text for _, text in chunk])]
             logits = self.logits_of_ids(reviews, batch_size=batch_size)
-            # Of the more probable label, so that no precision is lost where the other one is near 1.
-            for ids, z, score in zip(reviews, logits, sigmoid(np.abs(logits)), strict=True):
+            for ids, best, every in zip(reviews, label_ids(logits), probabilities(logits), strict=True):
                 known = 1 - ids.count(cast(int, self.unk_token_id)) / len(ids) if ids else 0.0
-                yield Prediction(self.labels[int(z > 0)], float(score), known)
+                score = float(every[best])
+                label = self.labels[best] if unsure_below is None or score >= unsure_below else unsure_label
+                scores = dict(zip(self.labels, every.tolist(), strict=True)) if all_scores else None
+                yield Prediction(label, score, known, scores)
 
 
 def find_checkpoint(source: str | os.PathLike[str] | None) -> str:
@@ -306,6 +349,20 @@ def check_count(name: str, value: object, most: int | None = None) -> None:
     if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= (most or sys.maxsize):
         allowed = "of at least 1" if most is None else f"from 1 to {most}"
         raise ValueError(f"{name} is {value!r}; allowed: a whole number {allowed}")
+
+
+def check_unsure(below: object, name: object, labels: Sequence[str] = ()) -> None:
+    """Refuse a bound that no probability can have, or that every answer has, and a name that is no other label."""
+    if below is None:
+        return
+    # The most probable of two labels has at least a half.
+    least = 1 / len(labels) if labels else 0
+    if not isinstance(below, int | float) or not least < below <= 1:
+        why = f" (of {len(labels)} labels, the most probable one is never less so)" if labels else ""
+        raise ValueError(f"unsure_below is {below!r}; allowed: above {least:.4g}{why}, to 1")
+    if not isinstance(name, str) or not name.strip() or name in labels:
+        why = "; it is a label of the model" if name in labels else ""
+        raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels{why}")
 
 
 def _check_texts(texts: object) -> None:
@@ -333,22 +390,39 @@ def check_text(row: int, text: object) -> None:
 
 
 def predict(
-    texts: Iterable[str], *, model: str | os.PathLike[str] | Classifier | None = None, batch_size: int = 64
+    texts: Iterable[str],
+    *,
+    model: str | os.PathLike[str] | Classifier | None = None,
+    batch_size: int = 64,
+    all_scores: bool = False,
+    unsure_below: float | None = None,
+    unsure_label: str = UNSURE,
 ) -> list[Prediction]:
     """Classify reviews.
+
+    Of a DataFrame: `frame.join(pd.DataFrame(predict(frame["text"]), index=frame.index))` has two more columns.
 
     Args:
         texts: The reviews: a list, a column of a table, or anything else that yields strings.
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
         batch_size: Reviews that are computed together.
+        all_scores: Give each prediction `scores`, too, the probability of every label.
+        unsure_below: Probability of the most probable label below which the answer is `unsure_label` instead; its
+            score stays.
+        unsure_label: Name of that answer.
 
     Returns:
-        One (label, score) per text, in order, each with an attribute `known`.
+        One (label, score) per text, in order, each with the attributes `known` and `scores`.
 
     Raises:
         FileNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
         TypeError: The texts are no list or the like, or one is not a string.
+        ValueError: `batch_size` is no whole number of at least 1; `unsure_below` is nothing that the probability of
+            the most probable label could be below; `unsure_label` is one of the model's labels.
     """
     _check_texts(texts)
+    check_unsure(unsure_below, unsure_label)
     classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
-    return classifier(texts, batch_size=batch_size)
+    return classifier(
+        texts, batch_size=batch_size, all_scores=all_scores, unsure_below=unsure_below, unsure_label=unsure_label
+    )

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
-from .classifier import Classifier, check_count, check_text, sigmoid
+from ..utils.messages import shown
+from .classifier import Classifier, check_count, check_text, label_ids, probabilities
 from .explanation import Explanation, Word
 
 if TYPE_CHECKING:
@@ -72,26 +73,31 @@ class Explainer:
         explainer.classifier = Classifier.from_pretrained(source, revision=revision)
         return explainer
 
-    def __call__(self, text: str, *, steps: int = STEPS) -> Explanation:
+    def __call__(self, text: str, *, label: str | None = None, steps: int = STEPS) -> Explanation:
         """Explain the decision on one review; see :func:`explain`."""
         if not isinstance(text, str):
             raise TypeError(f"text is {text!r} ({type(text).__name__}); it must be a string")
         check_text(0, text)
         check_count("steps", steps, MAX_STEPS)
         classifier = self.classifier
+        labels, two = classifier.labels, len(classifier.labels) == 2
+        if label is not None and label not in labels:
+            raise ValueError(f"label is {shown(label)}; allowed: {shown(labels)}")
         encoding = classifier.tokenizer.encode(text)
         kept = encoding.ids[: classifier.max_length + TRUNCATED_KEPT]
         ids = kept[: classifier.max_length]
         special = [token.content for token in classifier.tokenizer.get_added_tokens_decoder().values()]
         spans = _spans(text, encoding.offsets[: len(kept)], special)
         prefixes = self._prefix_logits(ids)
-        logit = float(prefixes[-1])
-        attributions, baseline, error = self._attributions(ids, logit, steps)
-        probabilities = sigmoid(prefixes)
+        best = int(label_ids(prefixes[-1:])[0])
+        target = labels.index(label) if label is not None else 1 if two else best
+        logit = float(_log_odds(torch.from_numpy(prefixes[-1:]), target)[0])
+        attributions, baseline, error = self._attributions(ids, target, logit, steps)
+        chances = probabilities(prefixes)
         return Explanation(
             text=text,
-            label=classifier.labels[int(logit > 0)],
-            score=float(sigmoid(abs(logit))),
+            label=labels[best],
+            score=float(chances[-1, best]),
             logit=logit,
             baseline_logit=baseline,
             words=tuple(
@@ -100,19 +106,22 @@ class Explainer:
                     start=start,
                     end=end,
                     contribution=float(attributions[i]) if i < len(ids) else None,
-                    probability=float(probabilities[i + 1]) if i < len(ids) else None,
+                    probability=float(chances[i + 1, target]) if i < len(ids) else None,
                     unknown=token == classifier.unk_token_id,
                     truncated=i >= len(ids),
+                    probabilities=() if two or i >= len(ids) else tuple(chances[i + 1].tolist()),
                 )
                 for i, (token, (start, end)) in enumerate(zip(kept, spans, strict=True))
             ),
             completeness_error=error,
-            labels=classifier.labels,
+            labels=labels,
             words_left_out=len(encoding) - len(kept),
+            target=labels[target],
+            probabilities=tuple(chances[-1].tolist()),
         )
 
     def _prefix_logits(self, ids: Sequence[int]) -> Values:
-        """The logit had the review ended after 0, 1, ... tokens. *Shape:* (tokens + 1,)."""
+        """The logits had the review ended after 0, 1, ... tokens. *Shape:* (tokens + 1,) or (tokens + 1, labels)."""
         network, config, length = self.classifier.network, self.classifier.config, len(ids)
         if config.bidirectional or config.naive_padding or not length:
             # Every token changes what the backward direction, or the padding, does to all others.
@@ -131,7 +140,7 @@ class Explainer:
             states = torch.cat([states.new_zeros(1, states.size(-1)), states])
             return _numbers(network.head(states).squeeze(-1))
 
-    def _attributions(self, ids: Sequence[int], logit: float, steps: int) -> tuple[Values, float, float]:
+    def _attributions(self, ids: Sequence[int], target: int, logit: float, steps: int) -> tuple[Values, float, float]:
         """Integrated gradients, the logit of the baseline, and the relative error of their sum.
 
         Sundararajan, Taly and Yan (2017), "Axiomatic Attribution for Deep Networks", equation 1,
@@ -145,16 +154,16 @@ class Explainer:
         padding = self.classifier.max_length - len(ids) if config.naive_padding else 0
         behind = table[config.pad_token_id or 0].expand(padding, -1)
         with torch.inference_mode():
-            baseline = float(self._logit(torch.zeros_like(vectors)[None], behind)[0])
+            baseline = float(self._logit(torch.zeros_like(vectors)[None], behind, target)[0])
         difference = logit - baseline
         while True:
-            attributions = self._integrate(vectors, behind, steps) if ids else np.zeros(0)
+            attributions = self._integrate(vectors, behind, target, steps) if ids else np.zeros(0)
             error = abs(attributions.sum() - difference) / max(abs(difference), FLOOR)
             if error < TOLERANCE or 2 * steps > MAX_STEPS:
                 return attributions, baseline, float(error)
             steps *= 2
 
-    def _integrate(self, vectors: Tensor, behind: Tensor, steps: int) -> Values:
+    def _integrate(self, vectors: Tensor, behind: Tensor, target: int, steps: int) -> Values:
         points, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
         total = np.zeros(len(vectors))
         rows = max(1, _TOKENS // (len(vectors) + len(behind)))
@@ -169,17 +178,17 @@ class Explainer:
                 torch.backends.cudnn.flags(enabled=False) if vectors.is_cuda else nullcontext(),
             ):
                 scaled = (scale[:, None, None] * vectors).requires_grad_()  # (rows, tokens, embedding_size)
-                (gradient,) = torch.autograd.grad(self._logit(scaled, behind).sum(), scaled)
+                (gradient,) = torch.autograd.grad(self._logit(scaled, behind, target).sum(), scaled)
             total += _numbers(torch.einsum("b,bte,te->t", weight, gradient, vectors))
         return total
 
-    def _logit(self, vectors: Tensor, behind: Tensor) -> Tensor:
-        """Logits of reviews given as word vectors. *Shape:* (batch_size, tokens, embedding_size) to (batch_size,)."""
+    def _logit(self, vectors: Tensor, behind: Tensor, target: int) -> Tensor:
+        """Log-odds of a label, of word vectors. *Shape:* (batch_size, tokens, embedding_size) to (batch_size,)."""
         network, config = self.classifier.network, self.classifier.config
         inputs = torch.cat([vectors, behind.expand(len(vectors), *behind.shape)], dim=1)
         packing = self._packing(len(inputs), inputs.size(1))
         (states,) = network.lstm(packing.gather(inputs), packing)
-        return cast(Tensor, network.head(pool(states, packing, config))).squeeze(-1)
+        return _log_odds(network.head(pool(states, packing, config)).squeeze(-1), target)
 
     @property
     def _device(self) -> torch.device:
@@ -189,11 +198,19 @@ class Explainer:
         return Packing.from_mask(torch.ones(reviews, tokens, dtype=torch.bool, device=self._device))
 
 
-def explain(text: str, *, model: str | os.PathLike[str] | Explainer | None = None, steps: int = STEPS) -> Explanation:
+def explain(
+    text: str,
+    *,
+    label: str | None = None,
+    model: str | os.PathLike[str] | Explainer | None = None,
+    steps: int = STEPS,
+) -> Explanation:
     """Explain the decision on one review.
 
     Args:
         text: The review.
+        label: What is explained is the probability of this label; of the second one where there are two, of the most
+            probable one where there are more, where None.
         model: As for `predict`, or an `Explainer`, which is loaded already.
         steps: Points of the quadrature to begin with; doubled until the attributions sum to the logit within
             :data:`TOLERANCE`, or past :data:`MAX_STEPS`.
@@ -204,9 +221,19 @@ def explain(text: str, *, model: str | os.PathLike[str] | Explainer | None = Non
     Raises:
         FileNotFoundError, OSError: As `Explainer.from_pretrained`.
         TypeError: The text is not a string.
-        ValueError: As `Explainer.from_pretrained`; `steps` is out of range; the text holds a lone surrogate.
+        ValueError: As `Explainer.from_pretrained`; the model has no such label; `steps` is out of range; the text
+            holds a lone surrogate.
     """
-    return (model if isinstance(model, Explainer) else Explainer.from_pretrained(model))(text, steps=steps)
+    explainer = model if isinstance(model, Explainer) else Explainer.from_pretrained(model)
+    return explainer(text, label=label, steps=steps)
+
+
+def _log_odds(logits: Tensor, target: int) -> Tensor:
+    """The logit of a label against all others: its probability is the sigmoid. *Shape:* to (reviews,)."""
+    if logits.dim() == 1:
+        return logits if target else -logits
+    others = [index for index in range(logits.size(1)) if index != target]
+    return logits[:, target] - logits[:, others].logsumexp(dim=1)
 
 
 # What the normalizer of the tokenizer writes out.

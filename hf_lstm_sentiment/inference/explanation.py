@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, TICK_SIZE, new_figure, style, write_figure
 from ..utils.imports import require
+from .classifier import sigmoid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +37,8 @@ _APART, _NAMED = 12, 8
 _ALONG, _FITTING = 24, 40
 # Share of known tokens below which a page says that the model cannot judge the text.
 LEAST_KNOWN = 0.5
+# What the opposite of a label is called where there are several, and the lines of their curves.
+_OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2))
 # Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
 _LONG = 600
 
@@ -53,11 +56,12 @@ class Word:
         text: The token as the review spells it, `review[start:end]`.
         start: Its first character in the review.
         end: One past its last character.
-        contribution: Its attribution, a part of the logit of POSITIVE; None where the model does not read it.
-        probability: The prefix probability, that of POSITIVE had the review ended here; None where the model does not
-            read it.
+        contribution: Its attribution, a part of the explanation's logit; None where the model does not read it.
+        probability: The prefix probability, that of the label explained had the review ended here; None where the
+            model does not read it.
         unknown: The token is not in the vocabulary.
         truncated: The token lies beyond the length that the model reads.
+        probabilities: The prefix probabilities of all labels, where there are more than two and the model reads it.
     """
 
     text: str
@@ -67,6 +71,7 @@ class Word:
     probability: float | None
     unknown: bool
     truncated: bool
+    probabilities: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,15 +80,17 @@ class Explanation:
 
     Attributes:
         text: The review.
-        label: The more probable label.
-        score: Its probability, 0.5 to 1.
-        logit: The logit of POSITIVE.
+        label: The most probable label.
+        score: Its probability.
+        logit: The logit of the label explained: its probability is the logit's sigmoid.
         baseline_logit: That of a review of as many zero vectors, from which the attributions start.
         words: The tokens, in order; of those that the model does not read, the first ones.
         completeness_error: How far the sum of the attributions is from `logit - baseline_logit`, as a fraction of
             that difference (of 0.1, where it is smaller).
-        labels: The names of the negative and of the positive label.
+        labels: The names of all labels, in the order of their ids.
         words_left_out: Tokens after the last one in `words`, which the model does not read either.
+        target: The label explained.
+        probabilities: Those of all labels.
     """
 
     text: str
@@ -93,8 +100,21 @@ class Explanation:
     baseline_logit: float
     words: tuple[Word, ...]
     completeness_error: float
-    labels: tuple[str, str] = (NEGATIVE, POSITIVE)
+    labels: tuple[str, ...] = (NEGATIVE, POSITIVE)
     words_left_out: int = 0
+    target: str = POSITIVE
+    probabilities: tuple[float, ...] = ()
+
+    @property
+    def _other(self) -> str:
+        """What a page calls the opposite of the label explained: the other one of two, or all others."""
+        return next(label for label in self.labels if label != self.target) if len(self.labels) == 2 else _OTHERS
+
+    @property
+    def _rivals(self) -> list[int]:
+        """Of more than two labels, the ids of the most probable ones beside the one explained."""
+        ranked = sorted(range(len(self.labels)), key=lambda index: -self.probabilities[index])
+        return [i for i in ranked if self.labels[i] != self.target][: len(_DASHES)] if len(ranked) > 2 else []
 
     @property
     def known(self) -> float:
@@ -103,7 +123,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert everything to what `json.dumps` takes."""
-        return {**asdict(self), "words": [asdict(word) for word in self.words], "labels": list(self.labels)}
+        return asdict(self)
 
     def to_html(self) -> str:
         """Make a page of its own: the decision, the colored review, the curve of probabilities, the strongest tokens.
@@ -131,7 +151,7 @@ class Explanation:
         parts = ["… "] if first else []
         position = words[first].start if first and first < last else 0
         for word in words[first:last]:
-            parts += [_escaped(self.text[position : word.start]), _span(word, self.labels[1], strongest)]
+            parts += [_escaped(self.text[position : word.start]), _span(word, self.target, strongest)]
             position = word.end
         if last < len(words) or self.words_left_out:
             parts.append(" …")
@@ -140,7 +160,7 @@ class Explanation:
         return "".join(parts)
 
     def strongest_window(self, words: int = 40) -> tuple[int, int]:
-        """Find where the attributions towards the decision sum highest.
+        """Find where the attributions towards the decision, of more than two labels towards `target`, sum highest.
 
         Args:
             words: Tokens of the passage.
@@ -153,7 +173,8 @@ class Explanation:
         """
         if words < 1:
             raise ValueError(f"words is {words}; allowed: a whole number of at least 1")
-        towards = (1 if self.logit > 0 else -1) * np.array([word.contribution for word in self._read])
+        sign = 1 if len(self.labels) > 2 or self.label == self.target else -1
+        towards = sign * np.array([word.contribution for word in self._read])
         words = min(words, len(towards))
         sums = np.concatenate([[0.0], np.cumsum(towards)])
         first = int(np.argmax(sums[words:] - sums[: len(sums) - words]))
@@ -179,13 +200,18 @@ class Explanation:
         short = len(words) <= _FITTING
         figure = new_figure(9, 6.2, f"{self.label}, {100 * self.score:.1f} %")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        style(top, "Probability after every token", "", f"probability of {self.labels[1]}, %")
+        style(top, "Probability after every token", "", f"probability of {self.target}, %")
         style(bottom, "Attribution of each token", "" if short else "token", "logit")
         top.set(xlim=(0.4, max(len(words), 1) + 0.6), ylim=(0, 100), yticks=[0, 25, 50, 75, 100])
         top.axhline(50, color=GREY, linestyle="--", linewidth=1)
         # A lone token has no line, but a dot.
         top.plot(x, percent, color="black", linewidth=1.6, marker="o" if short else None, markersize=5)
-        for sign, color, label, hatch in ((1, BLUE, self.labels[1], None), (-1, ORANGE, self.labels[0], "///")):
+        for dashes, index in zip(_DASHES, self._rivals, strict=False):
+            rival = [100 * word.probabilities[index] for word in words]
+            top.plot(x, rival, color=GREY, linewidth=1.2, dashes=dashes, label=_short(self.labels[index]))
+        if self._rivals:
+            top.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left")
+        for sign, color, label, hatch in ((1, BLUE, self.target, None), (-1, ORANGE, self._other, "///")):
             side = sign * (percent - 50) >= 0
             top.fill_between(x, 50, percent, where=side, interpolate=True, color=color, alpha=0.25, lw=0)
             own = sign * attributions > 0
@@ -241,15 +267,23 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     chances = [word.probability or 0.0 for word in read]
     # Each token has a column of its own; a single one is a level line.
     across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
-    points = list(zip(across, chances, strict=True)) if len(read) != 1 else [(0, chances[0]), (100, chances[0])]
     return environment.from_string(
         template
     ).render(
         explanation=explanation,
         css=Markup(css()) if page else None,  # noqa: S704 - our own
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
-        labels=[_plain(label) for label in explanation.labels],
-        positive=100 * (explanation.score if explanation.logit > 0 else 1 - explanation.score),
+        labels=[_plain(label) for label in (explanation._other, explanation.target)],
+        positive=100 * float(sigmoid(explanation.logit)),
+        rivals=[
+            {
+                "name": _plain(explanation.labels[index]),
+                "percent": 100 * explanation.probabilities[index],
+                "dashes": " ".join(map(str, dashes)),
+                "curve": _curve(across, [word.probabilities[index] for word in read]),
+            }
+            for dashes, index in zip(_DASHES, explanation._rivals, strict=False)
+        ],
         samples=[_style(sign, 0.6) for sign in (-1, 1)],
         unknown_sample=_style(0, 0, unknown=True),
         truncated_sample=_style(0, 0, truncated=True),
@@ -257,13 +291,19 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         judged=explanation.known >= LEAST_KNOWN,
         unread=len(explanation.words) - len(read) + explanation.words_left_out,
         long=len(explanation.text) > _LONG,
-        curve=[(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points],
+        curve=_curve(across, chances),
         across=[f"{x:.2f}" for x in across],
         along=len(read) <= _ALONG,
         turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
         chances=chances,
         strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
     )
+
+
+def _curve(across: list[float], chances: list[float]) -> list[tuple[str, str]]:
+    """The points of a curve in a drawing of 1,000 to 100."""
+    points = list(zip(across, chances, strict=True)) if len(across) != 1 else [(0, chances[0]), (100, chances[0])]
+    return [(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points]
 
 
 def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]:

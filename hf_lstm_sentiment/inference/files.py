@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from ..data.sources import stream_rows
 from ..utils.files import local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .classifier import WINDOW, Classifier, check_count
+from .classifier import UNSURE, WINDOW, Classifier, check_count, check_unsure
 from .writers import OUTPUTS, OutputLayout, join_parts, json_line, schema_of
 
 logger = logging.getLogger(__name__)
@@ -37,21 +38,66 @@ _MANIFEST = "manifest.json"
 _ADVICE = "; --skip_bad_rows leaves such rows out"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """What decides what an output holds; the options of `predict_file` and `predict_files`.
+
+    Args:
+        text_column: Column of the texts; found by its name where None.
+        separator: What stands between the fields of csv and tsv files; found where None.
+        column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
+        encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
+        skip_bad_rows: Write rows that cannot be read or have no text to `OUTPUT.bad_rows.jsonl`, each with its
+            problem, instead of refusing the file.
+        known_column: Add the column `known`, too: the share of each text's tokens that are in the vocabulary.
+        all_scores: Add a column `score_LABEL` for every label of the model, too: its probability.
+        unsure_below: Probability of the most probable label below which `label` is `unsure_label`; `score` stays.
+        unsure_label: Name of that answer.
+        batch_size: Reviews that are computed together.
+        rows_per_part: Rows after which what is done is safe from a kill.
+
+    Raises:
+        ValueError: A number or a name that is not allowed.
+    """
+
+    text_column: str | None = None
+    separator: str | None = None
+    column_names: str | Sequence[str] | None = None
+    encoding: str | None = None
+    skip_bad_rows: bool = False
+    known_column: bool = False
+    all_scores: bool = False
+    unsure_below: float | None = None
+    unsure_label: str = UNSURE
+    batch_size: int = 64
+    rows_per_part: int = 50_000
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the source and the model."""
+        check_count("batch_size", self.batch_size)
+        check_count("rows_per_part", self.rows_per_part)
+        check_unsure(self.unsure_below, self.unsure_label)
+        _ = self.form
+
+    @property
+    def form(self) -> FileForm:
+        """What is known of the form of the files to read."""
+        return FileForm(self.separator, self.column_names, self.encoding)
+
+    def recorded(self) -> dict[str, Any]:
+        """What a record of an output says of them."""
+        names = self.form.column_names
+        return {**asdict(self), "separator": self.form.separator, "column_names": names and list(names)}
+
+
 def predict_file(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
-    text_column: str | None = None,
-    separator: str | None = None,
-    column_names: str | Sequence[str] | None = None,
-    encoding: str | None = None,
-    skip_bad_rows: bool = False,
-    known_column: bool = False,
-    batch_size: int = 64,
     split: str = "train",
-    rows_per_part: int = 50_000,
     progress: bool = True,
+    **options: Any,
 ) -> int:
     """Classify every row of a file or data set and write the rows with a label and a score.
 
@@ -70,17 +116,9 @@ def predict_file(
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
         model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
             comes with the package where None.
-        text_column: Column of the texts; found by its name where None.
-        separator: What stands between the fields of csv and tsv files; found where None.
-        column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
-        encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
-        skip_bad_rows: Write rows that cannot be read or have no text to `OUTPUT.bad_rows.jsonl`, each with its
-            problem, instead of refusing the file.
-        known_column: Add the column `known`, too: the share of each text's tokens that are in the vocabulary.
-        batch_size: Reviews that are computed together.
         split: Split of a data set of the Hub; of no meaning for a file.
-        rows_per_part: Rows after which what is done is safe from a kill.
         progress: Show a bar where standard error is a terminal.
+        options: Those of :class:`FileOptions`: `text_column`, `skip_bad_rows`, `all_scores`, `batch_size` and so on.
 
     Returns:
         Rows in the output.
@@ -90,30 +128,26 @@ def predict_file(
         FileExistsError: The output is there already, or `OUTPUT.parts` is something else.
         FileNotFoundError: The source, the model or the output's directory is not there.
         ModuleNotFoundError: Parquet files and the Hub need the extra `train`.
+        TypeError: There is no such option.
         ValueError: A kind of file that is not read or written, a directory, a row without a text (the message names
-            it), a file that is not what its name says, a number below 1; or the parts that are there are of another
+            it), a file that is not what its name says, an option's value; or the parts that are there are of another
             run.
         OSError: The Hub cannot be reached, or holds no such model or data set.
     """
     target = user_path(output, "the output")
-    form = (text_column, separator, column_names, encoding, skip_bad_rows)
-    options = options_of(*form, known_column, batch_size, rows_per_part)
+    chosen = FileOptions(**options)
     _check_output(os.fspath(source), target)
     with only_writer(target):
         # The joined file waits in its place until the manifest knows its rows; then it moves in one step.
         if "rows" not in _manifest(target) or _joined(target).exists():
             _refuse_to_overwrite(target)
-        job = look_through(os.fspath(source), target, split, options)
+        job = look_through(os.fspath(source), target, split, chosen)
         classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
-        return score_job(job, classifier, progress=progress)
+        return score_job(job.for_labels(classifier.labels), classifier, progress=progress)
 
 
 def parts_of(output: Path) -> Path:
-    """Where finished parts lie while a file is written.
-
-    Args:
-        output: The file.
-    """
+    """Where finished parts lie while a file is written."""
     return output.with_name(f"{output.name}.parts")
 
 
@@ -126,33 +160,12 @@ class Job(NamedTuple):
     layout: OutputLayout
     total: int | None
     source: str
-    options: Mapping[str, Any]
+    options: FileOptions
 
-
-def options_of(
-    text_column: str | None,
-    separator: str | None,
-    column_names: str | Sequence[str] | None,
-    encoding: str | None,
-    skip_bad_rows: bool,
-    known_column: bool,
-    batch_size: int,
-    rows_per_part: int,
-) -> dict[str, Any]:
-    """Check the options of `predict_file` that decide what the output holds, and keep them under their names."""
-    for option, value in (("batch_size", batch_size), ("rows_per_part", rows_per_part)):
-        check_count(option, value)
-    form = FileForm(separator, column_names, encoding)
-    return {
-        "text_column": text_column,
-        "separator": form.separator,
-        "column_names": form.column_names and list(form.column_names),
-        "encoding": encoding,
-        "skip_bad_rows": skip_bad_rows,
-        "known_column": known_column,
-        "batch_size": batch_size,
-        "rows_per_part": rows_per_part,
-    }
+    def for_labels(self, labels: tuple[str, ...]) -> Job:
+        """Check the options against a model's labels, and lay the output out for them."""
+        check_unsure(self.options.unsure_below, self.options.unsure_label, labels)
+        return self._replace(layout=replace(self.layout, labels=labels)) if self.options.all_scores else self
 
 
 def _check_output(source: str, output: Path) -> None:
@@ -180,7 +193,7 @@ def check_kind(name: str, path: Path) -> str:
     return kind
 
 
-def look_through(name: str, target: Path, split: str, options: Mapping[str, Any]) -> Job:
+def look_through(name: str, target: Path, split: str, options: FileOptions) -> Job:
     """Open a source and, if it is a file, read it to its end, so that no defect shows after hours of work."""
     suffix = target.suffix.lower()
     if suffix == ".parquet":
@@ -188,24 +201,23 @@ def look_through(name: str, target: Path, split: str, options: Mapping[str, Any]
     refuse_directory(name, user_path(name, "what is read"))
     allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
     path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
-    wanted = options["text_column"]
+    wanted = options.text_column
     if path is None:
         rows = stream_rows(name, split)
     else:
         check_kind(name, path)
-        form = FileForm(options["separator"], options["column_names"], options["encoding"])
-        rows = open_rows(path, form, name=name, text_column=wanted)
+        rows = open_rows(path, options.form, name=name, text_column=wanted)
     # An empty .jsonl file has no columns; there is no row that would need one.
     column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
     logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")
     total, schema = rows.total, rows.schema
     if path is not None:
-        skip = (lambda _: None) if options["skip_bad_rows"] else None
+        skip = (lambda _: None) if options.skip_bad_rows else None
         total = sum(1 for _ in rows.with_text(column, skip=skip, advice=_ADVICE))
         if schema is None and suffix == ".parquet":
             readable = (read.row for read in rows.with_text(column, skip=lambda _: None))
             schema = schema_of(name, rows.columns, iter(lambda: list(islice(readable, WINDOW)), []))
-    layout = OutputLayout.of(name, rows.columns, schema, suffix, known=options["known_column"])
+    layout = OutputLayout(name, rows.columns, schema, suffix, options.known_column)
     return Job(target, rows, column, layout, total, rows.state if path is None else digest_of(path), options)
 
 
@@ -215,10 +227,10 @@ def digest_of(source: Path) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def contents_of(source: str, target: Path, classifier: Classifier, options: Mapping[str, Any]) -> dict[str, Any]:
+def contents_of(source: str, target: Path, classifier: Classifier, options: FileOptions) -> dict[str, Any]:
     """What an output is made of and how."""
     made_by = {"model": classifier.fingerprint(), "hf_lstm_sentiment": __version__}
-    return {"source": source, **options, **made_by, "output": target.suffix.lower()}
+    return {"source": source, **options.recorded(), **made_by, "output": target.suffix.lower()}
 
 
 def _refuse_to_overwrite(output: Path) -> None:
@@ -287,12 +299,12 @@ def _part(job: Job, number: int) -> Path:
 
 def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int, int]:
     """Write the parts that are not there; the number of rows and of parts."""
-    rows_per_part, batch_size = job.options["rows_per_part"], job.options["batch_size"]
+    options, rows_per_part = job.options, job.options.rows_per_part
     bad = job.target.with_name(f"{job.target.name}.bad_rows.jsonl")
     skipped, rows, number = 0, 0, 0
     with ExitStack() as stack:
         skip = None
-        if job.options["skip_bad_rows"]:
+        if options.skip_bad_rows:
             file = stack.enter_context(replacing(bad))
 
             def skip(read: ReadRow) -> None:
@@ -312,6 +324,8 @@ def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int,
             number += 1
         if number:
             logger.info(f"{parts_of(job.target).name}: {rows:,} rows are done already and skipped")
+        passed_on = ("batch_size", "all_scores", "unsure_below", "unsure_label")
+        answers = {name: getattr(options, name) for name in passed_on}
         with tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
             window = take(min(WINDOW, rows_per_part))
             # Without a row there is one part, which holds the header.
@@ -320,7 +334,7 @@ def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int,
                 with replacing(_part(job, number)) as part, job.layout.writer(part, number) as write:
                     while window:
                         texts = [row[job.text_column] for row in window]
-                        write(window, classifier(texts, batch_size=batch_size))
+                        write(window, classifier(texts, **answers))
                         rows, left = rows + len(window), left - len(window)
                         bar.update(len(window))
                         window = take(min(WINDOW, left))
@@ -328,6 +342,6 @@ def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int,
                 window = take(min(WINDOW, rows_per_part))
     if skipped:
         logger.warning(f"{skipped:,} rows that could not be read are in {bad}")
-    elif job.options["skip_bad_rows"]:
+    elif options.skip_bad_rows:
         bad.unlink()
     return rows, number

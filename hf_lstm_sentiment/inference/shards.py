@@ -18,7 +18,7 @@ from ..utils.distributed import place, refuse_to_be_alone
 from ..utils.files import only_writer, read_json, user_path
 from ..utils.messages import differences
 from .classifier import Classifier
-from .files import check_kind, contents_of, digest_of, look_through, options_of, parts_of, refuse_directory, score_job
+from .files import FileOptions, check_kind, contents_of, digest_of, look_through, parts_of, refuse_directory, score_job
 from .writers import OUTPUTS
 
 logger = logging.getLogger(__name__)
@@ -43,15 +43,8 @@ def predict_files(
     output_dir: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
-    text_column: str | None = None,
-    separator: str | None = None,
-    column_names: str | Sequence[str] | None = None,
-    encoding: str | None = None,
-    skip_bad_rows: bool = False,
-    known_column: bool = False,
-    batch_size: int = 64,
-    rows_per_part: int = 50_000,
     progress: bool = True,
+    **options: Any,
 ) -> dict[Path, int]:
     """Classify many files as `predict_file` does each.
 
@@ -63,16 +56,9 @@ def predict_files(
         sources: Files, or patterns such as `reviews/*.csv`.
         output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
             that of other json files; made if it is not there.
-        model: As for `predict_file`.
-        text_column: As for `predict_file`, and so are the next four.
-        separator: Of csv and tsv files.
-        column_names: Of csv and tsv files.
-        encoding: Of text files.
-        skip_bad_rows: Write rows that cannot be read to `OUTPUT.bad_rows.jsonl`.
-        known_column: Add the column `known`, too.
-        batch_size: Reviews that are computed together.
-        rows_per_part: Rows after which what is done of a file is safe from a kill.
+        model: As for `predict_file`, and so are the others.
         progress: Show a bar for each file where standard error is a terminal.
+        options: Those of `FileOptions`.
 
     Returns:
         Rows in each output that this process has finished, now and not earlier.
@@ -85,8 +71,7 @@ def predict_files(
             :func:`find_shards` and `predict_file`. All files of a process are looked through before the first one is
             classified.
     """
-    form = (text_column, separator, column_names, encoding, skip_bad_rows)
-    options = options_of(*form, known_column, batch_size, rows_per_part)
+    chosen = FileOptions(**options)
     shards = find_shards(sources, output_dir)
     refuse_to_be_alone()
     mine = share(shards, *place())
@@ -95,12 +80,13 @@ def predict_files(
     classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
     waiting = []
     for shard in mine:
-        if _is_done(shard.output, contents_of(digest_of(shard.source), shard.output, classifier, options)):
+        if _is_done(shard.output, contents_of(digest_of(shard.source), shard.output, classifier, chosen)):
             logger.info(f"{shard.output} is done already")
         else:
             waiting.append(shard)
     user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
-    jobs = [look_through(str(shard.source), shard.output, "train", options) for shard in waiting]
+    labels = classifier.labels
+    jobs = [look_through(str(shard.source), shard.output, "train", chosen).for_labels(labels) for shard in waiting]
     rows = {}
     for job in jobs:
         with only_writer(job.target):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,46 +30,41 @@ class OutputLayout:
     """What the output looks like.
 
     Attributes:
+        name: What messages call the source.
+        columns: Its columns.
+        schema: Their types as an Arrow schema, for Parquet; else None.
         suffix: Kind of file.
-        columns: Those of the source.
-        added: Names of the columns for label and score, and for the share of known tokens where it is asked for.
-        schema: Types of all columns as an Arrow schema, for Parquet; else None.
+        known: Whether there is to be a column for the share of known tokens.
+        labels: Those whose probabilities get a column each.
+
+    Raises:
+        ValueError: The source has columns of all the names that label and score could get, in any case.
     """
 
-    suffix: str
+    name: str
     columns: Sequence[str]
-    added: tuple[str, ...]
     schema: Any
+    suffix: str
+    known: bool = False
+    labels: tuple[str, ...] = ()
 
-    @classmethod
-    def of(cls, name: str, columns: Sequence[str], schema: Any, suffix: str, *, known: bool = False) -> OutputLayout:
-        """Lay out the rows of a source.
+    def __post_init__(self) -> None:
+        """Find names for the columns that are added, or refuse the source."""
+        _ = self.added
 
-        Args:
-            name: What messages call the source.
-            columns: Its columns.
-            schema: Their types, for Parquet.
-            suffix: Kind of file.
-            known: Whether there is to be a column for the share of known tokens.
-
-        Raises:
-            ValueError: The source has columns of all the names that label and score could get, in any case.
-        """
-        have = {column.lower(): column for column in columns}
-        added = ("label", "score", "known")[: 3 if known else 2]
-        if not have.keys().isdisjoint(added):
-            added = tuple(f"predicted_{column}" for column in added)
-        if taken := [have[column] for column in added if column in have]:
+    @cached_property
+    def added(self) -> list[str]:
+        """Names of the columns that are added."""
+        have = {column.lower(): column for column in self.columns}
+        added = ["label", "score", *["known"] * self.known, *(f"score_{label}" for label in self.labels)]
+        if not have.keys().isdisjoint(column.lower() for column in added):
+            added = [f"predicted_{column}" for column in added]
+        if taken := [have[column.lower()] for column in added if column.lower() in have]:
             raise ValueError(
-                f"{name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that it "
-                "is not overwritten"
+                f"{self.name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that "
+                "it is not overwritten"
             )
-        if suffix == ".parquet":
-            import pyarrow as pa
-
-            for column, kind in zip(added, (pa.string(), pa.float64(), pa.float64()), strict=False):
-                schema = schema.append(pa.field(column, kind))
-        return cls(suffix, columns, added, schema)
+        return added
 
     @contextmanager
     def writer(self, file: BinaryIO, number: int) -> Iterator[Callable[[list[Row], list[Prediction]], object]]:
@@ -86,9 +82,12 @@ class OutputLayout:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            with pq.ParquetWriter(file, self.schema) as parquet:
+            schema = self.schema
+            for column in self.added:
+                schema = schema.append(pa.field(column, pa.string() if column == self.added[0] else pa.float64()))
+            with pq.ParquetWriter(file, schema) as parquet:
                 yield lambda rows, predictions: parquet.write_table(
-                    pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=self.schema)
+                    pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=schema)
                 )
         elif self.suffix == ".jsonl":
             yield lambda rows, predictions: file.writelines(map(json_line, self._joined(rows, predictions)))
@@ -102,7 +101,9 @@ class OutputLayout:
 
     def _joined(self, rows: list[Row], predictions: list[Prediction]) -> Iterator[Row]:
         for row, prediction in zip(rows, predictions, strict=True):
-            yield {**row, **dict(zip(self.added, (*prediction, prediction.known), strict=False))}
+            scores = [prediction.scores[label] for label in self.labels] if prediction.scores else []
+            found = (*prediction, *[prediction.known] * self.known, *scores)
+            yield {**row, **dict(zip(self.added, found, strict=True))}
 
 
 class _LineFeeds:
