@@ -148,8 +148,7 @@ class Classifier:
         self.network = network.train(False)
         self.config = network.config
         self.max_length = int(max_length)
-        names = cast("dict[int, str]", self.config.id2label)
-        self.labels = tuple(names[index] for index in range(len(names)))
+        self.labels = tuple(self.config.label_names)
         # A copy, so that what others do to their tokenizer changes nothing here.
         self.tokenizer = type(tokenizer).from_str(tokenizer.to_str())
         self.tokenizer.no_truncation()

@@ -155,6 +155,76 @@ def test_labels_are_those_of_the_configuration():
     assert len({p.label for p in classifier(texts)}) == 2
 
 
+@pytest.fixture(scope="module")
+def three():
+    return Classifier(make(id2label={0: "bad", 1: "so so", 2: "good"}), tokenizer())
+
+
+def test_more_than_two_labels_have_a_logit_each(three, tmp_path):
+    texts = texts_of([0, 1, 5, MAX_LENGTH, 30, 2])
+    model, own = make(id2label={0: "bad", 1: "so so", 2: "good"}), tokenizer()
+    model.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    stock = pipeline("text-classification", model=model, tokenizer=own, top_k=None)
+    for classifier in (three, Classifier.from_pretrained(tmp_path)):
+        assert classifier.labels == ("bad", "so so", "good")
+        assert (classifier.logits(texts).shape, classifier.logits([]).shape) == ((6, 3), (0, 3))
+        for found, answers in zip(classifier(texts, all_scores=True), stock(texts, truncation=True), strict=True):
+            assert found.scores == pytest.approx({answer["label"]: answer["score"] for answer in answers}, abs=1e-6)
+            assert found == (answers[0]["label"], found.scores[answers[0]["label"]])
+            assert list(found.scores) == list(classifier.labels)
+
+
+def test_scores_of_all_labels_are_there_where_asked_for(classifier):
+    texts = texts_of([3, 5, 0])
+    assert {prediction.scores for prediction in classifier(texts)} == {None}
+    for found, plain in zip(predict(texts, model=classifier, all_scores=True), classifier(texts), strict=True):
+        assert found == plain
+        assert (list(found.scores), found.scores[found.label]) == (["NEGATIVE", "POSITIVE"], found.score)
+        assert sum(found.scores.values()) == pytest.approx(1, abs=1e-12)
+        assert pickle.loads(pickle.dumps(found)).scores == found.scores
+        assert repr(found).endswith(f"scores={found.scores!r})")
+
+
+def test_an_answer_that_is_not_probable_enough_is_unsure(classifier, three):
+    texts = texts_of([4] * 30)
+    for each in (classifier, three):
+        plain = each(texts)
+        bound = sorted(prediction.score for prediction in plain)[15]
+        for name, options in (("UNSURE", {}), ("?", {"unsure_label": "?"})):
+            found = predict(texts, model=each, unsure_below=bound, **options)
+            assert [p.score for p in found] == [p.score for p in plain]
+            assert [p.label for p in found] == [p.label if p.score >= bound else name for p in plain]
+            assert [p.label for p in found].count(name) == 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unsure_below": 0.5}, r"unsure_below is 0\.5; allowed: above 0\.5 \(of 2 labels, the most probable one is"),
+        ({"unsure_below": 70}, r"unsure_below is 70; allowed: above 0, to 1"),
+        ({"unsure_below": "0.7"}, r"unsure_below is '0\.7'; allowed"),
+        ({"unsure_below": float("nan")}, "unsure_below is nan; allowed"),
+        (
+            {"unsure_below": 0.7, "unsure_label": " "},
+            "unsure_label is ' '; allowed: a text that is none of the model's",
+        ),
+        ({"unsure_below": 0.7, "unsure_label": "POSITIVE"}, "is 'POSITIVE'; allowed: .*; it is a label of the model"),
+    ],
+)
+def test_what_no_answer_can_be_is_refused(classifier, options, message):
+    with pytest.raises(ValueError, match=message):
+        predict(["a"], model=classifier, **options)
+
+
+def test_a_frame_gets_two_columns_in_one_line(classifier):
+    frame = pd.DataFrame({"text": texts_of([2, 4, 3])}, index=[7, 3, 5])
+    found = frame.join(pd.DataFrame(predict(frame["text"], model=classifier), index=frame.index))
+    assert (list(found), list(found.index)) == (["text", "label", "score"], [7, 3, 5])
+    assert list(zip(found["label"], found["score"], strict=True)) == classifier(list(frame["text"]))
+    assert found["score"].dtype == float
+
+
 def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
     monkeypatch.setattr(
         classifier, "logits_of_ids", lambda reviews, batch_size: np.array([30, -30, 0], dtype=np.float32)

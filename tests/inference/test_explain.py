@@ -108,6 +108,45 @@ def test_contributions_sum_to_the_logit_minus_the_baselines(explainer, text):
     assert explainer(text, steps=1).completeness_error < TOLERANCE
 
 
+@pytest.fixture(scope="module")
+def three():
+    return Explainer(*make(pooling="mean", id2label={0: "bad", 1: "so so", 2: "<b>good</b>"}))
+
+
+def test_of_three_labels_the_predicted_or_the_named_one_is_explained(three, tmp_path):
+    (prediction,) = three.classifier([REVIEW], all_scores=True)
+    assert (three(REVIEW).target, three(REVIEW).label) == (prediction.label, prediction.label)
+    for label in three.classifier.labels:
+        explanation = explain(REVIEW, label=label, model=three)
+        assert (explanation.label, explanation.score) == (prediction.label, pytest.approx(prediction.score, abs=1e-6))
+        assert explanation.probabilities == pytest.approx(tuple(prediction.scores.values()), abs=1e-6)
+        assert explanation.logit == pytest.approx(float(np.log(1 / (1 / prediction.scores[label] - 1))), abs=1e-4)
+        assert sum(word.contribution for word in explanation.words) == pytest.approx(
+            explanation.logit - explanation.baseline_logit, abs=TOLERANCE
+        )
+        prefixes = three.classifier([REVIEW[: word.end] for word in explanation.words], all_scores=True)
+        for word, prefix in zip(explanation.words, prefixes, strict=True):
+            assert word.probabilities == pytest.approx(tuple(prefix.scores.values()), abs=1e-5)
+            assert word.probability == pytest.approx(prefix.scores[label], abs=1e-5)
+        page = Page(explanation.to_html())
+        assert f"towards {label}" in page.text
+        assert "towards another label" in page.text
+        assert len([tag for tag, _ in page.tags if tag == "polyline"]) == 3
+        assert explanation.plot(tmp_path / "three.png").stat().st_size > 0
+    assert len(Page(three("").to_html()).text) > 100
+    assert three("").plot(tmp_path / "empty.png").stat().st_size > 0
+    with pytest.raises(ValueError, match=r"label is 'fair'; allowed: \('bad', 'so so', '<b>good</b>'\)"):
+        three(REVIEW, label="fair")
+
+
+def test_the_first_of_two_labels_can_be_explained_too(one):
+    second, first = one(REVIEW), one(REVIEW, label="NEGATIVE")
+    assert (first.label, first.score, first.logit) == (second.label, second.score, -second.logit)
+    assert [w.contribution for w in first.words] == pytest.approx([-w.contribution for w in second.words], abs=1e-9)
+    assert [w.probability for w in first.words] == pytest.approx([1 - w.probability for w in second.words])
+    assert first.strongest_window(2) == second.strongest_window(2)
+
+
 def test_the_baseline_is_as_many_zero_vectors(one):
     explanation = one(REVIEW)
     model, _ = make(pooling="max")

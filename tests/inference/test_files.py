@@ -26,7 +26,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from hf_lstm_sentiment import (
+    Classifier,
+    SentimentLSTMConfig,
+    SentimentLSTMForSequenceClassification,
+    predict_files,
+    train_tokenizer,
+)
 from hf_lstm_sentiment.data import readers
 from hf_lstm_sentiment.data.csv_rows import DELIMITERS
 from hf_lstm_sentiment.inference import files as scoring
@@ -60,11 +66,11 @@ TEXTS = [*NASTY, *(text for text, _ in make_reviews(120))]
 ONE_LINE = [text for text in TEXTS if "\n" not in text]
 
 
-def make(seed=0):
+def make(seed=0, **changes):
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(TEXTS, vocab_size=50, max_length=9)
     model = SentimentLSTMForSequenceClassification(
-        SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=8, hidden_size=6)
+        SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=8, hidden_size=6, **changes)
     )
     return model, tokenizer
 
@@ -171,6 +177,42 @@ def test_the_share_of_known_tokens_is_a_column_where_asked_for(tmp_path, classif
     score(source, tmp_path / "again.csv", classifier, known_column=True)
     header = (tmp_path / "again.csv").read_text().splitlines()[0]
     assert header == "text,KNOWN,predicted_label,predicted_score,predicted_known"
+
+
+@pytest.mark.parametrize("wanted", OUTPUTS)
+@pytest.mark.parametrize("labels", [("NEGATIVE", "POSITIVE"), ("bad", "so, so", "good")])
+def test_all_scores_are_columns_and_unsure_is_an_answer(tmp_path, small_windows, wanted, labels):
+    classifier = Classifier(*make(id2label=dict(enumerate(labels))))
+    bound = sorted(prediction.score for prediction in classifier(ONE_LINE))[60]
+    rows, options = rows_of(ONE_LINE), {"all_scores": True, "unsure_below": bound}
+    source, output = write(tmp_path / "in.jsonl", rows), tmp_path / f"out.{wanted}"
+    kill(source, output, classifier, **options)
+    assert score(source, output, classifier, **options) == len(rows)
+    expected = classifier(ONE_LINE, **options)
+    assert {"UNSURE"} < {prediction.label for prediction in expected}
+    for row, prediction in zip(read(output), expected, strict=True):
+        assert list(row)[-2 - len(labels) :] == ["label", "score", *(f"score_{label}" for label in labels)]
+        assert (row["label"], row["score"]) == (prediction.label, pytest.approx(prediction.score, abs=1e-6))
+        found = {label: float(row[f"score_{label}"]) for label in labels}
+        assert found == pytest.approx(prediction.scores, abs=1e-6)
+
+
+def test_options_that_do_not_fit_are_refused_before_any_work(tmp_path, classifier):
+    source = write(tmp_path / "in.jsonl", [{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}])
+    for options, message in (
+        ({"unsure_below": 2}, "unsure_below is 2; allowed: above 0, to 1"),
+        ({"unsure_below": 0.4}, "unsure_below is 0.4; allowed: above 0.5"),
+        ({"unsure_below": 0.7, "unsure_label": "NEGATIVE"}, "it is a label of the model"),
+        ({"all_scores": True}, "columns for label and score and 'predicted_score_POSITIVE' too"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(source, tmp_path / "out.csv", classifier, **options)
+        with pytest.raises(ValueError, match=message):
+            predict_files([source], tmp_path / "out", model=classifier, **options)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'allscores'"):
+        score(source, tmp_path / "out.csv", classifier, allscores=True)
+    assert not list(tmp_path.glob("out*/*"))
+    assert not list(tmp_path.glob("out.csv*"))
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
@@ -625,12 +667,12 @@ def dies_at(monkeypatch, owner, name, when, *, after=False):
     return calls
 
 
-def kill(source, output, classifier):
+def kill(source, output, classifier, **options):
     """Kill a run in its third part."""
     with pytest.MonkeyPatch.context() as patch:
         dies_at(patch, Classifier, "__call__", 7)
         with pytest.raises(KilledError):
-            score(source, output, classifier)
+            score(source, output, classifier, **options)
 
 
 def killed_everywhere(source, folder, classifier, wanted, owner, name, *, after=False):
