@@ -5,24 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from ..inference.classifier import sigmoid
 from ..utils.imports import require
-from .calibration import calibration_bins, cross_entropy
-from .statistics import as_labels, as_logits, check_lengths
+from .calibration import calibration_bins, cross_entropy, probabilities_of
+from .statistics import as_labels, as_logits, check_lengths, decisions, label_count
 
 try:
     import evaluate
-    from datasets import Features, Value
-    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
+    from datasets import Features, Sequence, Value
+    from sklearn.metrics import (
+        accuracy_score,
+        confusion_matrix,
+        f1_score,
+        precision_recall_fscore_support,
+        precision_score,
+        recall_score,
+        roc_auc_score,
+        top_k_accuracy_score,
+    )
 except ModuleNotFoundError:
     require("datasets", "evaluate", "sklearn", extra="train")
     raise
 
+TOP_K = (2, 3, 5)
+"""Of more labels than that, how often the label of a review is among so many most probable ones."""
+MATRIX_LABELS = 200
+"""Of more labels there is no confusion matrix, which would be tens of thousands of counts."""
+
 
 class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Everything that is measured of a classifier's logits of POSITIVE; see `evaluate_logits`.
+    """Everything that is measured of a classifier's logits; see `evaluate_logits`.
 
     Args:
         keep_in_memory: Collect in memory instead of below `cache_dir`; False with `num_process` above 1.
@@ -41,14 +54,19 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
             description="Accuracy, precision, recall, F1, ROC-AUC, calibration error, confusion matrix and loss.",
             citation="Chuan Guo, Geoff Pleiss, Yu Sun and Kilian Q. Weinberger (2017). On Calibration of Modern "
             "Neural Networks. https://arxiv.org/abs/1706.04599",
-            inputs_description="predictions: the logit of POSITIVE per review; references: 0 or 1 per review.",
+            inputs_description="predictions: the logit of POSITIVE per review, or those of three or more labels; "
+            "references: the place of its label per review.",
             # No `format`: with "numpy", datasets returns 64-bit floats as 32-bit ones.
-            features=Features({"predictions": Value("float64"), "references": Value("int64")}),
+            features=[
+                Features({"predictions": kind, "references": Value("int64")})
+                for kind in (Value("float64"), Sequence(Value("float64")))
+            ],
         )
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add reviews, checked: left to itself, `evaluate` turns a label 0.7 into 0 without a word."""
-        z, y = as_logits(predictions, "logits"), as_labels(references, "labels")
+        z = as_logits(predictions, "logits")
+        y = as_labels(references, "labels", count=label_count(z))
         check_lengths(logits=z, labels=y)
         super().add_batch(predictions=z, references=y, **kwargs)
 
@@ -60,49 +78,72 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
 
     def _compute(self, *, predictions: Any, references: Any) -> dict[str, Any]:
         z, y = np.asarray(predictions), np.asarray(references)
-        predicted, probabilities = (z > 0).astype(np.int64), sigmoid(z)
-        cells = confusion_matrix(y, predicted, labels=[0, 1]).ravel().tolist()
+        predicted, probabilities = decisions(z), probabilities_of(z)
         return {
             "accuracy": float(accuracy_score(y, predicted)),
-            "precision": float(precision_score(y, predicted, zero_division=0)),
-            "recall": float(recall_score(y, predicted, zero_division=0)),
-            "f1": float(f1_score(y, predicted, zero_division=0)),
-            "confusion_matrix": dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True)),
-            **({"roc_auc": float(roc_auc_score(y, probabilities))} if y.min() != y.max() else {}),
+            **(_of_two(y, predicted, probabilities) if z.ndim == 1 else _of_many(y, predicted, z)),
             "expected_calibration_error": calibration_bins(probabilities, y).expected_calibration_error,
             "loss": cross_entropy(z, y),
             "reviews": len(y),
         }
 
 
+def _of_two(y: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, Any]:
+    cells = confusion_matrix(y, predicted, labels=[0, 1]).ravel().tolist()
+    return {
+        "precision": float(precision_score(y, predicted, zero_division=0)),
+        "recall": float(recall_score(y, predicted, zero_division=0)),
+        "f1": float(f1_score(y, predicted, zero_division=0)),
+        "confusion_matrix": dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True)),
+        **({"roc_auc": float(roc_auc_score(y, probabilities))} if y.min() != y.max() else {}),
+    }
+
+
+def _of_many(y: NDArray[np.int64], predicted: NDArray[np.int64], z: NDArray[np.float64]) -> dict[str, Any]:
+    labels = np.arange(z.shape[1])
+    columns = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    counts = confusion_matrix(y, predicted, labels=labels)
+    tops = [k for k in TOP_K if k < len(labels)]
+    return {
+        "macro_f1": float(f1_score(y, predicted, average="macro", zero_division=0)),
+        **{f"top_{k}_accuracy": float(top_k_accuracy_score(y, z, k=k, labels=labels)) for k in tops},
+        "per_class": [dict(zip(("precision", "recall", "f1", "reviews"), row, strict=True)) for row in rows],
+        **({"confusion_matrix": counts.tolist()} if len(labels) <= MATRIX_LABELS else {}),
+    }
+
+
 def evaluate_logits(logits: ArrayLike, labels: ArrayLike, *, overlap: ArrayLike | None = None) -> dict[str, Any]:
     r"""Measure a classifier by its logits.
 
-    A logit z stands for the probability of POSITIVE, p = 1 / (1 + exp(-z)). The prediction is POSITIVE if p > 0.5,
-    that is z > 0. The loss is the mean binary cross-entropy in nats, taken from the logits in 64 bits:
-
-        loss = 1/n \sum_i log(1 + exp(-s_i z_i)),  s_i = 1 if review i is POSITIVE, else -1
+    Of two labels, a logit z stands for the probability of POSITIVE, p = 1 / (1 + exp(-z)), and POSITIVE is predicted if
+    z > 0; of K > 2, each has a logit, and the softmax of a row is their probabilities. The loss is the mean
+    cross-entropy in nats, taken from the logits in 64 bits.
 
     Args:
-        logits: Logit of POSITIVE per review. *Shape:* (n,)
-        labels: 0 (NEGATIVE) or 1 (POSITIVE) per review. *Shape:* (n,)
+        logits: Logit of POSITIVE per review, or of each label. *Shape:* (n,) or (n, K)
+        labels: The place of each review's label: 0 (NEGATIVE) or 1 (POSITIVE), or 0 to K - 1. *Shape:* (n,)
         overlap: Whether a review stands word for word in what was trained on, too, where that is known. *Shape:* (n,)
 
     Returns:
-        "accuracy", "precision", "recall" and "f1" as scikit-learn computes them, as fractions, zero where there is
-        nothing to divide by; "roc_auc", absent where all labels are the same; "expected_calibration_error" in 15 bins,
-        see `calibration_bins`; "confusion_matrix" with "tn", "fp" (NEGATIVE reviews predicted POSITIVE), "fn" and
-        "tp"; "loss"; and "reviews", the number n. Where some reviews overlap, and not all, "without_overlap" holds
-        "reviews" and "accuracy" of the others. All are plain Python numbers.
+        Plain Python numbers; shares are fractions, zero where there is nothing to divide by, as scikit-learn computes
+        them. "accuracy"; "expected_calibration_error" in 15 bins, see `calibration_bins`; "loss"; "reviews", the
+        number n. Where some reviews overlap, and not all, "without_overlap" holds "reviews" and "accuracy" of the
+        others.
+
+        Of two labels: "precision", "recall" and "f1" of POSITIVE; "roc_auc", absent where all labels are the same;
+        "confusion_matrix" with "tn", "fp" (NEGATIVE reviews predicted POSITIVE), "fn" and "tp".
+
+        Of more: "macro_f1", over the labels that some review has or gets; "top_2_accuracy" and so on for :data:`TOP_K`;
+        "per_class", for each label its "precision", "recall", "f1" and "reviews"; and of up to :data:`MATRIX_LABELS`
+        labels "confusion_matrix", for each one a row of how often which was predicted.
 
     Raises:
-        ValueError: A logit that is not finite, a label other than 0 and 1, different lengths, or no reviews.
+        ValueError: A logit that is not finite, a label out of range, different lengths, or no reviews.
     """
-    if np.ndim(logits) == 2 and np.shape(logits)[1] == 2:
-        raise ValueError(f"logits have shape {np.shape(logits)}; pass logits[:, 1] - logits[:, 0] instead")
     measured = dict(SentimentMetrics().compute(predictions=logits, references=labels))
     kept = np.zeros(0, bool) if overlap is None else ~np.asarray(overlap, dtype=bool)
     if kept.any() and not kept.all():
-        correct = (np.asarray(logits) > 0) == (np.asarray(labels) == 1)
+        correct = decisions(logits) == np.asarray(labels)
         measured["without_overlap"] = {"reviews": int(kept.sum()), "accuracy": float(correct[kept].mean())}
     return measured

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
 from .calibration import calibration_bins
 from .errors import Group, ScoredReviews, WordOdds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+DRAWN_LABELS = 20
+"""Labels that fit a readable confusion matrix."""
 
 _BINS = 40
 _COLORS = (GREY, SKY, BLUE, ORANGE, "#009E73", "#CC79A7")
@@ -71,43 +76,94 @@ def plot_training_curves(
     return write_figure(figure, path)
 
 
-def plot_confusion_matrix(confusion: Mapping[str, int], path: str | os.PathLike[str], *, title: str) -> Path:
+def plot_confusion_matrix(
+    confusion: Mapping[str, int] | Sequence[Sequence[int]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    names: Sequence[str] = (NEGATIVE, POSITIVE),
+) -> Path:
     """Draw how many reviews of each label were predicted to have which.
 
-    A cell shows the count and its share of the row, which also gives the color.
+    A cell shows the count and, of few labels, its share of the row, which also gives the color. Of more labels than
+    :data:`DRAWN_LABELS`, those with the most reviews are drawn, and the plot says how many are not.
+
+    Args:
+        confusion: As `evaluate_logits` returns it: four counts, or a row of counts for each label.
+        path: File to write.
+        title: Which model, and which reviews.
+        names: The names of the labels, in their order.
     """
     keys = ("tn", "fp", "fn", "tp")
-    if not all(confusion.get(key, -1) >= 0 for key in keys):
-        raise ValueError(f"confusion is {dict(confusion)}; allowed: counts of at least 0 for {keys}")
-    figure = new_figure(6.2, 5.8, title)
+    if isinstance(confusion, Mapping):
+        counts = np.array([confusion.get(key, -1) for key in keys]).reshape(2, 2)
+    else:
+        counts = np.array(confusion)
+    if counts.shape != (len(names), len(names)) or (counts < 0).any():
+        shown = dict(confusion) if isinstance(confusion, Mapping) else f"of shape {counts.shape}"
+        allowed = f"{keys}" if len(names) == 2 else f"each of {len(names)} labels, in as many rows"
+        raise ValueError(f"confusion is {shown}; allowed: counts of at least 0 for {allowed}")
+    rows = counts.sum(axis=1)
+    drawn = np.sort(np.argsort(-rows, kind="stable")[:DRAWN_LABELS])
+    many, few = len(drawn) > 2, len(drawn) <= 6
+    figure = new_figure(max(6.2, 3.6 + 0.43 * len(drawn)), max(5.8, 3 + 0.43 * len(drawn)), title)
     from matplotlib.colors import LinearSegmentedColormap
 
-    counts = np.array([confusion[key] for key in keys]).reshape(2, 2)
-    rows = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(rows, 1)
+    shares = (counts / np.maximum(rows[:, None], 1))[np.ix_(drawn, drawn)]
     colors = LinearSegmentedColormap.from_list("share", ["#F2F7FB", "#00436B"])
-    names = ("NEGATIVE", "POSITIVE")
     axes = figure.subplots()
     reviews = int(counts.sum())
     correct = f", {100 * counts.trace() / reviews:.2f} % classified correctly" if reviews else ""
-    style(axes, f"{reviews:,} reviews{correct}", "predicted", "actual")
+    left_out = len(names) - len(drawn)
+    beyond = f"\nthe {len(drawn)} of {len(names)} labels with the most reviews; {left_out} more are not drawn"
+    style(axes, f"{reviews:,} reviews{correct}{beyond if left_out else ''}", "predicted", "actual")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.imshow(shares, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
-    axes.axhline(0.5, color="white", linewidth=4)
-    axes.axvline(0.5, color="white", linewidth=4)
-    axes.set_xticks([0, 1], names)
-    axes.set_yticks([0, 1], names, rotation=90, va="center")
+    for edge in np.arange(1, len(drawn)) - 0.5:
+        axes.axhline(edge, color="white", linewidth=1 if many else 4)
+        axes.axvline(edge, color="white", linewidth=1 if many else 4)
+    ticks = [textwrap.shorten(names[label], 24, placeholder="…") or names[label][:24] for label in drawn]
+    plain: dict[str, Any] = {"parse_math": False}
+    upright = many and max(map(len, ticks)) > 3
+    axes.set_xticks(range(len(drawn)), ticks, rotation=90 if upright else 0, **plain)
+    axes.set_yticks(range(len(drawn)), ticks, rotation=0 if many else 90, va="center", **plain)
     axes.tick_params(length=0)
-    for row, column in np.ndindex(2, 2):
-        share = f"{100 * shares[row, column]:.1f} % of" if rows[row, 0] else "no"
-        texts = (
-            (-0.06, f"{counts[row, column]:,}", 24),
-            (0.13, f"{share} actual {names[row]}", LABEL_SIZE),
-        )
+    for row, column in np.ndindex(shares.shape):
+        number = int(counts[drawn[row], drawn[column]])
+        share = 100 * shares[row, column]
         looks: dict[str, Any] = {"ha": "center", "va": "center", "color": _readable_on(colors(shares[row, column]))}
-        for offset, text, size in texts:
-            axes.text(column, row + offset, text, fontsize=size, **looks)
+        if not many:
+            of = f"{share:.1f} % of" if rows[row] else "no"
+            axes.text(column, row - 0.06, f"{number:,}", fontsize=24, **looks)
+            axes.text(column, row + 0.13, f"{of} actual {ticks[row]}", fontsize=LABEL_SIZE, **looks, **plain)
+        elif number:
+            axes.text(column, row, f"{number:,}\n{share:.0f} %" if few else f"{number:,}", fontsize=8, **looks)
+    return write_figure(figure, path)
+
+
+def plot_coverage(coverage: Sequence[Mapping[str, float]], path: str | os.PathLike[str], *, title: str) -> Path:
+    """Draw accuracy against coverage: what is gained where the least sure answers are left out.
+
+    Args:
+        coverage: As `measure_coverage` returns it, at least one row.
+        path: File to write.
+        title: Which model, and which reviews.
+    """
+    if not coverage:
+        raise ValueError("coverage has no rows; pass those of measure_coverage")
+    rows = sorted(coverage, key=lambda row: row["rejected"])
+    covered, accuracy = [100 * (1 - row["rejected"]) for row in rows], [100 * row["accuracy"] for row in rows]
+    figure = new_figure(7.2, 4.8, title)
+    axes = figure.subplots()
+    style(axes, "the least sure reviews get no answer", "reviews that get an answer, %", _CORRECT)
+    axes.plot(covered, accuracy, color=BLUE, marker="o", linewidth=2)
+    for x, y, row in zip(covered, accuracy, rows, strict=True):
+        least = f"\n({row['unsure_below']:.2f})" if "unsure_below" in row else ""
+        axes.annotate(f"{y:.1f} %{least}", (x, y), (0, 9), textcoords="offset points", ha="center", fontsize=TICK_SIZE)
+    axes.margins(0.12, 0.3)
+    axes.invert_xaxis()
+    figure.supxlabel("in brackets: the least probability of the label that is answered", fontsize=TICK_SIZE)
     return write_figure(figure, path)
 
 

@@ -30,31 +30,49 @@ class Difference:
     high: float
 
 
-def as_labels(values: ArrayLike, name: str) -> NDArray[np.int64]:
-    """Labels as an array; refuse others than 0 and 1, none, or another shape than (n,)."""
-    allowed = "0 (NEGATIVE) and 1 (POSITIVE)"
-    return _checked(values, name, lambda array: (array == 0) | (array == 1), allowed).astype(np.int64)
+def as_labels(values: ArrayLike, name: str, *, count: int = 2) -> NDArray[np.int64]:
+    """Labels as an array; refuse others than the places of so many labels, none, or another shape than (n,)."""
+    allowed = "0 and 1" if count == 2 else f"0 to {count - 1}"
+    return _checked(values, name, lambda array: np.isin(array, np.arange(count)), allowed).astype(np.int64)
 
 
 def as_logits(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Logits as an array; refuse some that are not finite, none, or another shape than (n,)."""
-    return _checked(values, name, np.isfinite, "finite numbers").astype(np.float64)
+    """Logits as an array; refuse some that are not finite, none, or another shape than (n,) or (n, K), K above 2."""
+    if np.ndim(values) == 2 and np.shape(values)[1] == 2:
+        raise ValueError(f"{name} have shape {np.shape(values)}; pass {name}[:, 1] - {name}[:, 0] instead")
+    return _checked(values, name, np.isfinite, "finite numbers", columns=True).astype(np.float64)
 
 
 def as_probabilities(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Probabilities as an array; refuse some outside of 0 to 1, none, or another shape than (n,)."""
-    return _checked(values, name, lambda array: (array >= 0) & (array <= 1), "0 to 1").astype(np.float64)
+    """Probabilities as an array; refuse some outside of 0 to 1, none, or another shape than (n,) or (n, K)."""
+    return _checked(values, name, lambda p: (p >= 0) & (p <= 1), "0 to 1", columns=True).astype(np.float64)
 
 
-def _checked(values: ArrayLike, name: str, valid: Callable[[Any], Any], allowed: str) -> NDArray[Any]:
+def label_count(scores: NDArray[Any]) -> int:
+    """How many labels logits or probabilities are of: two where there is one number per review."""
+    return 2 if scores.ndim == 1 else int(scores.shape[1])
+
+
+def decisions(logits: ArrayLike) -> NDArray[np.int64]:
+    """The more probable label of each review, by its place. *Shape:* (n,) or (n, K) to (n,)."""
+    z = np.asarray(logits)
+    return ((z > 0) if z.ndim == 1 else z.argmax(axis=1)).astype(np.int64)
+
+
+def _checked(
+    values: ArrayLike, name: str, valid: Callable[[Any], Any], allowed: str, *, columns: bool = False
+) -> NDArray[Any]:
     array = np.asarray(values)
-    if array.ndim != 1 or not array.size or array.dtype.kind not in "biuf":
+    shaped = array.ndim == 1 or (columns and array.ndim == 2 and array.shape[1] > 2)
+    if not shaped or not array.size or array.dtype.kind not in "biuf":
+        more = " or, of three or more labels, a row of them" if columns else ""
         raise ValueError(
-            f"{name} have shape {array.shape} and type {array.dtype}; allowed: one number per review, at least one"
+            f"{name} have shape {array.shape} and type {array.dtype}; "
+            f"allowed: one number per review{more}, at least one"
         )
-    wrong = np.flatnonzero(~valid(array))
+    wrong = np.argwhere(~valid(array))
     if len(wrong):
-        found = f"{array[wrong[0]].item()} at position {wrong[0]}, {len(wrong)} wrong values in all"
+        found = f"{array[tuple(wrong[0])].item()} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
         raise ValueError(f"{name} hold {found}; allowed: {allowed}")
     return array
 

@@ -16,6 +16,7 @@ from hf_lstm_sentiment.evaluation.calibration import (
     cross_validate_temperature,
     fit_temperature,
     measure_calibration,
+    measure_coverage,
 )
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 
@@ -119,6 +120,32 @@ def test_a_temperature_is_measured_on_reviews_that_it_was_not_fitted_on():
     fitted = measure_calibration(logits / fit_temperature(logits, labels), labels)
     unseen = cross_validate_temperature(logits, labels)
     assert fitted.nll < unseen.nll < measure_calibration(logits, labels).nll
+
+
+def test_several_labels_are_calibrated_like_two():
+    """Logits 0 and z of two labels, beside one that nobody takes, are those of two labels."""
+    z, labels = overconfident(500)
+    three = np.stack([np.zeros(500), z, np.full(500, -1e4)], axis=1)
+    assert fit_temperature(three, labels) == pytest.approx(fit_temperature(z, labels), rel=1e-9)
+    two, many = measure_calibration(z, labels), measure_calibration(three, labels)
+    assert many.expected_calibration_error == pytest.approx(two.expected_calibration_error)
+    assert many.nll == pytest.approx(two.nll)
+    p = np.exp(three - np.logaddexp.reduce(three, axis=1, keepdims=True))
+    assert many.brier == pytest.approx(brier_score_loss(labels, p, labels=[0, 1, 2])) == pytest.approx(2 * two.brier)
+    assert cross_validate_temperature(three, labels).nll == pytest.approx(cross_validate_temperature(z, labels).nll)
+    assert measure_coverage(three, labels)[2]["accuracy"] == measure_coverage(z, labels)[2]["accuracy"]
+
+
+def test_coverage_leaves_the_least_sure_out():
+    logits = np.array([-3.0, 0.1, 2.0, -0.2, 1.0, 50.0, 60.0, 4.0, 5.0, 6.0])
+    labels = [0, 0, 1, 1, 1, 1, 1, 1, 1, 0]
+    found = measure_coverage(logits, labels)
+    assert [row["rejected"] for row in found] == [0, 0.05, 0.1, 0.2]
+    assert [row["reviews"] for row in found] == [10, 10, 9, 8]
+    assert [row["accuracy"] for row in found] == [0.7, 0.7, 7 / 9, 7 / 8]
+    assert found[3]["unsure_below"] == pytest.approx(1 / (1 + math.exp(-1)))
+    with pytest.raises(ValueError, match=r"rejected holds 1\.0; allowed: shares from 0 to below 1"):
+        measure_coverage(logits, labels, rejected=[1.0])
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [1, 0]])

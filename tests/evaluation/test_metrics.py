@@ -49,6 +49,34 @@ def test_metrics_by_hand():
     }
 
 
+def test_metrics_of_five_labels_by_hand():
+    labels = [0, 1, 2, 2, 4]
+    # The last label comes second once, and third once.
+    logits = np.eye(5)[[0, 1, 2, 1, 0]] * 3 + np.eye(5)[[4, 4, 4, 2, 1]] + np.eye(5)[4] * 0.5
+    result = evaluate_logits(logits, labels)
+    rows = [0, 0, 0, 0, 0]
+    for row, label in zip(logits, labels, strict=True):
+        rows[label] += math.log(sum(math.exp(value - row[label]) for value in row))
+    assert result["loss"] == pytest.approx(sum(rows) / 5, rel=1e-12)
+    assert result["accuracy"] == 3 / 5
+    assert (result["top_2_accuracy"], result["top_3_accuracy"], "top_5_accuracy" in result) == (4 / 5, 1, False)
+    assert [row["reviews"] for row in result["per_class"]] == [1, 1, 2, 0, 1]
+    assert result["per_class"][2] == {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "reviews": 2}
+    # Of the four labels that some review has or gets.
+    assert result["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 2 / 3 + 0) / 4)
+    assert result["confusion_matrix"] == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0] * 5, [1, 0, 0, 0, 0]]
+    json.dumps(result)
+    part = evaluate_logits(logits, labels, overlap=[True, False, False, False, False])["without_overlap"]
+    assert part == {"reviews": 4, "accuracy": 0.5}
+
+
+def test_thousands_of_labels_have_no_confusion_matrix(unwarned):
+    result = evaluate_logits(np.eye(3_000)[:500] * 9, np.arange(500))
+    assert "confusion_matrix" not in result
+    assert result["macro_f1"] == result["accuracy"] == 1
+    assert len(result["per_class"]) == 3_000
+
+
 def test_accuracy_is_given_without_the_overlap_too():
     logits, labels = [1.0, 1.0, -1.0, -1.0], [1, 0, 0, 1]
     result = evaluate_logits(logits, labels, overlap=[True, False, False, False])
@@ -92,6 +120,10 @@ def test_reviews_can_be_added_in_portions(one_by_one):
         for part in (slice(0, 7), slice(7, 40)):
             metric.add_batch(predictions=logits[part], references=labels[part])
     assert metric.compute() == evaluate_logits(logits, labels)
+    metric = SentimentMetrics()
+    metric.add(prediction=[1.0, 3.0, 2.0], reference=1)
+    metric.add_batch(predictions=np.eye(3), references=[0, 1, 1])
+    assert metric.compute()["confusion_matrix"] == [[1, 0, 0], [0, 2, 1], [0, 0, 0]]
 
 
 def test_tensors_and_dataset_columns_are_welcome():
@@ -119,7 +151,10 @@ def test_no_network_and_no_files(monkeypatch, tmp_path):
     [
         ([1.0, math.inf], [0, 1], "logits hold inf at position 1.*allowed: finite numbers"),
         ([math.nan], [0], "logits hold nan at position 0"),
-        ([1.0], [2], "labels hold 2 at position 0, 1 wrong values in all; allowed: 0 "),
+        ([1.0], [2], "labels hold 2 at position 0, 1 wrong values in all; allowed: 0 and 1"),
+        (np.zeros((2, 3)), [2, 3], "labels hold 3 at position 1, 1 wrong values in all; allowed: 0 to 2"),
+        ([[0.0, 1.0, math.nan]], [2], "logits hold nan at position 0"),
+        (np.zeros((2, 3)), [[0], [1]], r"labels have shape \(2, 1\) .*; allowed: one number per review, at least one"),
         ([1.0, 2.0], [0.7, 1], "labels hold 0.7 at position 0"),
         ([1.0, 2.0], ["1", "0"], "labels have shape .* and type <U1; allowed: one number per review"),
         ([1.0, 2.0], [1], "2 logits, 1 labels; allowed: the same number"),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from hf_lstm_sentiment.evaluation.plots import (
     plot_confusion_matrix,
+    plot_coverage,
     plot_reliability_diagram,
     plot_training_curves,
 )
@@ -126,6 +127,34 @@ def test_confusion_matrix_with_empty_rows(tmp_path, changes, unwarned):
 def test_confusion_matrix_needs_four_counts(tmp_path, confusion):
     with pytest.raises(ValueError, match=r"confusion is .*; allowed: counts of at least 0 for \("):
         plot_confusion_matrix(confusion, tmp_path / "confusion.png", title="test")
+
+
+def test_confusion_matrix_needs_a_row_for_each_label(tmp_path):
+    with pytest.raises(ValueError, match=r"of shape \(2, 2\); allowed: counts .* each of 3 labels, in as many rows"):
+        plot_confusion_matrix([[1, 2], [3, 4]], tmp_path / "confusion.png", title="test", names="abc")
+
+
+@pytest.mark.parametrize("labels", [3, 20, 40])
+def test_confusion_matrix_of_many_labels(tmp_path, labels, unwarned):
+    path, names = tmp_path / "confusion.png", [f"a $long_{i} name" for i in range(labels)]
+    counts = np.diag(np.arange(1, labels + 1))
+    plot_confusion_matrix(counts.tolist(), path, title="test", names=names)
+    before = path.read_bytes()
+    counts[labels - 1, labels - 2] = 1
+    plot_confusion_matrix(counts.tolist(), path, title="test", names=names)
+    assert path.read_bytes() != before
+    with Image.open(path) as picture:
+        assert 900 <= picture.width <= 1900
+
+
+def test_coverage_is_drawn(tmp_path):
+    rows = [{"rejected": share, "accuracy": 0.9 + share / 2, "unsure_below": 0.5 + share} for share in (0, 0.05, 0.1)]
+    plot_coverage(rows, tmp_path / "coverage.png", title="test")
+    before = read_picture(tmp_path / "coverage.png")
+    plot_coverage([*rows[:2], {**rows[2], "accuracy": 0.91}], tmp_path / "coverage.png", title="test")
+    assert (read_picture(tmp_path / "coverage.png") != before).any()
+    with pytest.raises(ValueError, match="coverage has no rows"):
+        plot_coverage([], tmp_path / "coverage.png", title="test")
 
 
 def test_reliability_diagram_shows_calibration(tmp_path):
