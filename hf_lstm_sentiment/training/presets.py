@@ -193,8 +193,29 @@ IMDB = replace(
     patience=3,
 )
 
+REVIEWS = replace(
+    IMDB,
+    name="reviews",
+    description="For reviews of any kind, long or short: `imdb`, trained further on what a transformer labeled.",
+    pretrained=None,
+    model_name_or_path="runs/imdb-seed42",
+    own_vocabulary=True,
+    glove="stanfordnlp/glove",
+    glove_words=2_000,
+    soft_labels="runs/reviews_teachers",
+    embedding_dropout=0.1,
+    word_dropout=0.02,
+    classifier_dropout=0.2,
+    learning_rate=1e-3,
+    epochs=2,
+    patience=2,
+)
+
 PRESETS = MappingProxyType(
-    {preset.name: preset for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB)}
+    {
+        preset.name: preset
+        for preset in (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB, REVIEWS)
+    }
 )
 """Every recipe by its name."""
 
