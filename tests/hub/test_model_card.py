@@ -40,7 +40,6 @@ def test_the_metadata_are_exactly_these(card, text, metrics):
     data = card.data.to_dict()
     index, widget = data.pop("model-index"), data.pop("widget")
     assert data == {
-        "language": "en",
         "license": "mit",
         "library_name": "transformers",
         "pipeline_tag": "text-classification",
@@ -77,6 +76,92 @@ def test_known_flaws_of_imdb_are_told_of_imdb_only(text, metrics):
     flaw = "\n- IMDB's labels are star ratings"
     assert flaw in make_model_card(asdict(PRESETS["v1"]), imdb).text
     assert flaw not in text
+
+
+def part_of_three(accuracy):
+    rows = [{"precision": f1, "recall": f1, "f1": f1, "reviews": 20} for f1 in (0.8, 0.7, 0.9)]
+    return {
+        "accuracy": accuracy,
+        "macro_f1": 0.75,
+        "top_2_accuracy": 0.93,
+        "expected_calibration_error": 0.02,
+        "loss": 0.6,
+        "reviews": 60,
+        "per_class": rows,
+        "confusion_matrix": [[15, 3, 2], [4, 14, 2], [1, 0, 19]],
+        "coverage": [{"rejected": r, "accuracy": accuracy + r, "unsure_below": 0.5 + r} for r in (0, 0.05, 0.1)],
+    }
+
+
+def test_a_card_of_three_labels(metrics):
+    parts = {"validation": part_of_three(0.8), "test": part_of_three(0.7)}
+    three = {**metrics, **parts, "labels": ["bad", "so|so", "good"], "class_weights": [1.5, 1, 0.75]}
+    card = make_model_card(asdict(PRESETS["v1"]), three)
+    assert check_card(str(card)) == ([], [])
+    assert "sentiment-analysis" not in card.data.tags
+    assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
+        key: value for key, value in parts["test"].items() if isinstance(value, float)
+    }
+    for said in (
+        "It answers one of bad, so&#124;so, good with a probability",
+        "truncation=True, top_k=None)  # the probability of every label",
+        "| Macro F1 (every label counts the same) | 75.00% | 75.00% |",
+        "| so&#124;so | 70.00% | 70.00% | 70.00% | 20 |",
+        "| | bad | so&#124;so | good |\n| --- | --- | --- | --- |\n| bad | 15 | 3 | 2 |",
+        "Misclassified most often: so&#124;so as bad (4), bad as so&#124;so (3)",
+        "| 0% |  | 80.00% | 70.00% |\n| 5% | 0.550 | 85.00% | 75.00% |",
+        "| Loss | cross-entropy on 3 logits |\n| Class weights | bad 1.5, so&#124;so 1, good 0.75 |",
+    ):
+        assert said in card.text
+    assert not re.search("POSITIVE|NEGATIVE|English|not defined", card.text)
+
+
+def test_of_thousands_of_labels_the_worst_are_listed(metrics):
+    rows = [{"precision": i / 300, "recall": 0.0, "f1": i / 300, "reviews": i} for i in range(300)]
+    part = {**part_of_three(0.8), "per_class": rows}
+    del part["confusion_matrix"], part["coverage"]
+    many = {**metrics, "validation": part, "test": part, "labels": [f"label {i}" for i in range(300)]}
+    text = make_model_card(asdict(PRESETS["v1"]), many).text
+    assert (
+        "one of label 0, label 1, label 2, label 3, label 4, label 5, label 6, label 7, label 8, label 9 and 290"
+        in text
+    )
+    assert "Of the 300 labels, the 20 with the lowest F1 on the test reviews:" in text
+    # One that no test review has says nothing.
+    assert re.findall(r"^\| label (\d+) \|", text, flags=re.MULTILINE) == [str(i) for i in range(1, 21)]
+    assert "confusion_matrix.png" not in text
+    assert "coverage.png" not in text
+
+
+def test_two_labels_of_other_names(metrics):
+    text = make_model_card(asdict(PRESETS["v1"]), {**metrics, "labels": ["ham", "spam"]}).text
+    assert "It answers ham or spam with a probability" in text
+    assert "| Precision (spam) |" in text
+    assert re.search(r"ham ones were misclassified as spam and \d+ spam ones as ham", text)
+    assert not re.search("POSITIVE|NEGATIVE", text)
+
+
+def test_what_it_was_trained_from_is_told(metrics):
+    base = {"name": "user/model@main", "revision": "a" * 40, "digest": "sha256:12", "kept": ["encoder"]}
+    words = {"copied": 1_000, "glove": 20, "random": 3}
+    found = {**metrics, "base_model": {**base, "new_words": words}}
+    card = make_model_card({**asdict(PRESETS["v1"]), "freeze_encoder": True}, found)
+    assert card.data.base_model == "user/model"
+    for said in (
+        f"[`user/model`](https://huggingface.co/user/model) at `{'a' * 40}`",
+        "Kept from it: encoder; the head is new. The encoder was frozen",
+        "1,000 are its own; of the new words 20 started from GloVe",
+        "Its labels are others",
+        "--model_name_or_path user/model@main",
+    ):
+        assert said in card.text
+    # A directory may look like a repository.
+    local = {"name": "runs/imdb", "digest": "sha256:12", "kept": ["tokenizer", "encoder", "head"]}
+    before = {**metrics["validation"], "accuracy": 0.1234, "loss": 1.5}
+    card = make_model_card(asdict(PRESETS["v1"]), {**metrics, "base_model": local, "base_validation": before})
+    assert card.data.base_model is None
+    assert "The weights started from `runs/imdb`" in card.text
+    assert "| before this training | 12.34% | 1.5000 |\n| this model | " in card.text
 
 
 def test_recorded_cards_are_what_the_template_says_today():
