@@ -67,12 +67,10 @@ def publishable_files(
         if _ACCESS_TOKEN.search(files[name].read_bytes()):
             raise ValueError(f"{files[name]} holds something like an access token of the Hub; take it out, revoke it")
     if export_to is not None:
-        from ..inference.onnx import INT8, MODEL, export_onnx
+        from ..inference.onnx import export_onnx
 
         export_onnx(run, output_dir=export_to)
-        folder = next(Path(export_to).rglob(MODEL)).parent
-        exported = (folder / name for name in (MODEL, INT8, "tokenizer.json"))
-        files |= {**dict(zip(ONNX, exported, strict=True)), _HANDLER.name: _HANDLER}
+        files |= {name: Path(export_to, name) for name in ONNX} | {_HANDLER.name: _HANDLER}
     return dict(sorted(files.items()))
 
 
