@@ -1,18 +1,21 @@
-"""Reviews of one split as a data set of the columns text, label and row, whose every value is checked."""
+"""What the labels of reviews mean, and reviews of one split as a data set whose every value is checked."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..utils.messages import shown
-from .columns import describe_column, find_column
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE, check_class_weights
+from ..utils.messages import listed, shown
+from .columns import ReadRow, describe_column, find_column
 from .readers import Rows
 
 if TYPE_CHECKING:
@@ -23,164 +26,355 @@ logger = logging.getLogger(__name__)
 
 _NEGATIVE = ("0", "neg", "negative", "bad", "rotten", "false", "label_0")
 _POSITIVE = ("1", "pos", "positive", "good", "fresh", "true", "label_1")
-# What labels mean, in lower case.
-LABELS: dict[str, int] = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
+# What the usual words for two sentiments mean, in lower case.
+SENTIMENTS: dict[str, int | None] = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
 # Reviews that are read at once.
 BATCH = 1_000
 
+_REMEDY = (
+    "correct or remove the row, name the right column with --label_column, or say what each label means: "
+    f"--labels {shlex.quote('1=negative 2=positive 3=')}, where rows of label 3 are left out"
+)
+_FRACTION = re.compile(r"[+-]?(\d*\.\d+|\d+\.?\d*e[+-]?\d+|inf(inity)?)")
 
-def parse_labels(labels: str | Mapping[str, str]) -> dict[str, int | None]:
+
+class _OtherLabelError(ValueError):
+    """A label that is no usual word for one of two sentiments."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names of labels, and which label stands for which.
+
+    Attributes:
+        names: Their places are the ids.
+        ids: For each label of the data, in lower case and with single spaces, its id, or None where its rows are left
+            out.
+    """
+
+    names: tuple[str, ...] = (NEGATIVE, POSITIVE)
+    ids: Mapping[str, int | None] = field(default_factory=lambda: SENTIMENTS)
+
+    def find(self, value: Any, class_names: Sequence[str] | None = None) -> int | None:
+        """The id of a label, or None where its row is to be left out; a ValueError where it is not known.
+
+        Args:
+            value: What stands in the data.
+            class_names: Names of the whole numbers, where they have any.
+        """
+        text = _as_text(value, class_names)
+        if (key := _key(text)) in self.ids:
+            return self.ids[key]
+        if self.ids == SENTIMENTS:
+            raise _OtherLabelError(f"label {shown(text)}")
+        raise ValueError(
+            f"label {shown(value if class_names is None else text)} is not known; allowed: "
+            f"{listed(map(repr, self.ids))}; {_REMEDY}"
+        )
+
+
+def parse_labels(labels: str | Mapping[str, str]) -> Labels:
     """What a user says that labels mean.
 
     Args:
         labels: Such as "1=negative 2=positive 3=", or a mapping; rows of a label that means nothing are left out.
 
     Returns:
-        0 NEGATIVE, 1 POSITIVE or None for each label, in lower case.
+        The names in the order in which they are said; NEGATIVE and POSITIVE where all of them mean these.
 
     Raises:
-        ValueError: It is written otherwise, or means something else.
+        ValueError: It is written otherwise, one label means two names, or two names differ only in case or spaces.
     """
-    pairs = dict(part.rpartition("=")[::2] for part in shlex.split(labels)) if isinstance(labels, str) else labels
-    meanings: dict[str, int | None] = {}
-    for label, meaning in pairs.items():
-        if str(label) == "" or (meaning and meaning.lower() not in LABELS):
-            raise ValueError(
-                f"labels are {labels!r}; allowed: LABEL=negative, LABEL=positive, or LABEL= to leave its rows out, "
-                "with a space between them"
-            )
-        meanings[str(label).strip().lower()] = LABELS[meaning.lower()] if meaning else None
-    return meanings
+    problem = None
+    pairs = [part.rpartition("=")[::2] for part in shlex.split(labels)] if isinstance(labels, str) else labels.items()
+    meanings: dict[str, str] = {}
+    for value, meaning in pairs:
+        label, name = _key(_as_text(value, None)), " ".join(("" if meaning is None else str(meaning)).split())
+        if not label:
+            problem = problem or "one of them has no label"
+        elif meanings.setdefault(label, name) != name:
+            problem = f"{label!r} means {meanings[label]!r} and {name!r}"
+    names = list(dict.fromkeys(filter(None, meanings.values())))
+    if {_key(name) for name in names} <= SENTIMENTS.keys():
+        found = {label: SENTIMENTS[_key(name)] if name else None for label, name in meanings.items()}
+        names = [NEGATIVE, POSITIVE]
+    else:
+        found = {label: names.index(name) if name else None for label, name in meanings.items()}
+    if len({_key(name) for name in names}) < len(names):
+        problem = "two names differ only in case"
+    elif not problem and len(names) < 2:
+        problem = f"all of them mean {names[0]!r}"
+    if problem or not meanings:
+        raise ValueError(
+            f"labels are {labels!r}: {problem or 'there are none'}; allowed: LABEL=NAME for each label of the data, "
+            "two names at least, or LABEL= to leave its rows out, with a space between them"
+        )
+    return Labels(tuple(names), found)
 
 
-def read_reviews(
-    parts: Sequence[Rows],
-    split: str,
+class _Columns(NamedTuple):
+    """Where the texts of a split stand, and the labels where it has some."""
+
+    text: str
+    label: str | None
+
+
+def read_labelled(
+    splits: Mapping[str, Sequence[Rows]],
     *,
     text_column: str | None,
     label_column: str | None = None,
-    labels: Mapping[str, int | None] | None = None,
-) -> Dataset:
-    """Find the columns of a split, check every value and write what is read into the cache.
+    labels: Labels | None = None,
+) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    """Find the columns of splits, check every value and write what is read into the cache.
 
     Args:
-        parts: What is read, one after the other.
-        split: Its name, for messages; "unlabeled" reviews need no labels.
+        splits: What is read of each split, one after the other; "train" is among them.
         text_column: Column of the texts; found by its name where None.
         label_column: Column of the labels; found by its name where None.
-        labels: What the labels mean, where they are not the usual ones.
+        labels: What the labels mean; where None, the usual words for two sentiments mean these, and any other labels
+            of the training reviews are names: in the order of a ClassLabel, numbers rising, texts by the alphabet.
 
     Returns:
-        The columns `text` (string), `label` (0 NEGATIVE, 1 POSITIVE; not of unlabeled reviews) and `row` (from 0).
+        Of each split the columns `text` (string), `label` (an id) and `row` (from 0); and the names of the labels.
 
     Raises:
-        ValueError: A column that is not there, a missing text, an unknown label, a class without reviews.
+        ValueError: A column that is not there, a missing text or label, a label that no training review has, a label
+            without reviews, numbers with fractions or several labels of one review.
     """
+    columns = {split: _find_columns(parts, split, text_column, label_column) for split, parts in splits.items()}
+
+    def read(meant: Labels) -> dict[str, Dataset]:
+        return {split: _read_split(parts, columns[split], meant) for split, parts in splits.items()}
+
+    try:
+        labels = labels or Labels()
+        found = read(labels)
+    except _OtherLabelError:
+        labels = _find_labels(splits, columns)
+        found = read(labels)
+    for split, part in found.items():
+        missing = missing_labels(part, labels.names)
+        # Of many labels, a split that is not trained on need not have each.
+        if missing and (split == "train" or len(labels.names) == 2):
+            raise ValueError(
+                f"split {split!r} holds {len(part):,} reviews and none of them is {listed(missing)}; "
+                + ("both classes are needed" if len(labels.names) == 2 else "every label needs some")
+            )
+    return found, labels.names
+
+
+def read_unlabeled(parts: Sequence[Rows], *, text_column: str | None) -> Dataset:
+    """Read reviews that need no labels: the columns `text` and `row`, as :func:`read_labelled` reads them."""
+    return _read_split(parts, _find_columns(parts, "unlabeled", text_column, None), Labels())
+
+
+def _find_columns(parts: Sequence[Rows], split: str, text_column: str | None, label_column: str | None) -> _Columns:
+    names = list(dict.fromkeys(column for part in parts for column in part.columns))
+    if not names:
+        raise ValueError(f"{parts[0].name} holds no row")
+    text, label = find_column(names, text_column, "text"), None
+    said = describe_column(names, text, "text")
+    if split != "unlabeled":
+        label = find_column(names, label_column, "label")
+        said += f", {describe_column(names, label, 'label')}"
+        if text == label:
+            raise ValueError(f"column {text!r} cannot be both; name another --text_column or --label_column")
+    logger.info(f"{split} reviews: {said}")
+    return _Columns(text, label)
+
+
+def _read_split(parts: Sequence[Rows], columns: _Columns, labels: Labels) -> Dataset:
     from datasets import Dataset, Features, Value
     from datasets.exceptions import DatasetGenerationError
 
-    columns = list(dict.fromkeys(column for part in parts for column in part.columns))
-    if not columns:
-        raise ValueError(f"{parts[0].name} holds no row")
-    texts = find_column(columns, text_column, "text")
-    said, kinds = [describe_column(columns, texts, "text")], {"text": "string", "row": "int64"}
-    chosen = None
-    if split != "unlabeled":
-        chosen = find_column(columns, label_column, "label")
-        said.append(describe_column(columns, chosen, "label"))
-        kinds = {"text": "string", "label": "int64", "row": "int64"}
-        if texts == chosen:
-            raise ValueError(f"column {texts!r} cannot be both; name another --text_column or --label_column")
-    logger.info(f"{split} reviews: {', '.join(said)}")
+    kinds = {"text": "string", **({} if columns.label is None else {"label": "int64"}), "row": "int64"}
     # The version is there for the cache: another release may read values differently.
-    key = (version("hf_lstm_sentiment"), [part.state for part in parts], texts, chosen, sorted((labels or {}).items()))
+    key = (version("hf_lstm_sentiment"), [part.state for part in parts], *columns, sorted(labels.ids.items()))
     try:
-        reviews = Dataset.from_generator(
+        return Dataset.from_generator(
             _reviews,
             features=Features({name: Value(kind) for name, kind in kinds.items()}),
             # A tuple: of a list, `datasets` would make shards.
-            gen_kwargs={"parts": tuple(parts), "texts": texts, "chosen": chosen, "labels": labels},
+            gen_kwargs={"parts": tuple(parts), "columns": columns, "labels": labels},
             fingerprint=hashlib.sha256(repr(key).encode()).hexdigest(),
         )
     except DatasetGenerationError as error:
         raise error.__cause__ or error from None
-    if chosen is not None:
-        counts = class_counts(reviews)
-        for label, name in enumerate(("NEGATIVE", "POSITIVE")):
-            if not counts[label]:
-                raise ValueError(
-                    f"split {split!r} holds {len(reviews):,} reviews and none of them is {name}; both classes are "
-                    "needed"
-                )
-    return reviews
 
 
-def _reviews(
-    parts: Sequence[Rows], texts: str, chosen: str | None, labels: Mapping[str, int | None] | None
-) -> Iterator[dict[str, Any]]:
-    place, left = -1, 0
+def _rows(parts: Sequence[Rows], columns: _Columns) -> Iterator[tuple[Rows, ReadRow, Sequence[str] | None]]:
+    """Every row with a text, and the names of its column's whole numbers."""
     for part in parts:
-        only = [column for column in (texts, chosen) if column is not None and column in part.columns]
-        names = part.class_names.get(chosen) if chosen else None
-        for place, read in enumerate(part.with_text(texts, only=only), start=place + 1):  # noqa: B020
-            left += 1
-            if chosen is None:
-                yield {"text": read.row[texts], "row": place}
-                continue
+        only = [column for column in columns if column is not None and column in part.columns]
+        names = part.class_names.get(columns.label) if columns.label else None
+        for read in part.with_text(columns.text, only=only):
+            yield part, read, names
+
+
+def _reviews(parts: Sequence[Rows], columns: _Columns, labels: Labels) -> Iterator[dict[str, Any]]:
+    place, left = -1, 0
+    for place, (part, read, names) in enumerate(_rows(parts, columns)):
+        review: dict[str, Any] = {"text": read.row[columns.text], "row": place}
+        if columns.label is not None:
             try:
-                label = parse_label(read.row.get(chosen), names, labels)
+                review["label"] = labels.find(read.row.get(columns.label), names)
+            except _OtherLabelError:
+                raise
             except ValueError as error:
                 raise ValueError(f"{part.name}, {read.place}: {error}") from None
-            if label is None:
-                left -= 1
-            else:
-                yield {"text": read.row[texts], "label": label, "row": place}
+            if review["label"] is None:
+                continue
+        left += 1
+        yield review
     if not left:
         raise ValueError(f"{parts[0].name} holds no row" + (", but for those left out" if place >= 0 else ""))
 
 
-def parse_label(
-    value: Any, names: Sequence[str] | None = None, meanings: Mapping[str, int | None] | None = None
-) -> int | None:
-    """What a label means: 0 NEGATIVE, 1 POSITIVE.
+def _find_labels(splits: Mapping[str, Sequence[Rows]], columns: Mapping[str, _Columns]) -> Labels:
+    """Take the names of labels out of the data."""
+    # Of each label as it is written: reviews of each split, and where the first one stands.
+    found: dict[str, dict[str, int]] = {}
+    first: dict[str, str] = {}
+    order: dict[str, int] = {}
+    for split, parts in splits.items():
+        for part, read, names in _rows(parts, columns[split]):
+            value = read.row.get(columns[split].label or "")
+            text = _as_text(value, names)
+            place = f"{part.name}, {read.place}"
+            if problem := _problem(value, text, names):
+                raise ValueError(f"{place}: {problem}")
+            counts = found.setdefault(text, {})
+            counts[split] = counts.get(split, 0) + 1
+            if text not in first:
+                first[text] = place
+                for name in names or ():
+                    order.setdefault(name, len(order))
+    spelled: dict[str, str] = {}
+    twins = [(spelled[key], text) for text in found if spelled.setdefault(key := _key(text), text) != text]
+    for one, other in twins:
+        raise ValueError(
+            f"labels {shown(one)} and {shown(other)} ({first[other]}) differ only in case or white space; correct "
+            f"them, or make them one: --labels {_all_said([name.strip() for name in spelled.values()])}"
+        )
+    for text, counts in found.items():
+        if "train" not in counts:
+            split, count = next(iter(counts.items()))
+            raise ValueError(
+                f"{count:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which no training "
+                f"review has; correct or remove them, or say what each label means, where those that mean nothing are "
+                f"left out: --labels {_all_said([name for name in found if name != text], drop=text)}"
+            )
+    reviews = sum(counts["train"] for counts in found.values())
+    if len(found) < 2:
+        raise ValueError(
+            f"all {reviews:,} training reviews have the label {shown(next(iter(found)))}; at least two labels are "
+            "needed; add reviews, or name the right column with --label_column"
+        )
+    odd = {text: counts["train"] for text, counts in found.items() if _key(text) not in SENTIMENTS}
+    meant = {SENTIMENTS[_key(text)] for text in found if text not in odd}
+    # A slip among two sentiments is no third label.
+    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, reviews // 100):
+        text = next(iter(odd))
+        raise ValueError(
+            f"{first[text]}: label {shown(text)} is not known; allowed: 0 or 1, neg or pos, negative or positive, bad "
+            f"or good, rotten or fresh, false or true, LABEL_0 or LABEL_1 (upper or lower case); {_REMEDY}"
+        )
+    if lone := [text for text, counts in found.items() if counts["train"] < 2]:
+        raise ValueError(
+            f"{first[lone[0]]}: label {shown(lone[0])} stands in one training review only"
+            + (f", and so do {len(lone) - 1:,} more of the {len(found):,} labels" if len(lone) > 1 else "")
+            + f"; every label needs several; {_REMEDY}"
+        )
+    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in found)
+    by_number = {text: int(text) for text in found} if numbers else {}
+    names = sorted(found, key=lambda text: (order.get(text, len(order)), by_number.get(text, 0), _key(text)))
+    return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
+
+
+def _as_text(value: Any, names: Sequence[str] | None) -> str:
+    """A label as a text: by its name, and whole numbers without a decimal point."""
+    if names is not None and isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    text = str(int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value)
+    # A column of whole numbers with a gap comes out of many programs with decimal points.
+    digits = text.strip().removesuffix(".0")
+    return digits if digits.removeprefix("-").isdigit() else text
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split()).lower()
+
+
+def _problem(value: Any, text: str, names: Sequence[str] | None) -> str | None:
+    """Why a value is no name of a label."""
+    if names is not None and isinstance(value, int):
+        known = 0 <= value < len(names)
+        return None if known else f"label {value} has no name; known: {listed(map(repr, names))}; {_REMEDY}"
+    if isinstance(value, list | tuple | dict):
+        return (
+            f"the label is {shown(value)}; one label per review is read; of several, train a model of two labels, yes "
+            "and no, for each, or name another --label_column"
+        )
+    if value is None or _key(text) in ("", "nan"):
+        return f"the label is missing ({shown(value)}); {_REMEDY}"
+    if _FRACTION.fullmatch(_key(text)):
+        return (
+            f"label {shown(value)} is a number with a fraction; numbers are not predicted, only labels: round them, or "
+            f"say what each means: --labels {shlex.quote('0.5=low 4.5=high')}"
+        )
+    return None
+
+
+def _all_said(names: Sequence[str], drop: str | None = None) -> str:
+    """An example of `--labels` for a message."""
+    pairs = [shlex.quote(f"{name}={name}") for name in names[:8]] + (["..."] if len(names) > 8 else [])
+    return shlex.quote(" ".join([*pairs, *([] if drop is None else [shlex.quote(f"{drop}=")])]))
+
+
+def parse_class_weights(weights: str | Sequence[float], names: Sequence[str], counts: Sequence[int]) -> list[float]:
+    """What a review counts in the loss, by its label.
 
     Args:
-        value: What stands in the data.
-        names: Names of the whole numbers, where they have any.
-        meanings: From `parse_labels`; the usual ones where None.
-
-    Returns:
-        None where the row is to be left out.
+        weights: A number for each label, also as one text with commas; or "balanced": all labels count the same, and
+            reviews 1 on average.
+        names: Names of the labels.
+        counts: Training reviews of each.
 
     Raises:
-        ValueError: It is none of the labels that are understood.
+        ValueError: Something else, another number of weights, or weights that cannot be.
     """
-    key = str(int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value)
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        key = names[value]
-    # A column of whole numbers with a gap comes out of many programs with decimal points.
-    key = key.strip().lower()
-    key = key.removesuffix(".0") if key.removesuffix(".0").isdigit() else key
-    known: Mapping[str, int | None] = LABELS if meanings is None else meanings
-    if key not in known:
-        allowed = "0 or 1, neg or pos, negative or positive, bad or good, rotten or fresh, false or true, LABEL_0 or "
-        allowed = f"{allowed}LABEL_1 (upper or lower case)" if meanings is None else ", ".join(map(repr, meanings))
+    if weights == "balanced":
+        return [sum(counts) / (len(counts) * count) for count in counts]
+    try:
+        parsed = [float(weight) for weight in (weights.split(",") if isinstance(weights, str) else weights)]
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"label {shown(value if names is None else key)} is not known; allowed: {allowed}; correct or remove the "
-            "row, name the right column with --label_column, or say what each label means: "
-            f"--labels {shlex.quote('1=negative 2=positive 3=')}, where rows of label 3 are left out"
-        )
-    return known[key]
+            f"class_weights is {weights!r}; allowed: balanced, or a number for each label with commas between them "
+            f"({listed(names)})"
+        ) from error
+    check_class_weights(parsed, names)
+    return parsed
 
 
-def class_counts(part: Dataset) -> tuple[int, int]:
-    """Numbers of negative and of positive reviews.
+def class_counts(part: Dataset, labels: int = 2) -> tuple[int, ...]:
+    """Numbers of reviews of each label.
 
     Args:
         part: Reviews with the column `label`.
+        labels: How many labels there are.
     """
-    positive = int(whole_numbers(part, "label").sum())
-    return len(part) - positive, positive
+    return tuple(np.bincount(whole_numbers(part, "label"), minlength=labels).tolist())
+
+
+def missing_labels(part: Dataset, names: Sequence[str]) -> list[str]:
+    """Names of the labels that no review has.
+
+    Args:
+        part: Reviews with the column `label`.
+        names: Names of all labels.
+    """
+    return [name for name, count in zip(names, class_counts(part, len(names)), strict=True) if not count]
 
 
 def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:

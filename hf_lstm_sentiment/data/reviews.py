@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils.messages import differences
-from .labels import BATCH, class_counts, parse_labels, read_reviews, whole_numbers
+from ..utils.messages import check_text, differences, listed, shown
+from .columns import ReadRow
+from .labels import (
+    BATCH,
+    Labels,
+    class_counts,
+    missing_labels,
+    parse_class_weights,
+    parse_labels,
+    read_labelled,
+    read_unlabeled,
+    whole_numbers,
+)
 from .readers import FileForm, Rows
-from .sources import find_source, hub_error, open_source
+from .sources import UNLABELED_NAMES, VALIDATION_NAMES, find_source, hub_error, open_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
 
-_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-_UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
 _LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
 _READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
 _SAMPLING = (*_READING, "split_seed", *_LIMITS)
+logger = logging.getLogger(__name__)
+
 # What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
 SPLIT = ("train", "validation", "test", "split_seed", "held_out")
 
@@ -52,8 +64,8 @@ class Texts:
 class Reviews:
     """Labelled reviews in three parts.
 
-    Every part has the columns `text` (string), `label` (0 NEGATIVE, 1 POSITIVE) and `row` (the review's place in the
-    split of the source that it comes from).
+    Every part has the columns `text` (string), `label` (the place of its name in `label_names`) and `row` (the
+    review's place in the split of the source that it comes from).
 
     Attributes:
         source: What was loaded.
@@ -67,6 +79,8 @@ class Reviews:
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
         validation_fraction: The share that was split off for validation; None where the source has such a split.
+        label_names: Names of the labels: as the source orders its classes, numbers rising, texts by the alphabet, or as
+            the user named them.
     """
 
     source: str
@@ -80,6 +94,7 @@ class Reviews:
     overlap: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
+    label_names: tuple[str, ...] = Labels.names
 
     def vocabulary_texts(self, *more: Dataset) -> Texts:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
@@ -94,6 +109,18 @@ class Reviews:
         ordered = labelled.select(np.argsort(whole_numbers(labelled, "row"), kind="stable"))
         return Texts(ordered, *([] if self.unlabeled is None else [self.unlabeled]), *more)
 
+    def class_weights(self, weights: str | Sequence[float]) -> list[float]:
+        """What a review counts in the loss, by its label.
+
+        Args:
+            weights: A number for each of `label_names`, also as one text with commas; or "balanced", by which all
+                labels count the same in training, and a review 1 on average.
+
+        Raises:
+            ValueError: Something else, another number of weights, a negative one, or fewer than two above 0.
+        """
+        return parse_class_weights(weights, self.label_names, class_counts(self.train, len(self.label_names)))
+
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
         return {
@@ -102,6 +129,7 @@ class Reviews:
             "validation": len(self.validation),
             "test": len(self.test),
             **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
+            **({"labels": list(self.label_names)} if self.label_names != Labels.names else {}),
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
@@ -162,8 +190,8 @@ def load_reviews(
             label.
         text_column: Column of the texts; found by its name where None.
         label_column: Column of the labels; found by its name where None.
-        labels: What the labels mean, where they are not the usual ones: "1=negative 2=positive 3=" leaves rows of
-            label 3 out.
+        labels: What the labels mean, where they do not say it themselves: "1=bad 2=good 3=" names two and leaves rows
+            of label 3 out. Each label of the data is named; the names take this order.
         separator: What stands between the fields of csv and tsv files; found where None.
         column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
         encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
@@ -176,69 +204,140 @@ def load_reviews(
         unlabeled: Load the source's unlabeled reviews too; where None, if it has some.
 
     Returns:
-        The three parts, and the unlabeled reviews where they were asked for.
+        The three parts, and the unlabeled reviews where they were asked for. Where the labels are the usual words for
+        two sentiments, their names are NEGATIVE and POSITIVE; else the names come from the data, in the order of a
+        ClassLabel, numbers rising, texts by the alphabet.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: As `check_reviews_source`; a column that is not
-            there, a missing text, an unknown label, a class without reviews, a share outside of 0 to 1, unlabeled
-            reviews that are asked for and not there.
+            there, a missing text, a label that is none or that no training review has, too few reviews of a label, a
+            share outside of 0 to 1, unlabeled reviews that are asked for and not there.
         ConnectionError: The Hub cannot be reached, or holds no such data set.
     """
-    for name, fraction in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
-        if not 0 < fraction < 1:
-            raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
-    if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
-        raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    meanings = None if labels is None else parse_labels(labels)
+    sampling = _Sampling(
+        validation_fraction, test_fraction, split_seed, max_train_samples, max_validation_samples, max_test_samples
+    )
+    meant = None if labels is None else parse_labels(labels)
     name, found = open_source(source, FileForm(separator, column_names, encoding), text_column)
     splits = _choose_splits(source, found)
     extra = splits.pop("unlabeled", None)
     if unlabeled and extra is None:
         raise ValueError(
-            f"{source} holds no unlabeled reviews; a split called one of {', '.join(_UNLABELED_NAMES)} is needed to "
+            f"{source} holds no unlabeled reviews; a split called one of {', '.join(UNLABELED_NAMES)} is needed to "
             "train on soft labels; use a preset without soft_labels for this data"
         )
-    parts = {
-        key: read_reviews(part, key, text_column=text_column, label_column=label_column, labels=meanings)
-        for key, part in splits.items()
-    }
-
-    held_out, notes = [], []
-    if "test" not in parts:
-        parts["train"], parts["test"] = _split_off(parts["train"], test_fraction, split_seed)
-        held_out.append("test")
-        notes.append(
-            f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
-            "one, so the figures are not comparable with those on an official test split"
-        )
-    if "validation" not in parts:
-        parts["train"], parts["validation"] = _split_off(parts["train"], validation_fraction, split_seed)
-        held_out.append("validation")
-        notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
-    limits = {"train": max_train_samples, "validation": max_validation_samples, "test": max_test_samples}
-    for key, limit in limits.items():
-        if limit is not None and limit < len(parts[key]):
-            notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-            parts[key] = _stratified_sample(parts[key], limit, split_seed, key)
+    parts, names = read_labelled(splits, text_column=text_column, label_column=label_column, labels=meant)
+    reviews = sampling.split(name, parts, names)
     if unlabeled is not False and extra is not None:
-        parts["unlabeled"] = read_reviews(extra, "unlabeled", text_column=text_column)
+        reviews = replace(reviews, unlabeled=read_unlabeled(extra, text_column=text_column))
+    return _with_digests(reviews)
+
+
+def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -> Reviews:
+    """Make reviews of texts and labels, split and checked as :func:`load_reviews` does it with those of a file.
+
+    Args:
+        texts: A list, a column or the like.
+        labels: A label for each: texts, whole numbers or booleans.
+        sampling: `validation_fraction`, `test_fraction`, `split_seed` and the largest samples, as for `load_reviews`.
+
+    Raises:
+        TypeError: `texts` or `labels` are no sequence, or one of the texts is no string.
+        ValueError: As `load_reviews`; texts and labels of different number.
+    """
+    checked = _Sampling(**sampling)
+    for name, values in (("texts", texts), ("labels", labels)):
+        if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+            raise TypeError(f"{name} is {shown(values)}; pass a list with one for each review")
+    texts = list(texts)
+    # Numbers of numpy become those of Python.
+    labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if len(texts) != len(labels) or not texts:
+        raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels; pass a label for each text")
+    digest = hashlib.sha256()
+    for place, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        check_text(place, text)
+        digest.update(f"{label!r}:{len(text)}:{text}".encode(errors="replace"))
+
+    def read(_: object) -> Iterator[ReadRow]:
+        for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
+            yield ReadRow(number, None, {"text": text, "label": label})
+
+    rows = Rows("texts", ["text", "label"], digest.hexdigest(), read)
+    parts, names = read_labelled({"train": [rows]}, text_column="text", label_column="label")
+    return _with_digests(checked.split(f"{len(texts):,} texts given in Python", parts, names))
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How reviews are split and sampled; the arguments of `load_reviews` of these names."""
+
+    validation_fraction: float = 0.2
+    test_fraction: float = 0.2
+    split_seed: int = 42
+    max_train_samples: int | None = None
+    max_validation_samples: int | None = None
+    max_test_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 < (fraction := getattr(self, name)) < 1:
+                raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
+        if not (isinstance(self.split_seed, int) and 0 <= self.split_seed < 2**32):
+            raise ValueError(f"split_seed is {self.split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
+
+    def split(self, source: str, parts: Mapping[str, Dataset], names: tuple[str, ...]) -> Reviews:
+        """Hold out what a source does not hold out, and draw the samples."""
+        parts = dict(parts)
+        held_out, notes = [], []
+        if "test" not in parts:
+            parts["train"], parts["test"] = _split_off(parts["train"], self.test_fraction, self.split_seed, names)
+            held_out.append("test")
+            notes.append(
+                f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
+                "one, so the figures are not comparable with those on an official test split"
+            )
+        if "validation" not in parts:
+            parts["train"], parts["validation"] = _split_off(
+                parts["train"], self.validation_fraction, self.split_seed, names
+            )
+            held_out.append("validation")
+            notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
+        for limit_of in _LIMITS:
+            key, limit = limit_of.split("_")[1], getattr(self, limit_of)
+            if limit is not None and limit < len(parts[key]):
+                notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
+                parts[key] = _stratified_sample(parts[key], limit, self.split_seed, limit_of, names)
+        for key in ("validation", "test"):
+            if missing := missing_labels(parts[key], names):
+                notes.append(f"{key}: holds no review of {listed(missing)}")
+        if names != Labels.names:
+            counts = class_counts(parts["train"], len(names))
+            said = (f"{name} ({count:,} training reviews)" for name, count in zip(names, counts, strict=True))
+            logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
+        return Reviews(
+            source=source,
+            split_seed=self.split_seed,
+            held_out=tuple(held_out),
+            notes=tuple(notes),
+            validation_fraction=self.validation_fraction if "validation" in held_out else None,
+            label_names=names,
+            **parts,
+        )
+
+
+def _with_digests(reviews: Reviews) -> Reviews:
+    """The same reviews with the digests of their parts, and what stands in several of them."""
+    parts = {key: getattr(reviews, key) for key in ("train", "validation", "test", "unlabeled")}
     digests, text_digests = {}, {}
     for key, part in parts.items():
-        digests[key], text_digests[key] = _digests(part)
+        if part is not None:
+            digests[key], text_digests[key] = _digests(part)
     trained_on = np.concatenate([text_digests[key] for key in ("train", "unlabeled") if key in text_digests])
-    return Reviews(
-        source=name,
-        split_seed=split_seed,
-        held_out=tuple(held_out),
-        notes=tuple(notes),
-        overlap={
-            key: whole_numbers(parts[key], "row")[np.isin(text_digests[key], trained_on)]
-            for key in ("validation", "test")
-        },
-        digests=digests,
-        validation_fraction=validation_fraction if "validation" in held_out else None,
-        **parts,
-    )
+    overlap = {
+        key: whole_numbers(parts[key], "row")[np.isin(text_digests[key], trained_on)] for key in ("validation", "test")
+    }
+    return replace(reviews, digests=digests, overlap=overlap)
 
 
 def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
@@ -260,9 +359,9 @@ def _choose_splits(source: str | os.PathLike[str], splits: Mapping[str, list[Row
     for name, part in splits.items():
         if name in ("train", "test"):
             chosen[name] = part
-        elif name in _VALIDATION_NAMES:
+        elif name in VALIDATION_NAMES:
             chosen["validation"] = part
-        elif name in _UNLABELED_NAMES:
+        elif name in UNLABELED_NAMES:
             chosen["unlabeled"] = part
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
@@ -277,27 +376,32 @@ def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
 
 
-def _split_off(part: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Take a stratified share off reviews: what remains, and the share."""
-    rarer = min(class_counts(part))
-    count = round(fraction * len(part))
-    if round(fraction * rarer) < 1 or round((1 - fraction) * rarer) < 1:
-        raise ValueError(
-            f"{len(part)} reviews, {rarer} of the rarer class, are too few to split off {fraction:.0%} with both "
-            f"classes on both sides; at least {math.ceil(1 / min(fraction, 1 - fraction))} of each class are needed"
-        )
-    taken = _stratified(part, count, seed)
-    rest = np.setdiff1d(np.arange(len(part)), taken)
-    return part.select(rest), part.select(taken)
+def _split_off(part: Dataset, fraction: float, seed: int, names: Sequence[str]) -> tuple[Dataset, Dataset]:
+    """Take a stratified share off reviews: what remains, and the share; each has every label."""
+    counts = class_counts(part, len(names))
+    if min(round(share * min(counts)) for share in (fraction, 1 - fraction)) >= 1:
+        taken = _stratified(part, round(fraction * len(part)), seed)
+        both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
+        if not any(missing_labels(side, names) for side in both):
+            return both
+    least = math.ceil(1 / min(fraction, 1 - fraction))
+    few = (f"{count:,} of {name!r}" for count, name in sorted(zip(counts, names, strict=True)) if count < least)
+    raise ValueError(
+        f"{len(part):,} reviews, {listed(few) or f'{min(counts):,} of the rarest label'}, are too few to split off "
+        f"{fraction:.0%} with every label on both sides; at least {least} of each label are needed; add reviews, or "
+        "give labels one name or none with --labels"
+    )
 
 
-def _stratified_sample(part: Dataset, count: int, seed: int, key: str) -> Dataset:
+def _stratified_sample(part: Dataset, count: int, seed: int, option: str, names: Sequence[str]) -> Dataset:
     """Draw reviews with the classes in the proportions of the whole."""
-    if count < 2:
-        raise ValueError(f"max_{key}_samples is {count}; allowed: at least 2, one review of each class")
+    if count < len(names):
+        raise ValueError(f"{option} is {count}; allowed: at least {len(names)}, one review of each label")
     sample = part.select(_stratified(part, count, seed))
-    if not all(class_counts(sample)):
-        raise ValueError(f"a sample of {count} out of {len(part)} reviews misses a class; raise max_{key}_samples")
+    if missing := [name for name in missing_labels(sample, names) if name not in missing_labels(part, names)]:
+        raise ValueError(
+            f"a sample of {count:,} out of {len(part):,} reviews holds none of {listed(missing)}; raise {option}"
+        )
     return sample
 
 
@@ -346,7 +450,8 @@ def load_recorded_reviews(
         ) from error
     reviews = load_reviews(dataset, **known)
     now = reviews.summary()
-    changed = differences(split, {name: now[name] for name in split})
+    # Names are recorded where they are not those of two sentiments.
+    changed = differences(*({name: said.get(name) for name in (*split, "labels")} for said in (recorded, now)))
     if changed := changed or differences(digests, {key: now["digests"][key] for key in digests}):
         raise ValueError(
             f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"

