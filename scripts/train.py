@@ -13,7 +13,10 @@ from hf_lstm_sentiment.cli import run_training
 class RunArguments:
     """What to train, on what, and where to put it."""
 
-    preset: str = field(default="v2_glove", metadata={"help": f"One of: {', '.join(PRESETS)}."})
+    preset: str | None = field(
+        default=None,
+        metadata={"help": f"One of: {', '.join(PRESETS)}. v2_glove by default."},
+    )
     dataset: str | None = field(
         default=None,
         metadata={
@@ -33,6 +36,28 @@ class RunArguments:
     )
     pretrained: str | None = field(
         default=None, metadata={"help": "What scripts/pretrain.py wrote, for presets that start from it."}
+    )
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "A trained classifier to start from: imdb (comes with the package), a run directory, or a repository "
+            "of the Hub, also NAME@REVISION. Its tokenizer and sizes are kept, its head where the labels are the same."
+        },
+    )
+    extend_vocab: int | None = field(
+        default=None,
+        metadata={"help": "Add so many words of the new reviews to its vocabulary, the most frequent ones."},
+    )
+    own_vocabulary: bool | None = field(
+        default=None,
+        metadata={"help": "Train the tokenizer on the new reviews; words that it knows keep their vectors."},
+    )
+    freeze_encoder: bool | None = field(default=None, metadata={"help": "Train the head alone."})
+    class_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a review counts in the loss, by its label: balanced, or a number for each, with commas between."
+        },
     )
     output_dir: str | None = field(
         default=None, metadata={"help": "The run directory. runs/PRESET-seedSEED by default."}

@@ -29,6 +29,7 @@ PUBLISHED = [
     "metrics.json",
     "model.safetensors",
     "plots/confusion_matrix.png",
+    "plots/coverage.png",
     "plots/training_curves.png",
     "tokenizer.json",
     "tokenizer_config.json",

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = replace(PRESETS["v1"], name="tiny", embedding_size=4, hidden_size=4, vocab_words=20, epochs=1)
 ARGUMENTS = {
     "preset unknown": (lambda p: train("v9"), "preset 'v9' is not known; allowed"),
-    "preset None": (lambda p: train(None), "preset None is not known; allowed"),
     "preset a number": (lambda p: train(1), "preset 1 is not known; allowed"),
     "preset a list": (lambda p: train(["v1"]), "preset ..v1.. is not known; allowed"),
     "seed below 0": (lambda p: train(TINY, dataset=p, seed=-1), "seed is -1; allowed"),

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import math
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -52,9 +52,11 @@ _POSITIVE = (
     "per_device_eval_batch_size",
     "per_device_train_batch_size",
 )
+# What is measured of two labels only, and of more.
+_OF_TWO, _OF_MANY = ("precision", "recall", "f1", "roc_auc"), ("macro_f1",)
 # Each metric that can choose the best epoch, and whether more of it is better.
 _METRICS: Mapping[str, bool] = {
-    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), True),
+    **dict.fromkeys(("accuracy", *_OF_TWO, *_OF_MANY), True),
     "expected_calibration_error": False,
     "loss": False,
 }
@@ -99,6 +101,17 @@ def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
             "it out"
         )
     _check_trackers(given.get("report_to"))
+
+
+def check_metric(arguments: TrainingArguments, labels: Sequence[str]) -> None:
+    """Refuse to choose the best epoch by what is not measured of so many labels."""
+    metric = str(arguments.metric_for_best_model).removeprefix("eval_")
+    missing = _OF_TWO if len(labels) > 2 else _OF_MANY
+    if metric in missing:
+        raise ValueError(
+            f"metric_for_best_model is {metric!r}, which is not measured of {len(labels)} labels; allowed: "
+            f"{', '.join(name for name in _METRICS if name not in missing)}"
+        )
 
 
 def unknown_option(name: str) -> str:

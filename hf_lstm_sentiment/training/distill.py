@@ -26,7 +26,7 @@ from ..utils import run_directory as runs
 from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen
+from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
 from .short_texts import as_labeled, cut_reviews, generate_pairs, generate_passages, move_to_other_things
@@ -159,6 +159,7 @@ def teach(
         settings = {"dataset": source, "seed": seed, **sampling}
         known = _open(directory, settings, resume=resume)
         reviews = load_reviews(source, unlabeled=True, **sampling)  # type: ignore[arg-type]
+        refuse_many_labels(reviews)
         digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
         if changed := differences(known.get("digests", digests), digests):
             raise ValueError(f"the teachers in {directory} were fitted on other reviews: {changed}; {_ELSE}")

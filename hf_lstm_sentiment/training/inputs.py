@@ -94,12 +94,21 @@ class Inputs:
             self.language_model.check(reviews)
         if self.soft_labels is not None:
             self.soft_labels.check(reviews)
+        if self.recipe.class_weights is not None:
+            # Refused now, if they cannot be.
+            reviews.class_weights(self.recipe.class_weights)
         if self.base is not None and _is_of(self.base.dataset, reviews) and not _is_unseen(self.base.dataset, reviews):
             logger.warning(
                 f"{self.base.source} was trained on another split of {reviews.source} and may know reviews that are "
                 "held out here; their accuracies may flatter"
             )
         return reviews
+
+    @property
+    def class_weights(self) -> list[float] | None:
+        """What a review counts in the loss, by its label, where the recipe says so."""
+        weights = self.recipe.class_weights
+        return None if weights is None else self.reviews.class_weights(weights)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -304,10 +313,20 @@ class SoftLabels:
     def check(self, reviews: Reviews) -> None:
         """Refuse labels of other reviews, and those of teachers that may know reviews that are held out here."""
         assert reviews.unlabeled is not None
+        refuse_many_labels(reviews)
         refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "scripts/teach.py")
         there, here = self._dataset.get("digests", reviews.digests)["unlabeled"], reviews.digests["unlabeled"]
         if there != here or not np.array_equal(self._stored["row"], np.asarray(reviews.unlabeled["row"][:])):
             raise ValueError(f"{self._path} is about other unlabeled reviews; run scripts/teach.py on these reviews")
+
+
+def refuse_many_labels(reviews: Reviews) -> None:
+    """Refuse reviews of more than two labels: teachers tell two apart."""
+    if len(reviews.label_names) > 2:
+        raise ValueError(
+            f"{reviews.source} has {len(reviews.label_names)} labels, and soft labels are of two; train a preset "
+            "without soft_labels, such as finetune, or give the labels two names with --labels"
+        )
 
 
 def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE, SentimentLSTMConfig
 from ..model.tokenization import Scheme
 
 
@@ -38,6 +38,8 @@ class Preset:
         own_vocabulary: Train the tokenizer on the new reviews, as without such a model; words that it knows too keep
             their vectors. New words get their GloVe vector, mapped to where its table would have it, or a random one.
         freeze_encoder: Train the head alone.
+        class_weights: What a review counts in the loss, by its label: "balanced", or numbers with commas between them,
+            as for `Reviews.class_weights`; every review counts 1 where None.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
@@ -65,6 +67,7 @@ class Preset:
     extend_vocab: int = 0
     own_vocabulary: bool = False
     freeze_encoder: bool = False
+    class_weights: str | None = None
     embedding_size: int = 100
     hidden_size: int = 256
     num_hidden_layers: int = 1
@@ -85,11 +88,19 @@ class Preset:
     group_by_length: bool = False
     calibrate: bool = False
 
-    def config(self, *, vocab_size: int, pad_token_id: int) -> SentimentLSTMConfig:
-        """Make the model's configuration, for a tokenizer of so many entries."""
+    def config(
+        self,
+        *,
+        vocab_size: int,
+        pad_token_id: int,
+        labels: Sequence[str] = (NEGATIVE, POSITIVE),
+        class_weights: list[float] | None = None,
+    ) -> SentimentLSTMConfig:
+        """Make the model's configuration, for a tokenizer of so many entries and labels of these names."""
         # Preset and configuration share the names of their fields on purpose.
         known = {f.name for f in fields(SentimentLSTMConfig)}
         shape = {name: value for name, value in asdict(self).items() if name in known}
+        shape |= {"class_weights": class_weights, "id2label": dict(enumerate(labels))}
         return SentimentLSTMConfig(vocab_size=vocab_size, pad_token_id=pad_token_id, **shape)
 
     def training_arguments(self) -> dict[str, Any]:

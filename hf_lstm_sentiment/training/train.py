@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast, Trainer, pipeline
 
 from ..data.encoding import PaddingCollator, encode_reviews, longest_first
-from ..evaluation.calibration import cross_validate_temperature, fit_temperature
+from ..data.labels import Labels
+from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
-from ..evaluation.plots import plot_confusion_matrix, plot_training_curves
+from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
 from ..hub.model_card import write_model_card
 from ..hub.push import PushedRun
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path
 from ..utils.imports import require
+from ..utils.messages import listed
 from .inputs import SAMPLING, Inputs
 from .presets import Preset, find_preset
 from .trainer import Body, exact_batches, run_recipe
@@ -65,17 +67,25 @@ class TrainingResult:
         """What was measured, for a console."""
         metrics, run = self.metrics, os.path.relpath(self.run_directory)
         validation, test, dataset = metrics["validation"], metrics["test"], metrics["dataset"]
-        confusion = test["confusion_matrix"]
+        labels = metrics.get("labels", Labels.names)
+        if len(labels) > 2:
+            detail = f"macro F1 {test['macro_f1']:.2%}"
+        else:
+            confusion = test["confusion_matrix"]
+            detail = f"{confusion['fp']:,} false positives, {confusion['fn']:,} false negatives"
         lines = [
             "",
             f"{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
             f"{metrics['train_seconds']:,.0f} s of training, {metrics['train_tokens_per_second']:,} tokens a second on "
             f"{metrics['device']}",
             f"  validation accuracy  {validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
-            f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {confusion['fp']:,} false "
-            f"positives, {confusion['fn']:,} false negatives, calibration error "
+            f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {detail}, calibration error "
             f"{test['expected_calibration_error']:.3f})",
         ]
+        if "labels" in metrics:
+            weights = metrics.get("class_weights", [None] * len(labels))
+            said = (n if w is None else f"{n} (weight {w:.3g})" for n, w in zip(labels, weights, strict=True))
+            lines.append(f"  labels               {listed(said)}")
         if "glove" in metrics:
             glove = metrics["glove"]
             lines.append(
@@ -108,6 +118,7 @@ def train(
     extend_vocab: int | None = None,
     own_vocabulary: bool | None = None,
     freeze_encoder: bool | None = None,
+    class_weights: str | Sequence[float] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
     text_column: str | None = None,
@@ -145,6 +156,8 @@ def train(
             the vectors of `glove` where it holds them, else at random.
         own_vocabulary: Train the tokenizer on the new reviews instead; words that the model knows keep their vectors.
         freeze_encoder: Train the head alone.
+        class_weights: What a review counts in the loss, by its label: "balanced", by which all labels count alike, or
+            a number for each label in their order, also as one text with commas. Every review counts 1 where None.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
@@ -184,8 +197,16 @@ def train(
     recipe = find_preset("v2_glove" if preset is None else preset)
     if extend_vocab is not None and extend_vocab < 1:
         raise ValueError(f"extend_vocab is {extend_vocab}; allowed: a whole number of at least 1, or leave it out")
-    flags = {name: passed[name] for name in ("extend_vocab", "own_vocabulary", "freeze_encoder")}
-    recipe = replace(recipe, **{name: value for name, value in flags.items() if value is not None})
+    if isinstance(class_weights, Iterable) and not isinstance(class_weights, str):
+        class_weights = ",".join(map(str, class_weights))
+    flags = {
+        "extend_vocab": extend_vocab,
+        "own_vocabulary": own_vocabulary,
+        "freeze_encoder": freeze_encoder,
+        "class_weights": None if class_weights is None else str(class_weights),
+    }
+    flags = {name: value for name, value in flags.items() if value is not None}
+    recipe = replace(recipe, **flags)
     given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
     sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}
     usable = {"glove"} if recipe.own_vocabulary or recipe.extend_vocab else set()
@@ -201,6 +222,7 @@ def train(
         run,
         seed=seed,
         sampling={name: passed[name] for name in SAMPLING if name in passed},
+        flags=flags,
         resume=resume,
         num_threads=num_threads,
         given=training_arguments,
@@ -224,7 +246,12 @@ class _Classification(Body):
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForSequenceClassification:
         tokenizer = inputs.tokenizer
-        config = self.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        config = self.recipe.config(
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            labels=inputs.reviews.label_names,
+            class_weights=inputs.class_weights,
+        )
         return SentimentLSTMForSequenceClassification(config)
 
     def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
@@ -255,14 +282,18 @@ class _Classification(Body):
 
     def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
         model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
-        return {
-            part: evaluate_logits(
-                _exact_logits(trainer, encoded[part], model),
-                encoded[part]["label"][:],
-                overlap=np.isin(encoded[part]["row"][:], self._overlap[part]),
-            )
-            for part in ("validation", "test")
-        }
+        names, weights = model.config.label_names, model.config.class_weights
+        facts: dict[str, Any] = {"labels": names} if tuple(names) != Labels.names else {}
+        if weights is not None:
+            facts["class_weights"] = weights
+        for part in ("validation", "test"):
+            logits, labels = _exact_logits(trainer, encoded[part], model), encoded[part]["label"][:]
+            overlap = np.isin(encoded[part]["row"][:], self._overlap[part])
+            facts[part] = {
+                **evaluate_logits(logits, labels, overlap=overlap),
+                "coverage": measure_coverage(logits, labels),
+            }
+        return facts
 
     def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
         recipe, plots, dataset = self.recipe, run / "plots", metrics["dataset"]
@@ -274,15 +305,18 @@ class _Classification(Body):
             title=f"{recipe.name}: {title}",
             best_epoch=metrics["best_epoch"],
         )
-        confusion = metrics["test"]["confusion_matrix"]
-        plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=f"{recipe.name}: test reviews")
+        test, title = metrics["test"], f"{recipe.name}: test reviews"
+        # Of hundreds of labels there is none.
+        if (confusion := test.get("confusion_matrix")) is not None:
+            names = metrics.get("labels", Labels.names)
+            plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=title, names=names)
+        plot_coverage(test["coverage"], plots / "coverage.png", title=title)
         write_model_card(run, asdict(recipe), metrics)
 
 
 def _compute_metrics(prediction: Any) -> dict[str, float]:
-    """The metrics of an epoch, from the two logits of each review."""
-    negative, positive = prediction.predictions[:, 0], prediction.predictions[:, 1]
-    measured = evaluate_logits(positive - negative, prediction.label_ids)
+    """The metrics of an epoch, from the logits of each review."""
+    measured = evaluate_logits(_free_logits(prediction.predictions), prediction.label_ids)
     # The Trainer has its own counts; trackers take numbers only.
     return {
         "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
@@ -292,13 +326,18 @@ def _compute_metrics(prediction: Any) -> dict[str, float]:
 def _exact_logits(
     trainer: Trainer, reviews: Dataset, model: SentimentLSTMForSequenceClassification | None = None
 ) -> NDArray[np.float32]:
-    """Logits of POSITIVE in float32. *Shape:* (reviews,)."""
+    """Logits as `Classifier.logits` has them, in float32. *Shape:* (reviews,) of two labels, or (reviews, labels)."""
     logits = []
     for exact, batch in exact_batches(trainer, reviews, model):
         with torch.inference_mode():
             output = exact(**{name: batch[name] for name in ("input_ids", "attention_mask")})
-        logits.append(output.logits[:, 1].float().cpu().numpy())
+        logits.append(_free_logits(output.logits.float().cpu().numpy()))
     return np.concatenate(logits)
+
+
+def _free_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of two labels, that of the second one, as the first is zero. *Shape:* (reviews,) or (reviews, labels)."""
+    return logits[:, 1] if logits.shape[1] == 2 else logits
 
 
 def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
 from .arguments import (
     check_arguments,
+    check_metric,
     check_processes,
     describe_optimization,
     make_arguments,
@@ -88,6 +90,7 @@ def run_recipe(
     *,
     seed: int,
     sampling: Mapping[str, Any],
+    flags: Mapping[str, Any] = MappingProxyType({}),
     resume: bool,
     num_threads: int | None,
     given: Mapping[str, Any],
@@ -99,6 +102,7 @@ def run_recipe(
         run: The run directory, an absolute path.
         seed: Of weights, dropout and the order of the reviews.
         sampling: What `load_reviews` takes beside the source.
+        flags: What of the recipe is the caller's choice, for the card.
         resume: Continue from the newest whole checkpoint, if there is one.
         num_threads: CPU threads of each process.
         given: Fields of `TrainingArguments` that differ from the recipe.
@@ -116,7 +120,7 @@ def run_recipe(
     body.recipe = recipe = inputs.recipe
     check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.
-    options = json_ready({**{k: v for k, v in sampling.items() if v is not None}, **given})
+    options = json_ready({**flags, **{k: v for k, v in sampling.items() if v is not None}, **given})
     arguments = make_arguments(recipe, run, seed=seed, given={**given, **body.fixed})
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments)
@@ -132,6 +136,8 @@ def run_recipe(
             before = {**asdict(recipe), "seed": seed, **options, **processes}
             runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
         with arguments.main_process_first(desc="reading the reviews"):
+            if body.publishes:
+                check_metric(arguments, inputs.reviews.label_names)
             digests = inputs.reviews.digests if finished else inputs.digests
             if writes:
                 tokenizer = None if finished else json.loads(inputs.tokenizer.backend_tokenizer.to_str())

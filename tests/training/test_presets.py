@@ -37,7 +37,16 @@ def test_each_version_differs_from_its_parent_in_one_thing(preset, parent, diffe
 
 
 def test_the_recipes_cannot_be_changed():
-    assert list(PRESETS) == ["v0_naive", "v1", "v2_glove", "v3_glove_frozen", "quickstart", "imdb_teacher", "imdb"]
+    assert list(PRESETS) == [
+        "v0_naive",
+        "v1",
+        "v2_glove",
+        "v3_glove_frozen",
+        "quickstart",
+        "imdb_teacher",
+        "imdb",
+        "reviews",
+    ]
     with pytest.raises(TypeError):
         PRESETS["v4"] = PRESETS["v1"]
 
@@ -49,10 +58,10 @@ def test_every_preset_makes_a_model_and_training_arguments(name, tmp_path):
     for field in fields(SentimentLSTMConfig):
         if hasattr(preset, field.name):
             assert getattr(config, field.name) == getattr(preset, field.name)
-    if name not in ("quickstart", "imdb_teacher", "imdb"):
+    if name not in ("quickstart", "imdb_teacher", "imdb", "reviews"):
         assert SentimentLSTMForSequenceClassification(config).num_parameters() == 2_867_049
     arguments = TrainingArguments(output_dir=str(tmp_path), **preset.training_arguments())
-    assert arguments.max_grad_norm == (1 if name in ("imdb_teacher", "imdb") else 0)
+    assert arguments.max_grad_norm == (1 if name in ("imdb_teacher", "imdb", "reviews") else 0)
     assert arguments.weight_decay == 0
     assert arguments.optim == "adamw_torch"
 

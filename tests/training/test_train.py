@@ -78,7 +78,7 @@ def test_metrics_have_the_documented_form(result):
     assert metrics == result.metrics
     assert {"preset", "seed", "dataset", "best_epoch", "epochs", "train_seconds", "versions", "device"} < set(metrics)
     figures = {"accuracy", "precision", "recall", "f1", "roc_auc", "loss", "expected_calibration_error", "reviews"}
-    assert set(metrics["validation"]) == set(metrics["test"]) == {*figures, "confusion_matrix"}
+    assert set(metrics["validation"]) == set(metrics["test"]) == {*figures, "confusion_matrix", "coverage"}
     assert metrics["dataset"]["test"] == metrics["test"]["reviews"] == sum(metrics["test"]["confusion_matrix"].values())
     assert set(metrics["dataset"]["digests"]) == {"train", "validation", "test"}
     assert set(metrics["digests"]) == {"tokenizer", "glove"}
