@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.inference.files import parts_of, predict_file
 from hf_lstm_sentiment.inference.shards import predict_files
 from hf_lstm_sentiment.utils.distributed import place
@@ -87,8 +86,14 @@ def main() -> None:
     )
     parser.add_argument("--batch_size", type=int, default=64, help="Reviews computed together.")
     parser.add_argument("--split", help="Split of a Hub data set; train by default.")
+    parser.add_argument("--backend", default="torch", help="torch, or onnx, which is onnxruntime; %(default)s.")
     parser.add_argument(
-        "--bf16", action="store_true", help="Compute in bfloat16: twice as fast on processors that have it."
+        "--dtype",
+        default="float32",
+        help="float32, bfloat16 (torch; twice as fast on processors that have it) or int8 (onnx); %(default)s.",
+    )
+    parser.add_argument(
+        "--bf16", action="store_const", const="bfloat16", dest="dtype", help="The same as --dtype bfloat16."
     )
     parser.add_argument("--num_threads", type=int, help="CPU threads; all cores by default.")
     arguments = vars(parser.parse_args())
@@ -111,13 +116,7 @@ def main() -> None:
             if threads < 1:
                 raise ValueError(f"num_threads is {threads}; allowed: at least 1")
             torch.set_num_threads(threads)
-        model, bf16 = arguments.pop("model"), arguments.pop("bf16")
-        if bf16:
-            model = Classifier.from_pretrained(model, dtype=torch.bfloat16)
-        if output_dir is None:
-            said = score_one(*paths, **arguments, model=model)
-        else:
-            said = score_many(paths, output_dir, **arguments, model=model)
+        said = score_one(*paths, **arguments) if output_dir is None else score_many(paths, output_dir, **arguments)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:

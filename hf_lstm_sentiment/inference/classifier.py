@@ -8,15 +8,16 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from ..data.encoding import pad_batch
 from ..model.loading import (
@@ -32,7 +33,9 @@ from ..model.loading import (
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import held, pretrained
 from ..utils.files import local_path
-from ..utils.messages import check_text, shown
+from ..utils.messages import check_count, check_text, check_texts
+from ..utils.threads import share_out
+from .onnx_graph import OnnxNetwork
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 # Reviews that are tokenized and sorted together. Enough of them that a batch holds reviews of one length; few enough
 # that they take some tens of megabytes.
 WINDOW = 8_192
+# What each backend computes in.
+_DTYPES = {"torch": ("float32", "bfloat16"), "onnx": ("float32", "int8")}
 # What the answer is called where none is probable enough.
 UNSURE = "UNSURE"
 
@@ -125,6 +130,7 @@ class Classifier:
     Attributes:
         config: The model's configuration.
         network: Its layers.
+        compute: What computes its logits: the layers, or their graph in onnxruntime.
         tokenizer: What cuts texts into tokens; a copy that neither truncates nor pads.
         max_length: Tokens that are read of a review.
         labels: Names of the labels, in the order of their ids; of two, the negative one is the first.
@@ -146,6 +152,7 @@ class Classifier:
 
     def _set_up(self, network: Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
         self.network = network.train(False)
+        self.compute: Callable[[Tensor, Tensor], Tensor] = self.network
         self.config = network.config
         self.max_length = int(max_length)
         self.labels = tuple(self.config.label_names)
@@ -175,7 +182,8 @@ class Classifier:
         revision: str | None = None,
         variant: str | None = None,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        backend: str = "torch",
+        dtype: str | torch.dtype = "float32",
     ) -> Classifier:
         """Load a checkpoint with the classes of this package; no code of the checkpoint is run.
 
@@ -184,20 +192,31 @@ class Classifier:
                 "imdb", its name, unless a run directory of that name is there.
             revision: Branch, tag or commit of a repository.
             variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
-            device: Where to compute.
-            dtype: What to compute word vectors and LSTM in. `torch.bfloat16` is twice as fast on processors with
-                instructions for it (AVX-512 BF16, AMX), and several times slower, with a warning, on others. It moves
-                scores in the third digit, and with them the labels of about one review in a thousand.
+            device: Where to compute; the backend "onnx" knows the CPU only.
+            backend: "torch", or "onnx": the same model in onnxruntime, into whose form it is converted now, which takes
+                a fifth of a second.
+            dtype: What to compute word vectors and LSTM in: "float32", and with torch also "bfloat16", with onnx
+                "int8". bfloat16 is twice as fast on processors with instructions for it (AVX-512 BF16, AMX), and
+                several times slower, with a warning, on others; int8 has a scale for each gate of each unit. Either
+                moves scores in the third digit, in int8 also with the reviews that are computed together, and with
+                them the labels of a few reviews in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
             OSError: The Hub has no such repository or file, or cannot be reached.
-            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another dtype;
-                there is no source, and no model came with the package.
+            ModuleNotFoundError: onnx or onnxruntime is missing; the message holds the command that installs both.
+            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another
+                backend, or one without this dtype or device; there is no source, and no model came with the package.
         """
-        if dtype not in (torch.float32, torch.bfloat16):
-            raise ValueError(f"dtype is {dtype}; allowed: torch.float32, torch.bfloat16")
-        if torch.device(device).type == "cpu" and dtype != torch.float32 and not autocast_computes_lstm(dtype):
+        dtype, device = str(dtype).removeprefix("torch."), torch.device(device)
+        if backend not in _DTYPES:
+            raise ValueError(f"backend is {backend!r}; allowed: {', '.join(map(repr, _DTYPES))}")
+        if dtype not in _DTYPES[backend]:
+            allowed = "; ".join(f"{', '.join(map(repr, dtypes))} with {name!r}" for name, dtypes in _DTYPES.items())
+            raise ValueError(f"dtype is {dtype!r} with the backend {backend!r}; allowed: {allowed}")
+        if backend == "onnx" and device.type != "cpu":
+            raise ValueError(f"device is {str(device)!r}; allowed with the backend 'onnx': 'cpu'")
+        if device.type == "cpu" and dtype == "bfloat16" and not autocast_computes_lstm(torch.bfloat16):
             warnings.warn(
                 "this processor has no instructions for bfloat16, in which the model is several times slower here; "
                 "float32, the default, is fast and exact",
@@ -210,8 +229,9 @@ class Classifier:
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
         network = read_weights(config, find_weights(name, revision, variant))
-        for layers in (network.embedding, network.lstm):
-            layers.to(dtype)
+        if dtype == "bfloat16":
+            for layers in (network.embedding, network.lstm):
+                layers.to(torch.bfloat16)
         settings = read_settings(file_of(name, "tokenizer_config.json", revision))
         classifier = cls.__new__(cls)
         classifier._set_up(
@@ -220,6 +240,8 @@ class Classifier:
             max_length=settings.get("model_max_length", sys.maxsize),
             unknown=settings.get("unk_token"),
         )
+        if backend == "onnx":
+            classifier.compute = OnnxNetwork(network, int8=dtype == "int8")
         return classifier
 
     @property
@@ -233,6 +255,8 @@ class Classifier:
         settings = {key: value for key, value in self.config.to_dict().items() if key not in own}
         rest = (settings, self.labels, self.max_length, self.tokenizer.to_str())
         digest = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode())
+        if isinstance(self.compute, OnnxNetwork):
+            digest.update(self.compute.content)
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
@@ -258,7 +282,7 @@ class Classifier:
             TypeError: The texts are no list or the like, or one is not a string; the message tells which.
             ValueError: `batch_size` is no whole number of at least 1.
         """
-        _check_texts(texts)
+        check_texts(texts)
         if not hasattr(texts, "__len__"):
             kind = type(texts).__name__
             raise TypeError(f"texts is a {kind}, which can be read once only; pass list(texts), or call `stream`")
@@ -273,14 +297,17 @@ class Classifier:
         naive, device = self.config.naive_padding, self.network.head.weight.device
         order = np.argsort([-len(review) for review in ids], kind="stable")
         result = np.empty((len(ids), len(self.labels))[: 1 if len(self.labels) == 2 else 2], dtype=np.float32)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+
+        def compute(rows: npt.NDArray[np.int64]) -> None:
             padded, mask = pad_batch(
                 [ids[row] for row in rows], self.config.pad_token_id or 0, width=self.max_length if naive else 1
             )
             with torch.inference_mode():
-                logits = self.network(padded.to(device), (mask | naive).to(device))
+                logits = self.compute(padded.to(device), (mask | naive).to(device))
             result[rows] = logits.float().cpu().numpy()
+
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        share_out(compute, batches, alone=device.type != "cpu")
         return result
 
     def __call__(self, texts: Iterable[str], **options: Any) -> list[Prediction]:
@@ -310,7 +337,7 @@ class Classifier:
         Yields:
             One prediction per text, in order; errors as for :meth:`logits` and :func:`predict`.
         """
-        _check_texts(texts)
+        check_texts(texts)
         check_count("batch_size", batch_size)
         check_count("window", window)
         check_unsure(unsure_below, unsure_label, self.labels)
@@ -343,11 +370,18 @@ def find_checkpoint(source: str | os.PathLike[str] | None) -> str:
     return name if path is None else str(path)
 
 
-def check_count(name: str, value: object, most: int | None = None) -> None:
-    """Refuse what is no whole number of at least 1, or above what is allowed."""
-    if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= (most or sys.maxsize):
-        allowed = "of at least 1" if most is None else f"from 1 to {most}"
-        raise ValueError(f"{name} is {value!r}; allowed: a whole number {allowed}")
+def open_classifier(
+    model: str | os.PathLike[str] | Classifier | None, backend: str, dtype: str | torch.dtype
+) -> Classifier:
+    """Load the classifier that a name stands for; one that is loaded already computes as it does."""
+    if not isinstance(model, Classifier):
+        return Classifier.from_pretrained(model, backend=backend, dtype=dtype)
+    if backend != "torch" or dtype not in ("float32", torch.float32):
+        raise ValueError(
+            f"backend is {backend!r}, dtype is {dtype!r}, and model is a Classifier, which is loaded already; pass "
+            "them to Classifier.from_pretrained"
+        )
+    return model
 
 
 def check_unsure(below: object, name: object, labels: Sequence[str] = ()) -> None:
@@ -364,23 +398,12 @@ def check_unsure(below: object, name: object, labels: Sequence[str] = ()) -> Non
         raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels{why}")
 
 
-def _check_texts(texts: object) -> None:
-    """Refuse what is no list of texts; of tables, Python would iterate over the names of columns."""
-    if isinstance(texts, str):
-        raise TypeError("texts is one string; pass a list of strings")
-    if isinstance(texts, bytes | os.PathLike) or not isinstance(texts, Iterable):
-        raise TypeError(f"texts is {shown(texts)}; pass a list of strings; for a file, call predict_file")
-    kind = type(texts).__name__
-    if isinstance(texts, Mapping) and any(hasattr(value, "column_names") for value in texts.values()):
-        raise TypeError(f'texts is a {kind}; pass the texts of one split: predict(data["test"]["text"])')
-    if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
-        raise TypeError(f'texts is a {kind}; pass its column of texts: predict(frame["text"])')
-
-
 def predict(
     texts: Iterable[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
+    backend: str = "torch",
+    dtype: str | torch.dtype = "float32",
     batch_size: int = 64,
     all_scores: bool = False,
     unsure_below: float | None = None,
@@ -393,6 +416,8 @@ def predict(
     Args:
         texts: The reviews: a list, a column of a table, or anything else that yields strings.
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
+        backend: "torch" or "onnx", and `dtype`: as for `Classifier.from_pretrained`.
+        dtype: See there.
         batch_size: Reviews that are computed together.
         all_scores: Give each prediction `scores`, too, the probability of every label.
         unsure_below: Probability of the most probable label below which the answer is `unsure_label` instead; its
@@ -403,14 +428,14 @@ def predict(
         One (label, score) per text, in order, each with the attributes `known` and `scores`.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
+        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
         TypeError: The texts are no list or the like, or one is not a string.
         ValueError: `batch_size` is no whole number of at least 1; `unsure_below` is nothing that the probability of
             the most probable label could be below; `unsure_label` is one of the model's labels.
     """
-    _check_texts(texts)
+    check_texts(texts)
     check_unsure(unsure_below, unsure_label)
-    classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
+    classifier = open_classifier(model, backend, dtype)
     return classifier(
         texts, batch_size=batch_size, all_scores=all_scores, unsure_below=unsure_below, unsure_label=unsure_label
     )

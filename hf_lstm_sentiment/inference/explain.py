@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
-from ..utils.messages import check_text, shown
-from .classifier import Classifier, check_count, label_ids, probabilities
+from ..utils.messages import check_count, check_text, shown
+from .classifier import Classifier, label_ids, probabilities
 from .explanation import Explanation, Word
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
@@ -28,8 +29,8 @@ from ..data.readers import KINDS, FileForm, Rows, kind_of, open_rows
 from ..data.sources import stream_rows
 from ..utils.files import local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
-from ..utils.messages import differences
-from .classifier import UNSURE, WINDOW, Classifier, check_count, check_unsure
+from ..utils.messages import check_count, differences
+from .classifier import UNSURE, WINDOW, Classifier, check_unsure, open_classifier
 from .writers import OUTPUTS, OutputLayout, join_parts, json_line, schema_of
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ def predict_file(
     output: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
+    backend: str = "torch",
+    dtype: str | torch.dtype = "float32",
     split: str = "train",
     progress: bool = True,
     **options: Any,
@@ -116,6 +119,8 @@ def predict_file(
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
         model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
             comes with the package where None.
+        backend: "torch" or "onnx", and `dtype`: as for `Classifier.from_pretrained`.
+        dtype: See there.
         split: Split of a data set of the Hub; of no meaning for a file.
         progress: Show a bar where standard error is a terminal.
         options: Those of :class:`FileOptions`: `text_column`, `skip_bad_rows`, `all_scores`, `batch_size` and so on.
@@ -127,7 +132,7 @@ def predict_file(
         BlockingIOError: Another run is writing this output.
         FileExistsError: The output is there already, or `OUTPUT.parts` is something else.
         FileNotFoundError: The source, the model or the output's directory is not there.
-        ModuleNotFoundError: Parquet files and the Hub need the extra `train`.
+        ModuleNotFoundError: Parquet files and the Hub need the extra `train`, the backend "onnx" the extra `onnx`.
         TypeError: There is no such option.
         ValueError: A kind of file that is not read or written, a directory, a row without a text (the message names
             it), a file that is not what its name says, an option's value; or the parts that are there are of another
@@ -142,7 +147,7 @@ def predict_file(
         if "rows" not in _manifest(target) or _joined(target).exists():
             _refuse_to_overwrite(target)
         job = look_through(os.fspath(source), target, split, chosen)
-        classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
+        classifier = open_classifier(model, backend, dtype)
         return score_job(job.for_labels(classifier.labels), classifier, progress=progress)
 
 

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ..data.readers import KINDS
 from ..utils.distributed import place, refuse_to_be_alone
 from ..utils.files import only_writer, read_json, user_path
 from ..utils.messages import differences
-from .classifier import Classifier
+from .classifier import Classifier, open_classifier
 from .files import FileOptions, check_kind, contents_of, digest_of, look_through, parts_of, refuse_directory, score_job
 from .writers import OUTPUTS
 
@@ -43,6 +45,8 @@ def predict_files(
     output_dir: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
+    backend: str = "torch",
+    dtype: str | torch.dtype = "float32",
     progress: bool = True,
     **options: Any,
 ) -> dict[Path, int]:
@@ -57,6 +61,8 @@ def predict_files(
         output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
             that of other json files; made if it is not there.
         model: As for `predict_file`, and so are the others.
+        backend: See there.
+        dtype: See there.
         progress: Show a bar for each file where standard error is a terminal.
         options: Those of `FileOptions`.
 
@@ -77,7 +83,7 @@ def predict_files(
     mine = share(shards, *place())
     if not mine:
         return {}
-    classifier = model if isinstance(model, Classifier) else Classifier.from_pretrained(model)
+    classifier = open_classifier(model, backend, dtype)
     waiting = []
     for shard in mine:
         if _is_done(shard.output, contents_of(digest_of(shard.source), shard.output, classifier, chosen)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 _LONGEST_SHOWN, _MOST_LISTED = 80, 20
 
@@ -49,3 +51,23 @@ def check_text(row: int, text: object) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"text {row} holds {text[error.start]!a}, half of a surrogate pair; remove it") from error
+
+
+def check_texts(texts: object) -> None:
+    """Refuse what is no list of texts; of tables, Python would iterate over the names of columns."""
+    if isinstance(texts, str):
+        raise TypeError("texts is one string; pass a list of strings")
+    if isinstance(texts, bytes | os.PathLike) or not isinstance(texts, Iterable):
+        raise TypeError(f"texts is {shown(texts)}; pass a list of strings; for a file, call predict_file")
+    kind = type(texts).__name__
+    if isinstance(texts, Mapping) and any(hasattr(value, "column_names") for value in texts.values()):
+        raise TypeError(f'texts is a {kind}; pass the texts of one split: predict(data["test"]["text"])')
+    if isinstance(texts, Mapping) or hasattr(texts, "columns") or hasattr(texts, "column_names"):
+        raise TypeError(f'texts is a {kind}; pass its column of texts: predict(frame["text"])')
+
+
+def check_count(name: str, value: object, most: int | None = None) -> None:
+    """Refuse what is no whole number of at least 1, or above what is allowed."""
+    if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= (most or sys.maxsize):
+        allowed = "of at least 1" if most is None else f"from 1 to {most}"
+        raise ValueError(f"{name} is {value!r}; allowed: a whole number {allowed}")

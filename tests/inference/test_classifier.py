@@ -5,6 +5,8 @@ import json
 import pickle
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from hf_lstm_sentiment import (
 )
 from hf_lstm_sentiment.inference import classifier as inference
 from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
+from hf_lstm_sentiment.utils import imports as extras
 from tests.reviews import GOOD, NOISE, make_reviews
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -498,8 +501,97 @@ def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, mon
     assert (found != expected.logits(texts)).any()
     # A file that was begun in one of them is not continued in the other.
     assert classifier.fingerprint() != expected.fingerprint()
-    with pytest.raises(ValueError, match=r"dtype is torch\.float16; allowed: torch\.float32, torch\.bfloat16"):
-        Classifier.from_pretrained(run, dtype=torch.float16)
+    assert Classifier.from_pretrained(run, dtype="bfloat16").fingerprint() == classifier.fingerprint()
+
+
+@pytest.mark.parametrize("changes", [*VARIANTS, {"id2label": dict(enumerate("abc"))}])
+def test_onnxruntime_gives_the_same_answers_and_in_eight_bits_nearly(tmp_path, changes):
+    run, texts = tmp_path / "run", texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
+    make(**changes).save_pretrained(run)
+    tokenizer().save_pretrained(run)
+    expected = Classifier.from_pretrained(run)
+    found = {dtype: Classifier.from_pretrained(run, backend="onnx", dtype=dtype) for dtype in ("float32", "int8")}
+    logits = {dtype: classifier.logits(texts, batch_size=4) for dtype, classifier in found.items()}
+    np.testing.assert_allclose(logits["float32"], expected.logits(texts), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(logits["int8"], expected.logits(texts), rtol=0, atol=5e-2)
+    assert np.abs(logits["int8"] - expected.logits(texts)).max() > 1e-4
+    assert len({classifier.fingerprint() for classifier in (expected, *found.values())}) == 3
+    same(predict(texts, model=run, backend="onnx"), expected(texts))
+    # A scale for each gate of each unit, and weights of eight bits.
+    import onnx
+
+    graph = onnx.load_from_string(found["int8"].compute.content).graph
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for node in (node for node in graph.node if node.op_type == "DynamicQuantizeLSTM"):
+        assert list(held[node.input[8]].dims) == [2 if changes.get("bidirectional") else 1, 4 * 6]
+        assert held[node.input[1]].data_type == onnx.TensorProto.INT8
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_onnxruntime_labels_the_shipped_model_as_torch_does(dtype):
+    texts = [f"A {word} film, and I {verb} it." for word in ("moving", "dull") for verb in ("loved", "left")]
+    expected = predict(texts)
+    found = predict(texts, backend="onnx", dtype=dtype)
+    assert [label for label, _ in found] == [label for label, _ in expected]
+    assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backend": "jax"}, "backend is 'jax'; allowed: 'torch', 'onnx'"),
+        ({"dtype": torch.float16}, "dtype is 'float16' with the backend 'torch'; allowed: 'float32', 'bfloat16' with "),
+        ({"dtype": "int8"}, "dtype is 'int8' with the backend 'torch'; .*; 'float32', 'int8' with 'onnx'"),
+        ({"backend": "onnx", "dtype": "bfloat16"}, "dtype is 'bfloat16' with the backend 'onnx'; allowed: "),
+        ({"backend": "onnx", "device": "cuda"}, "device is 'cuda'; allowed with the backend 'onnx': 'cpu'"),
+    ],
+)
+def test_what_no_backend_computes_is_refused(checkpoint, options, said):
+    with pytest.raises(ValueError, match=said):
+        Classifier.from_pretrained(checkpoint, **options)
+
+
+def test_the_backend_of_a_loaded_classifier_stays(classifier):
+    with pytest.raises(ValueError, match="dtype is 'int8', and model is a Classifier, which is loaded already"):
+        predict(["a"], model=classifier, dtype="int8")
+
+
+def test_without_onnxruntime_the_command_that_installs_it_is_named(checkpoint, monkeypatch):
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "hf_lstm_sentiment\[onnx\]"'):
+        predict(["a"], model=checkpoint, backend="onnx")
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_workers_compute_each_batch_as_one_thread_does(monkeypatch, changes):
+    classifier, texts = Classifier(make(**changes), tokenizer()), texts_of(range(60))
+    expected = classifier.logits(texts, batch_size=4)
+    computed, seen = classifier.network, set()
+
+    def compute(ids, mask):
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        return computed(ids, mask)
+
+    classifier.compute = compute
+    torch.set_num_threads(3)
+    try:
+        found = classifier.logits(texts, batch_size=4)
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 3
+        assert {threads for _, threads in seen} == {1}
+        assert threading.get_ident() not in {thread for thread, _ in seen}
+        # A single batch gets all threads.
+        seen.clear()
+        classifier.logits(texts[:4])
+        assert seen == {(threading.get_ident(), 3)}
+        classifier.compute = lambda ids, mask: [][0]
+        with pytest.raises(IndexError):
+            classifier.logits(texts, batch_size=4)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("able", [False, True])

@@ -946,7 +946,7 @@ def test_script(tmp_path, run, classifier):
 
 def test_script_in_bfloat16_and_with_known_tokens(tmp_path, run):
     source = write(tmp_path / "in.csv", rows_of(TEXTS[:20]))
-    options = ("--model", run, "--num_threads", "1", "--bf16", "--known")
+    options = ("--model", run, "--num_threads", "1", "--dtype", "bfloat16", "--known")
     assert script(source, tmp_path / "out.csv", *options).returncode == 0
     expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:20])
     found = read(tmp_path / "out.csv")

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, load_reviews, predict, train_tokenizer
-from hf_lstm_sentiment.inference import onnx
-from hf_lstm_sentiment.inference.onnx import export_onnx, make_graph, onnx_bytes
+from hf_lstm_sentiment.inference import onnx, onnx_graph
+from hf_lstm_sentiment.inference.onnx import export_onnx
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
+from hf_lstm_sentiment.inference.onnx_graph import make_graph, onnx_bytes
 from hf_lstm_sentiment.model.loading import Network
 from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 from hf_lstm_sentiment.utils import imports as extras
@@ -199,7 +200,7 @@ def test_a_graph_that_computes_something_else_is_refused(trained, tmp_path, monk
         network.head.bias.data -= 0.01
         return graph
 
-    monkeypatch.setattr(onnx, "make_graph", other_graph)
+    monkeypatch.setattr(onnx_graph, "make_graph", other_graph)
     with pytest.raises(RuntimeError, match=r"model.onnx differs from the model by 1.0e-02 in a logit"):
         export_onnx(trained, output_dir=tmp_path)
 
