@@ -87,6 +87,22 @@ def test_the_graph_computes_what_the_model_does(pooling, bidirectional, layers, 
         assert states.shape == (length + 1, max(batch_size, 1), 16 if bidirectional else 8)
 
 
+def test_weights_of_eight_bits_are_computed_with_in_float32():
+    network = small_network(bidirectional=True, num_hidden_layers=2)
+    proto = make_graph(network, int8_weights=True)
+    assert len([one for one in proto.graph.initializer if one.data_type == 3]) == 5  # word vectors, 2 x 2 layers
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.startswith("embedding") or "weight_" in name:
+                scale = weight.abs().amax(dim=-1, keepdim=True) / 127
+                weight.copy_((weight / scale).round() * scale)
+        ids, mask = torch.randint(50, (5, 64)), torch.ones(5, 64, dtype=torch.int64)
+        expected = network(ids, mask != 0).numpy()
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    (logits,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+    np.testing.assert_allclose(logits[:, 1], expected, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("labels", [2, 3])
 @pytest.mark.parametrize(
     "config", [{"pooling": "last"}, {"pooling": "max"}, {"pooling": "mean"}, {"bidirectional": True}]
