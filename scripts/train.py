@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from hf_lstm_sentiment import PRESETS, train
 from hf_lstm_sentiment.cli import run_training
 
+# May stand without a value.
+_FLAG = {"nargs": "?", "const": True}
+
 
 @dataclass
 class RunArguments:
@@ -40,8 +43,9 @@ class RunArguments:
     model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "A trained classifier to start from: imdb (comes with the package), a run directory, or a repository "
-            "of the Hub, also NAME@REVISION. Its tokenizer and sizes are kept, its head where the labels are the same."
+            "help": "A trained classifier to start from: imdb (comes with the package), a run directory, or a "
+            "repository of the Hub, also NAME@REVISION. Its tokenizer and sizes are kept, "
+            "its head where the labels are the same."
         },
     )
     extend_vocab: int | None = field(
@@ -50,13 +54,16 @@ class RunArguments:
     )
     own_vocabulary: bool | None = field(
         default=None,
-        metadata={"help": "Train the tokenizer on the new reviews; words that it knows keep their vectors."},
+        metadata={
+            "help": "Train the tokenizer on the new reviews; words that it knows keep their vectors.",
+            **_FLAG,
+        },
     )
-    freeze_encoder: bool | None = field(default=None, metadata={"help": "Train the head alone."})
+    freeze_encoder: bool | None = field(default=None, metadata={"help": "Train the head alone.", **_FLAG})
     class_weights: str | None = field(
         default=None,
         metadata={
-            "help": "What a review counts in the loss, by its label: balanced, or a number for each, with commas between."
+            "help": "What a review counts in the loss, by its label: balanced, or numbers with commas between them."
         },
     )
     output_dir: str | None = field(

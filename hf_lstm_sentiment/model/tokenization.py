@@ -77,11 +77,13 @@ def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
         yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
 
-def _words_by_frequency(texts: Iterable[str], scheme: Scheme) -> list[str]:
+def _words_by_frequency(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
+) -> list[str]:
     """List words in the order of `collections.Counter.most_common`: of equals, the one that occurs first is first."""
     # Split by the tokenizer that will be used, so that no word is counted which it would never produce.
     counter = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
-    counter.normalizer, counter.pre_tokenizer = _pipeline(scheme)
+    counter.normalizer, counter.pre_tokenizer = normalizer, splitter
     everything = WordLevelTrainer(vocab_size=2**31 - 1, min_frequency=0, show_progress=False)
     counter.train_from_iterator(_batches(texts), everything)
     counts = np.zeros(counter.get_vocab_size(), dtype=np.int64)
@@ -138,7 +140,7 @@ def train_tokenizer(
     count = 0
     for count, text in enumerate(corpus, start=1):
         check_text(count - 1, text)
-    words = _words_by_frequency(corpus, scheme) if count else []
+    words = _words_by_frequency(corpus, *_pipeline(scheme)) if count else []
     if not words:
         raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
 
@@ -158,6 +160,33 @@ def train_tokenizer(
         # Literal special tokens in a text go through normalizer and splitter like any other text.
         split_special_tokens=True,
     )
+
+
+def extend_tokenizer(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], count: int) -> None:
+    """Append words of a corpus to a vocabulary: the most frequent ones that it does not hold.
+
+    Args:
+        tokenizer: A word-level tokenizer; changed.
+        texts: The corpus, as for :func:`train_tokenizer`.
+        count: How many words.
+
+    Raises:
+        ValueError: There are not so many, or the tokenizer is of another kind.
+    """
+    backend = tokenizer.backend_tokenizer
+    if not isinstance(backend.model, WordLevel):
+        raise ValueError(f"the tokenizer is a {type(backend.model).__name__}; only to a WordLevel can words be added")
+    vocabulary = backend.get_vocab()
+    found = _words_by_frequency(texts, backend.normalizer, backend.pre_tokenizer)
+    words = [word for word in found if word not in vocabulary]
+    if len(words) < count:
+        raise ValueError(
+            f"extend_vocab is {count:,}, and the training reviews hold {len(words):,} words that the base model does "
+            f"not know; " + (f"allowed: 1 to {len(words):,}" if words else "leave it out")
+        )
+    first = 1 + max(vocabulary.values())
+    vocabulary |= {word: first + place for place, word in enumerate(words[:count])}
+    backend.model = WordLevel(vocabulary, unk_token=backend.model.unk_token)
 
 
 def refresh_tokenizer(checkpoint: str | os.PathLike[str]) -> None:

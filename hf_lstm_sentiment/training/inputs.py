@@ -19,9 +19,9 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
-from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..data.reviews import Reviews, Texts, check_reviews_source, load_reviews
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from ..model.tokenization import train_tokenizer
+from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, read_json, user_path
 from .base_model import BaseModel
@@ -115,7 +115,10 @@ class Inputs:
         """The tokenizer: that of the base model, or one for these reviews."""
         recipe = self.recipe
         if self.base is not None and not recipe.own_vocabulary:
-            return self.base.tokenizer()
+            tokenizer = self.base.tokenizer()
+            if recipe.extend_vocab:
+                extend_tokenizer(tokenizer, Texts(self.reviews.train), recipe.extend_vocab)
+            return tokenizer
         passages = None if self.soft_labels is None else self.soft_labels.passages
         return train_tokenizer(
             self.reviews.vocabulary_texts(*([] if passages is None else [passages])),
@@ -373,8 +376,6 @@ def _contradiction(recipe: Preset) -> str | None:
     """What cannot be, of what a recipe says about the model that it starts from."""
     if not (isinstance(recipe.extend_vocab, int) and recipe.extend_vocab >= 0):
         return f"extend_vocab is {recipe.extend_vocab!r}; allowed: a whole number of at least 1, or leave it out"
-    if recipe.extend_vocab:
-        return "extend_vocab is not there yet; use own_vocabulary"
     if recipe.own_vocabulary and recipe.extend_vocab:
         return f"extend_vocab is {recipe.extend_vocab}, and own_vocabulary is True; leave one of them out"
     if recipe.model_name_or_path is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from dataclasses import replace
 
@@ -106,6 +107,35 @@ def test_with_a_vocabulary_of_its_own_known_words_keep_their_vectors(base, revie
         np.stack([vectors[w] for w in shared]), np.stack([table[w].numpy() for w in shared]), rcond=None
     )
     np.testing.assert_allclose(found["dreadful"].numpy(), vectors["dreadful"] @ fitted, atol=1e-5)
+
+
+def test_new_words_are_appended_with_vectors_of_glove_where_there(base, reviews, tmp_path):
+    # "quirk" is the word that GloVe does not know; the others come first, as often as it.
+    glove = write_glove(tmp_path / "glove.txt", [*GOOD, *BAD, *NOISE, "excellent", "dreadful"], 5)
+    given = {"dataset": reviews, "model_name_or_path": base, "glove": glove, **QUIET}
+    preset = replace(ONE_EPOCH, learning_rate=1e-12)
+    result = train(preset, extend_vocab=3, output_dir=tmp_path / "run", **given)
+    table, found = rows_by_word(base), rows_by_word(result.run_directory)
+    assert set(found) - set(table) == set(FRESH)
+    ids = PreTrainedTokenizerFast.from_pretrained(result.run_directory).get_vocab()
+    assert {word: ids[word] for word in table} == PreTrainedTokenizerFast.from_pretrained(base).get_vocab()
+    for word, vector in table.items():
+        assert torch.allclose(found[word], vector, atol=1e-6), word
+    counts = {"copied": len(table), "glove": 2, "random": 1}
+    assert result.metrics["base_model"]["new_words"] == counts
+    assert result.metrics["base_model"]["kept"] == ["encoder", "head"]
+    assert f"{len(table)} copied, 2 glove, 1 random" in result.summary()
+    card = (result.run_directory / "README.md").read_text()
+    assert "and the 3 most frequent words of the training reviews that it did not know" in card
+    assert Classifier.from_pretrained(result.run_directory)(["word1 excellent"])[0].known == 1
+    run = tmp_path / "more"
+    said = refused(
+        lambda: train(preset, extend_vocab=9_999, output_dir=run, **given), "extend_vocab is 9,999, and .* hold"
+    )
+    # Every training review has a word of its own.
+    assert re.search("allowed: 1 to 1[0-9][0-9]$", said)
+    both = {**given, "own_vocabulary": True, "extend_vocab": 2}
+    refused(lambda: train(preset, output_dir=run, **both), "extend_vocab is 2, and own_vocabulary is True")
 
 
 def test_a_frozen_encoder_stays_and_the_head_learns(base, reviews, tmp_path):
