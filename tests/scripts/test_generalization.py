@@ -67,7 +67,7 @@ def test_linear_peers_learn_an_easy_task():
 def test_measuring_prints_tables_and_writes_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     sentences = [list(column) for column in zip(*make_reviews(30, seed=5), strict=True)]
-    monkeypatch.setattr(generalization, "load_sentences", lambda: sentences)
+    monkeypatch.setattr(generalization, "held_out_sentences", lambda: sentences)
     model, file = save_model(tmp_path / "imdb"), tmp_path / "found.json"
     write_csv(tmp_path / "data" / "train.csv", make_reviews(120, seed=1))
     write_csv(tmp_path / "data" / "test.csv", make_reviews(40, seed=2))

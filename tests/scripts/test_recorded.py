@@ -119,7 +119,7 @@ def test_files_of_another_form_are_refused(tmp_path, content):
 def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     sentences = tuple(map(list, zip(*make_reviews(30, seed=5), strict=True)))
-    monkeypatch.setattr(generalization, "load_sentences", lambda: sentences)
+    monkeypatch.setattr(generalization, "held_out_sentences", lambda: sentences)
     (records / "ablations.json").write_text(json.dumps({"rows": ROWS}))
     made = make_release(run, output_dir=tmp_path / "made", recorded=records.parent, generalise=True)
     text = (made / "README.md").read_text()
