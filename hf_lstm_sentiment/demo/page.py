@@ -16,6 +16,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.columns import TEXT_COLUMNS, find_column
 from ..data.csv_rows import csv_fields
+from ..inference.classifier import UNSURE, check_unsure
 from ..inference.explain import Explainer
 from ..inference.explanation import LEAST_KNOWN, body
 from ..inference.files import predict_file
@@ -40,11 +42,15 @@ MAX_BATCH = 2_000_000
 MAX_MODELS = 4
 # Rows of a result that are shown, and characters of each review.
 _SHOWN, _SHOWN_CHARACTERS = 20, 160
+# Labels that are counted by name, and whose scores a result holds.
+_LABELS = 10
 # Seconds after which uploads and results are deleted.
 _KEEP = 3_600
 _FILES = (".csv", ".tsv", ".jsonl", ".txt")
 # What may stand between pasted cells.
 _SEPARATORS = "\t,;|"
+# What explains the label that is the most probable one.
+_EXPLAINED = [("the most probable one", "")]
 
 EXAMPLES = {
     "Slow at first": "Slow at first, but worth it in the end.",
@@ -86,27 +92,31 @@ class Models:
         with self._locks[name]:
             return self._load(name)
 
-    def describe(self, name: str | None) -> str:
-        """Describe a model in a sentence of HTML, or say what is wrong with it."""
+    def describe(self, name: str | None) -> tuple[str, tuple[str, ...]]:
+        """Describe a model in a sentence of HTML, or say what is wrong with it; and name its labels."""
         try:
             classifier = self(name).classifier
         except (OSError, ValueError) as error:
-            return problem(error)
+            return problem(error), ()
         ways = "in both directions" if classifier.config.bidirectional else "from left to right"
         pooling = {"last": "last state", "max": "maximum of its states", "mean": "mean of its states"}
         return (
             f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} tokens '
             f"{ways}, and decides by the {pooling[classifier.config.pooling]}.</p>"
-        )
+        ), classifier.labels
 
 
-def read_review(models: Models, text: str | None, model: str | None) -> str:
+def read_review(
+    models: Models, text: str | None, model: str | None, label: str | None = None, unsure: float | None = None
+) -> str:
     """Explain a review as HTML, or say what is wrong.
 
     Args:
         models: The models that the page offers.
         text: The review.
         model: Name of the model.
+        label: The label explained; the one that :func:`explain` chooses where empty.
+        unsure: Per cent below which the answer is UNSURE; no answer is where that is no more than each label could get.
     """
     text = text or ""
     try:
@@ -117,13 +127,33 @@ def read_review(models: Models, text: str | None, model: str | None) -> str:
                 f"the text has {len(text):,} characters; up to {MAX_CHARACTERS:,} are read here. Shorten it, or take "
                 "the other tab for many reviews"
             )
-        return body(models(model)(text))
+        explainer = models(model)
+        below = _bound(unsure, explainer.classifier.labels)
+        found = explainer(text, label=label or None)
+        if below is not None and found.score < below:
+            found = replace(found, label=f"{UNSURE}: {found.label}")
+        return body(found)
     except (OSError, ValueError) as error:
         return problem(error)
 
 
+def _bound(unsure: float | None, labels: Sequence[str]) -> float | None:
+    """The probability below which an answer is UNSURE; None where no answer can be."""
+    below = (unsure or 0) / 100
+    if below * len(labels) <= 1:
+        return None
+    check_unsure(below, UNSURE, labels)
+    return below
+
+
 def classify_many(
-    models: Models, file: str | None, pasted: str | None, column: str | None, model: str | None, folder: str
+    models: Models,
+    file: str | None,
+    pasted: str | None,
+    column: str | None,
+    model: str | None,
+    folder: str,
+    unsure: float | None = None,
 ) -> tuple[str, str | None]:
     """Classify a file, or what was pasted.
 
@@ -134,12 +164,16 @@ def classify_many(
         column: Column of the texts; found by its name where empty.
         model: Name of the model.
         folder: Where to write the result, below a new folder.
+        unsure: As for :func:`read_review`. The scores of all labels, up to ten, are in the result where there are more
+            than two, or where an answer may be UNSURE.
 
     Returns:
         What the page says, as HTML, and the csv file to download, if there is one.
     """
     try:
-        explainer = models(model)
+        classifier = models(model).classifier
+        labels, below = classifier.labels, _bound(unsure, classifier.labels)
+        scores = len(labels) <= _LABELS and (len(labels) > 2 or below is not None)
         with tempfile.TemporaryDirectory() as work:
             source = Path(file) if file else _write_pasted(pasted or "", Path(work), column)
             name = source.name if file else "the pasted text"
@@ -154,8 +188,8 @@ def classify_many(
             result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
             try:
                 options: dict[str, Any] = {"text_column": column or None, "known_column": True, "progress": False}
-                predict_file(source, result, model=explainer.classifier, **options)
-                said = _result_table(result, column or None)
+                predict_file(source, result, model=classifier, all_scores=scores, unsure_below=below, **options)
+                said = _result_table(result, column or None, labels, 3 + scores * len(labels))
             except (OSError, ValueError) as error:
                 raise ValueError(str(error).replace(str(source), name)) from error
             kept = Path(folder) / secrets.token_hex(16)
@@ -190,17 +224,18 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
     return path
 
 
-def _result_table(result: Path, column: str | None) -> str:
-    """How many reviews have which label, and the first ones, as HTML."""
+def _result_table(result: Path, column: str | None, labels: Sequence[str], added: int) -> str:
+    """How many reviews have which label, and the first ones, as HTML; the last columns, so many, were added."""
     rows: list[str] = []
-    labels: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     unjudged = 0
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv_fields(file)
         header = next(reader)
-        place = header.index(find_column(header[:-3], column, "text"))
-        for *cells, label, score, known in reader:
-            labels[label] += 1
+        place = header.index(find_column(header[:-added], column, "text"))
+        for cells in reader:
+            label, score, known = cells[-added:][:3]
+            counts[label] += 1
             confidence = f"{100 * float(score):.1f} %"
             if float(known) < LEAST_KNOWN:
                 unjudged += 1
@@ -213,21 +248,34 @@ def _result_table(result: Path, column: str | None) -> str:
                     f'<tr><td>{escape(label)}</td><td class="score">{confidence}</td>'
                     f'<td class="text" dir="auto">{escape(text)}</td></tr>'
                 )
-    count = labels.total()
-    counts = ", ".join(f"{number:,} {escape(label)}" for label, number in sorted(labels.items(), reverse=True))
-    share = f"{labels['POSITIVE'] / max(count, 1):.2%}"
-    bar = f'<div class="share" aria-hidden="true"><i style="width:{share}"></i></div>' if labels["POSITIVE"] else ""
+    count = counts.total()
+    # The best label first: they are in the order from the worst to the best, if there is one.
+    looks = {label: _look(1 - place / (len(labels) - 1)) for place, label in enumerate(reversed(labels))}
+    looks = {label: look for label, look in {**looks, UNSURE: "var(--unsure)"}.items() if counts[label]}
+    named = [label for label in looks if label in dict(counts.most_common(_LABELS))]
+    key = '<i class="key" style="background:{}"></i>{}: {:,}' if len({*labels, *looks}) > 2 else "{2:,} {1}"
+    listed = [key.format(looks[label], escape(label), counts[label]) for label in named]
+    if len(named) < len(looks):
+        listed.append(f"{count - sum(counts[label] for label in named):,} of {len(looks) - len(named):,} other labels")
+    parts = "".join(f'<i style="flex:{counts[label]};background:{looks[label]}"></i>' for label in named)
+    bar = f'<div class="share" aria-hidden="true">{parts}</div>' if count else ""
     more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
     if unjudged:
         more += (
             f'<p class="hint"><strong>{unjudged:,} cannot be judged:</strong> the model knows less than '
             f"{LEAST_KNOWN:.0%} of the tokens, so label and score say little.</p>"
         )
+    said = f"{count:,} {'review' if count == 1 else 'reviews'}: {', '.join(listed) or 'none'}"
     return (
-        f'<div class="batch-result"><p><strong>{count:,} {"review" if count == 1 else "reviews"}: {counts or "none"}'
-        f"</strong></p>{bar}<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
+        f'<div class="batch-result"><p><strong>{said}</strong></p>{bar}'
+        f"<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
         f"<th scope='col'>review</th></tr></thead><tbody>{''.join(rows)}</tbody></table>{more}</div>"
     )
+
+
+def _look(place: float) -> str:
+    """The color of a label, from 0, the worst, to 1, the best."""
+    return f"color-mix(in srgb, var({'--best' if place > 0.5 else '--worst'}) {abs(200 * place - 100):.0f}%, #c9c9cf)"
 
 
 def problem(error: Exception) -> str:
@@ -276,6 +324,15 @@ def build(models: Models) -> gr.Blocks:
             html('<p class="hint">Or one of these:</p>')
             with gr.Row(elem_id="examples"):
                 samples = {gr.Button(name, size="sm"): sample for name, sample in EXAMPLES.items()}
+            # Shown where there is a choice.
+            label = gr.Dropdown(
+                _EXPLAINED,
+                value="",
+                label="Label explained",
+                allow_custom_value=True,
+                visible=False,
+                elem_id="label",
+            )
             opinion = html(elem_id="opinion")
         with gr.Tab("Many reviews", id="many"):
             html(
@@ -307,29 +364,45 @@ def build(models: Models) -> gr.Blocks:
                 elem_id="model",
             )
             about = html(elem_id="about-model")
+            unsure = gr.Slider(
+                0,
+                100,
+                0,
+                step=1,
+                label=f"Answer {UNSURE} below, %",
+                info="Where no label is that probable. 0: the most probable label, always.",
+                elem_id="unsure",
+            )
 
         # Threads that stay: the C library keeps what was freed for the thread that freed it, so that memory would grow
         # with each of Gradio's threads, which come and go.
         cores = os.cpu_count() or 1
         pool = ThreadPoolExecutor(cores)
 
-        async def show(text: str, model: str) -> str:
-            return await asyncio.get_running_loop().run_in_executor(pool, read_review, models, text, model)
+        async def show(text: str, model: str, label: str | None = None, unsure: float = 0) -> str:
+            what = (models, text, model, label, unsure)
+            return await asyncio.get_running_loop().run_in_executor(pool, read_review, *what)
 
-        async def run(file: str | None, pasted: str, column: str, model: str) -> tuple[str, Any]:
-            what = (models, file, pasted, column.strip(), model, download.GRADIO_CACHE)
+        async def run(file: str | None, pasted: str, column: str, model: str, unsure: float = 0) -> tuple[str, Any]:
+            what = (models, file, pasted, column.strip(), model, download.GRADIO_CACHE, unsure)
             said, path = await asyncio.get_running_loop().run_in_executor(pool, classify_many, *what)
             return said, gr.DownloadButton(value=path, interactive=path is not None)
 
+        def describe(model: str) -> tuple[str, Any]:
+            said, labels = models.describe(model)
+            choices = [*_EXPLAINED, *((name, name) for name in labels)]
+            return said, gr.Dropdown(choices, value="", visible=len(labels) > 2)
+
         # All share one queue: so many at once, and the others wait.
         limits: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": cores}
-        gr.on([read.click, text.submit], show, [text, model], opinion, api_name="read", **limits)
+        asked = [text, model, label, unsure]
+        gr.on([read.click, text.submit, label.input], show, asked, opinion, api_name="read", **limits)
         for button, sample in samples.items():
             button.click(lambda sample=sample: sample, None, text, queue=False, api_visibility="private").then(
-                show, [text, model], opinion, api_visibility="private", **limits
+                show, asked, opinion, api_visibility="private", **limits
             )
-        classify.click(run, [file, pasted, column, model], [many, download], api_name="classify", **limits)
-        gr.on([model.change, page.load], models.describe, model, about, api_name="describe", **limits)
+        classify.click(run, [file, pasted, column, model, unsure], [many, download], api_name="classify", **limits)
+        gr.on([model.change, page.load], describe, model, [about, label], api_name="describe", **limits)
         # Screen readers say what appears there.
         page.load(
             None,

@@ -38,7 +38,9 @@ _ALONG, _FITTING = 24, 40
 # Share of known tokens below which a page says that the model cannot judge the text.
 LEAST_KNOWN = 0.5
 # What the opposite of a label is called where there are several, and the lines of their curves.
-_OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2))
+_OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2), (8, 2, 1, 2))
+# Labels whose probabilities are listed on a page.
+_SCORES = 10
 # Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
 _LONG = 600
 
@@ -112,9 +114,9 @@ class Explanation:
 
     @property
     def _rivals(self) -> list[int]:
-        """Of more than two labels, the ids of the most probable ones beside the one explained."""
+        """Of more than two labels, the ids of all beside the one explained, the most probable ones first."""
         ranked = sorted(range(len(self.labels)), key=lambda index: -self.probabilities[index])
-        return [i for i in ranked if self.labels[i] != self.target][: len(_DASHES)] if len(ranked) > 2 else []
+        return [i for i in ranked if self.labels[i] != self.target] if len(ranked) > 2 else []
 
     @property
     def known(self) -> float:
@@ -265,6 +267,11 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     environment.filters |= {"plain": _plain, "short": _short}
     read = explanation._read
     chances = [word.probability or 0.0 for word in read]
+    rivals = explanation._rivals
+    dashes = {index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)}
+    listed = [explanation.labels.index(explanation.target), *rivals[: _SCORES - 1]] if rivals else []
+    # Of few labels, in their own order: stars, say.
+    listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
     # Each token has a column of its own; a single one is a level line.
     across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
     return environment.from_string(
@@ -275,14 +282,15 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
         labels=[_plain(label) for label in (explanation._other, explanation.target)],
         positive=100 * float(sigmoid(explanation.logit)),
-        rivals=[
+        scores=[
             {
                 "name": _plain(explanation.labels[index]),
                 "percent": 100 * explanation.probabilities[index],
-                "dashes": " ".join(map(str, dashes)),
-                "curve": _curve(across, [word.probabilities[index] for word in read]),
+                "target": explanation.labels[index] == explanation.target,
+                "dashes": dashes.get(index),
+                "curve": _curve(across, [word.probabilities[index] for word in read]) if index in dashes else (),
             }
-            for dashes, index in zip(_DASHES, explanation._rivals, strict=False)
+            for index in listed
         ],
         samples=[_style(sign, 0.6) for sign in (-1, 1)],
         unknown_sample=_style(0, 0, unknown=True),

@@ -73,7 +73,8 @@ def run(tmp_path_factory):
 def address(run, tmp_path_factory):
     port = free_port()
     folder = tmp_path_factory.mktemp("server")
-    command = [sys.executable, str(SCRIPT), "--model", str(run), "--port", str(port)]
+    three = save_model(folder / "three", ("negative", "neutral", "positive"))
+    command = [sys.executable, str(SCRIPT), "--model", str(run), str(three), "--port", str(port)]
     environment = {**ENVIRONMENT, "GRADIO_TEMP_DIR": str(folder / "gradio")}
     with served(command, port, folder / "log", env=environment) as address:
         yield address
@@ -264,6 +265,24 @@ CONTRAST = """() => {
   }
   return faint;
 }"""
+
+
+def test_of_three_labels_each_may_be_explained_and_an_answer_be_unsure(chromium, address):
+    with opened(chromium, address, viewport={"width": 390, "height": 844}) as page:
+        assert not page.get_by_label("Label explained").count()
+        page.get_by_text("Model", exact=True).click()
+        page.get_by_label("Model", exact=True).click()
+        page.get_by_role("option", name="three").click()
+        page.get_by_label("Label explained").wait_for()
+        page.locator("#unsure input[type=number]").fill("60")
+        read(page, "A film")
+        page.locator("#opinion .verdict").get_by_text("UNSURE: neutral").wait_for()
+        page.get_by_label("Label explained").click()
+        page.get_by_role("option", name="negative").click()
+        page.get_by_role("img", name="Probability of negative").wait_for()
+        assert page.locator("#opinion .scores tr").count() == 3
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert not page.evaluate(CONTRAST)
 
 
 def test_a_csv_goes_up_and_comes_down_classified(page, run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment.demo import page
 from hf_lstm_sentiment.demo.page import (
     EXAMPLES,
     MAX_BATCH,
@@ -73,7 +75,8 @@ def test_what_is_wrong_with_a_text_is_said(models, run, text, said):
 def test_only_offered_models_are_loaded(models, name, monkeypatch):
     monkeypatch.setattr(explaining.Explainer, "from_pretrained", lambda *_: pytest.fail("loaded"))
     assert 'role="alert"' in read_review(models, "good", name)
-    assert 'role="alert"' in models.describe(name)
+    assert 'role="alert"' in models.describe(name)[0]
+    assert models.describe(name)[1] == ()
 
 
 def test_any_model_may_be_named_where_that_is_allowed(run, tmp_path):
@@ -113,7 +116,9 @@ def test_a_page_needs_a_model():
 
 
 def test_a_model_is_described(models, run):
-    assert "reads up to 12 tokens from left to right, and decides by the maximum of its states" in models.describe(run)
+    said, labels = models.describe(run)
+    assert "reads up to 12 tokens from left to right, and decides by the maximum of its states" in said
+    assert labels == ("NEGATIVE", "POSITIVE")
 
 
 def rows_of(path):
@@ -230,10 +235,65 @@ def test_a_file_without_a_row(models, run, tmp_path):
     assert len(rows_of(path)) == 1
 
 
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    return str(save_model(tmp_path_factory.mktemp("demo") / "three", ("negative", "<b>so so", "positive")))
+
+
+def test_of_three_labels_all_scores_are_shown_and_any_of_them_explained(three):
+    models = Models([three])
+    html = read_review(models, "a wonderful film", three)
+    assert '<p class="verdict">positive' in html
+    scores = Classifier.from_pretrained(three)(["a wonderful film"], all_scores=True)[0].scores
+    assert re.findall(r"</i></td><td>([\d.]+)&nbsp;%", html) == [f"{100 * score:.1f}" for score in scores.values()]
+    assert html.count("<polyline") == 3
+    assert "towards &lt;b&gt;so so" in read_review(models, "a wonderful film", three, "<b>so so")
+    assert "label is &#x27;fair&#x27;; allowed:" in read_review(models, "a wonderful film", three, "fair")
+
+
+def test_a_file_of_three_labels_has_all_scores(three, tmp_path):
+    html, path = classify_many(Models([three]), None, "a film\nawful\nboring", "", three, str(tmp_path))
+    header, *rows = rows_of(path)
+    names = ["negative", "<b>so so", "positive"]
+    assert header == ["text", "label", "score", "known", *(f"score_{name}" for name in names)]
+    assert [row[1] for row in rows] == ["<b>so so", "negative", "negative"]
+    assert all(float(row[2]) == max(map(float, row[4:])) for row in rows)
+    assert "3 reviews: &lt;b&gt;so so: 1, negative: 2" in re.sub("<.*?>", "", html)
+    assert "<b>" not in html
+
+
+def test_many_labels_are_counted_and_scored_up_to_a_limit(tmp_path, monkeypatch):
+    run = str(save_model(tmp_path / "stars", [str(stars) for stars in range(1, 12)]))
+    texts = "good\nwonderful\nwonderful great\nawful\n" + "a film\n" * 3
+    _, path = classify_many(Models([run]), None, texts, "", run, str(tmp_path))
+    assert rows_of(path)[0] == ["text", "label", "score", "known"]
+    monkeypatch.setattr(page, "_LABELS", 2)
+    html, _ = classify_many(Models([run]), None, texts, "", run, str(tmp_path))
+    assert "7 reviews: 11: 2, 6: 4, 1 of 1 other labels" in re.sub("<.*?>", "", html)
+    assert "and 1 less probable labels" in read_review(Models([run]), "wonderful", run)
+
+
+@pytest.mark.parametrize("which", ["run", "three"])
+def test_an_answer_may_be_unsure(which, tmp_path, request):
+    run = request.getfixturevalue(which)
+    models = Models([run])
+    assert '<p class="verdict">UNSURE: ' in read_review(models, "a film", run, None, 90)
+    assert "UNSURE" not in read_review(models, "a wonderful film", run, None, 90)
+    # What every answer has is no bound.
+    assert "UNSURE" not in read_review(models, "a film", run, None, 100 / len(models.describe(run)[1]))
+    assert "unsure_below is 1.01; allowed: above" in read_review(models, "a film", run, None, 101)
+    html, path = classify_many(models, None, "a film\nwonderful\n", "", run, str(tmp_path), 90)
+    header, *rows = rows_of(path)
+    assert [row[1].upper() for row in rows] == ["UNSURE", "POSITIVE"]
+    assert len(header) == 4 + len(models.describe(run)[1])
+    assert "UNSURE: 1</strong>" in html
+    assert html.count("<i style=") == 2
+
+
 def test_the_page_asks_nobody_elsewhere(models, monkeypatch):
-    page = build(models)
-    assert page.analytics_enabled is False
-    config = json.dumps(page.get_config_file())
+    built = build(models)
+    assert built.analytics_enabled is False
+    config = json.dumps(built.get_config_file())
     assert "googleapis" not in config
     assert "cdn" not in config.lower()
 

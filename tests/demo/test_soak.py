@@ -53,14 +53,14 @@ TEXTS = [
 KIND = {"Content-Type": "application/json"}
 # Endpoint, what it is given, a part of what it says.
 PROBLEMS = [
-    ("read", ["", MODEL], "nothing to read yet"),
-    ("read", ["x" * (MAX_CHARACTERS + 1), MODEL], "characters; up to"),
-    ("read", ["good", "/no/such/model"], "no such file or directory"),
-    ("classify", [None, "id,words\n1,good\n", "body", MODEL], "not found"),
-    ("classify", [None, "", "", MODEL], "nothing to classify yet"),
-    ("read", [None, MODEL], "nothing to read yet"),
+    ("read", ["", MODEL, "", 0], "nothing to read yet"),
+    ("read", ["x" * (MAX_CHARACTERS + 1), MODEL, "", 0], "characters; up to"),
+    ("read", ["good", "/no/such/model", "", 0], "no such file or directory"),
+    ("classify", [None, "id,words\n1,good\n", "body", MODEL, 0], "not found"),
+    ("classify", [None, "", "", MODEL, 0], "nothing to classify yet"),
+    ("read", [None, MODEL, "", 0], "nothing to read yet"),
     # Gradio makes a text of it.
-    ("read", [{"a": 1}, MODEL], "verdict"),
+    ("read", [{"a": 1}, MODEL, "", 0], "verdict"),
     ("read", ["good"], "error"),
 ]
 # Requests that no handler gets to see, and the status of their answers.
@@ -124,7 +124,7 @@ class Client:
 
     def read(self):
         text = self.random.choice(TEXTS)
-        answer = self.call("read", [text, MODEL])
+        answer = self.call("read", [text, MODEL, "", 0])
         assert isinstance(answer, list), (text[:50], answer)
         (html,) = answer
         label, score = re.search(r'class="verdict">(\w+) <span>([\d.]+)&nbsp;%<', html).groups()
@@ -134,7 +134,7 @@ class Client:
 
     def classify(self):
         texts = self.random.sample(TEXTS, 5)
-        answer = self.call("classify", [None, "\n".join(texts), "", MODEL])
+        answer = self.call("classify", [None, "\n".join(texts), "", MODEL, 0])
         assert isinstance(answer, list), (texts[0][:50], answer)
         said, file = answer
         assert "5 reviews" in said
@@ -166,7 +166,7 @@ class Client:
 
     def leave(self):
         """Ask and go: before the answer, or in the middle of it."""
-        event = self.begin("read", [self.random.choice(TEXTS), MODEL])
+        event = self.begin("read", [self.random.choice(TEXTS), MODEL, "", 0])
         # Gradio forgets what a session waits for once its connection is gone: who comes back is another one.
         self.session += "+"
         if self.random.random() < 0.5:
