@@ -218,8 +218,6 @@ REVIEWS = replace(
     word_dropout=0.02,
     classifier_dropout=0.2,
     learning_rate=1e-3,
-    epochs=2,
-    patience=2,
 )
 
 PRESETS = MappingProxyType(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -166,6 +167,11 @@ def test_a_student_reads_the_passages(taught, lesson, tmp_path):
     verdicts = pd.read_parquet(taught.directory / "passages.parquet")["text"].str.lower()
     assert verdicts.str.contains("money", regex=False).any() == ("money" in vocabulary)
     assert "the" in vocabulary
+    card = " ".join((tmp_path / "run" / "README.md").read_text().split())
+    assert re.search(
+        r"\| Transformer \| .* fitted to [\d,]+ texts: the training reviews, generated pairs, and \d+ texts of", card
+    )
+    assert re.search(r"\| Short texts \| \d+ cut from unlabeled reviews, .* \d+ labeled short texts; labeled by", card)
 
 
 def test_other_passages_are_refused(taught, lesson, tmp_path):
@@ -188,3 +194,4 @@ def test_words_are_chosen_by_both_frequencies(tmp_path):
     vocabulary = json.loads((tmp_path / "run" / "tokenizer.json").read_text())["model"]["vocab"]
     assert len(vocabulary) == 22
     assert {"nr0x0", "nr0x1"} & set(vocabulary)
+    assert "the 15 most frequent tokens and the 5 of the others" in (tmp_path / "run" / "README.md").read_text()
