@@ -1,96 +1,61 @@
-"""What the scripts that train share: their options, their console, how they are stopped."""
+"""The console command `hf-lstm-sentiment`, also `python -m hf_lstm_sentiment`: a word for what to do, then its options.
+
+The scripts of a clone call the same functions. What a command needs is imported when it is run.
+"""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import os
-import re
-import shlex
-import signal
 import sys
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
 
-from transformers import HfArgumentParser, TrainingArguments
+from . import __version__
+from .commands.console import PROGRAM, STATUSES, ended
 
-from .training.arguments import unknown_option
-from .training.interrupt import TrainingStopped, stop_at_once
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "predict": "classify texts, standard input, files or data sets of the Hub",
+        "explain": "explain a decision token by token",
+        "demo": "open the demo page, or write it as a Space of the Hub",
+        "train": "train a preset on reviews",
+        "pretrain": "pretrain the language model that presets start from",
+        "distill": "fit the teachers from whose soft labels presets learn",
+        "compare": "train presets with several seeds, or take trained runs, and compare them",
+        "report": "analyze the errors of a run, as a page",
+        "push": "publish a run on the Hub",
+        "export": "export a run to ONNX",
+    }
+)
+"""Each word of the command, and what it does."""
 
-# Either form in which it can be typed.
-_TOKEN = re.compile(r"--hub[_-]token(=.*)?", re.DOTALL)
 
-
-class _Summarized(Protocol):
-    def summary(self) -> str: ...
-
-
-def run_training(function: Callable[..., _Summarized], options: type, *, description: str | None) -> int | str:
-    """Parse the command line, train, print the summary.
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command.
 
     Args:
-        function: Takes the fields of `options` and of `TrainingArguments` as keyword arguments; of the latter, only
-            those that were typed.
-        options: A dataclass whose fields tell name, default and help of the script's own options.
-        description: Of the script, for `--help`.
+        words: What is typed after its name; what was typed where None.
 
     Returns:
-        What to leave the process with: a status, or an error for the console.
+        The status to leave the process with: 0, 1 after an error, which is said in one line, or 128 + n after signal n.
+
+    Raises:
+        SystemExit: Help is given, with status 0, or the command line is wrong, with status 2.
     """
-    # Of several processes one speaks.
-    first = os.environ.get("RANK", "0") == "0"
-    show_log(logging.INFO if first else logging.WARNING)
-    parts: list[Any] = [options, TrainingArguments]
-    parser = HfArgumentParser(parts, conflict_handler="resolve", allow_abbrev=False, description=description)
-    own = {f.name for f in fields(options)}
-    for action in parser._actions:
-        # Only what is typed overrides the preset.
-        if action.dest not in own and action.dest != "help":
-            action.default = argparse.SUPPRESS
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop_at_once)
-    try:
-        given, unknown = parser.parse_known_args()
-        if unknown:
-            return f"error: {unknown_option(unknown[0].lstrip('-').partition('=')[0])}"
-        result = function(**vars(given))
-    except (OSError, ValueError, ImportError) as error:
-        return f"error: {error}"
-    except TrainingStopped as stop:
-        if first:
-            sys.stderr.write(f"{stop}. Continue with:\n  {resuming_command()}\n")
-            if any(map(_TOKEN.fullmatch, sys.argv)):
-                sys.stderr.write("The access token is not repeated here; set HF_TOKEN\n")
-        return 128 + stop.number
-    if first:
-        sys.stdout.write(f"{result.summary()}\n")
+    words = sys.argv[1:] if words is None else words
+    if words and words[0] in COMMANDS:
+        return ended(import_module(f".commands.{words[0]}", __package__).main, words[1:])
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s COMMAND [options]",
+        description="A recurrent sentiment classifier for the Hugging Face stack.\n\n"
+        + "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items()),
+        epilog=f"`{PROGRAM} COMMAND --help` lists the options of a command, with examples.\n\n{STATUSES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
+    parser.parse_args(words[:1])
     return 0
-
-
-def show_log(level: int) -> None:
-    """Show what this package logs on the console, as bare lines.
-
-    Args:
-        level: From which level on.
-    """
-    console = logging.StreamHandler()
-    console.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("hf_lstm_sentiment").addHandler(console)
-    logging.getLogger("hf_lstm_sentiment").setLevel(level)
-
-
-def resuming_command() -> str:
-    """The command that continues this one, without what is secret."""
-    launcher = ["python"]
-    if "WORLD_SIZE" in os.environ:
-        launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
-    elif "ACCELERATE_MIXED_PRECISION" in os.environ:
-        launcher = ["accelerate", "launch"]
-    words, arguments = iter(sys.argv), []
-    for word in words:
-        if not _TOKEN.fullmatch(word):
-            arguments.append(word)
-        elif "=" not in word:
-            next(words, None)
-    return shlex.join([*launcher, *(word for word in arguments if word != "--resume"), "--resume"])

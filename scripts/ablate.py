@@ -10,13 +10,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from recorded import ABLATIONS
 
-from hf_lstm_sentiment.cli import run_training
+from hf_lstm_sentiment.commands.console import described, ended
+from hf_lstm_sentiment.commands.training import run_training
 from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
 from hf_lstm_sentiment.training.presets import IMDB, Preset
@@ -175,4 +177,5 @@ class AblationArguments:
 
 
 if __name__ == "__main__":
-    sys.exit(run_training(ablate, AblationArguments, description=__doc__))
+    parser = described("scripts/ablate.py", __doc__)
+    sys.exit(ended(partial(run_training, ablate, AblationArguments, described=parser), sys.argv[1:]))

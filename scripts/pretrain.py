@@ -1,49 +1,10 @@
-"""Pretrain the language model that `imdb` starts from: `accelerate launch scripts/pretrain.py`. `--help` lists all."""
+"""The command `hf-lstm-sentiment pretrain`: `accelerate launch scripts/pretrain.py`."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 
-from hf_lstm_sentiment.cli import run_training
-from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
-from hf_lstm_sentiment.training.pretrain import pretrain
-
-
-@dataclass
-class PretrainingArguments:
-    """What to read, and where to put the language model."""
-
-    dataset: str | None = field(
-        default=None, metadata={"help": f"Reviews with an unlabeled split; {LANGUAGE_MODEL.dataset} by default."}
-    )
-    glove: str | None = field(default=None, metadata={"help": f"Word vectors; {LANGUAGE_MODEL.glove} by default."})
-    output_dir: str | None = field(
-        default=None, metadata={"help": f"Where to write; runs/{LANGUAGE_MODEL.name} by default."}
-    )
-    seed: int = field(default=42, metadata={"help": "Seed of weights, dropout, samples and the order of the reviews."})
-    text_column: str | None = field(default=None, metadata={"help": "Column of the texts; found by its name."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels; likewise."})
-    labels: str | None = field(
-        default=None, metadata={"help": "What the labels mean: '1=negative 2=positive 3=' leaves rows of label 3 out."}
-    )
-    separator: str | None = field(
-        default=None, metadata={"help": "Between the fields of csv and tsv files, such as ';'; found where not given."}
-    )
-    column_names: str | None = field(
-        default=None, metadata={"help": "Columns of csv and tsv files without a header, with commas between them."}
-    )
-    encoding: str | None = field(
-        default=None, metadata={"help": "Encoding of text files, such as cp1252; UTF-8 or UTF-16 is found."}
-    )
-    split_seed: int = field(default=42, metadata={"help": "Seed of the validation split; must be the classifier's."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
-    max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})
-    num_threads: int | None = field(
-        default=None, metadata={"help": "CPU threads per process; its share of all by default."}
-    )
-    resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
-
+from hf_lstm_sentiment.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run_training(pretrain, PretrainingArguments, description=__doc__))
+    sys.exit(main(["pretrain", *sys.argv[1:]]))

@@ -20,7 +20,7 @@ for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pa
 
 assert Path(package.__file__).is_relative_to(sys.prefix), package.__file__
 assert files("hf_lstm_sentiment").joinpath("py.typed").is_file()
-for room in ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo"):
+for room in ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo", "commands"):
     assert importlib.util.find_spec(f"hf_lstm_sentiment.{room}").origin, f"{room} is not in the wheel"
 for name in (
     "hub/model_card.md",

@@ -11,7 +11,7 @@ import hf_lstm_sentiment
 
 PACKAGE = Path(hf_lstm_sentiment.__file__).parent
 # A room imports from itself and from those before it.
-ROOMS = ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo")
+ROOMS = ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo", "commands")
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "pretrained")
 
 

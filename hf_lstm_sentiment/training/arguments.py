@@ -116,7 +116,7 @@ def check_metric(arguments: TrainingArguments, labels: Sequence[str]) -> None:
 
 def unknown_option(name: str) -> str:
     """Say in one line that there is no such option, and which one takes its place."""
-    instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "scripts/train.py --help lists all"
+    instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "train --help_all lists all"
     return f"{name} is no option; {instead}"
 
 

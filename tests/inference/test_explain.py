@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from hf_lstm_sentiment import (
     explain,
     train_tokenizer,
 )
+from hf_lstm_sentiment.evaluation.faithfulness import deletion_faithfulness
 from hf_lstm_sentiment.inference.explain import TOLERANCE, TRUNCATED_KEPT
 from tests.reviews import BAD, GOOD, make_reviews
 
@@ -368,12 +367,7 @@ def test_plot_writes_a_picture(text, tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.fixture(scope="module")
-def deletion_faithfulness():
-    return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "explain.py"))["deletion_faithfulness"]
-
-
-def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(one, deletion_faithfulness, monkeypatch):
+def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(one, monkeypatch):
     texts = [text for text, _ in make_reviews(40, seed=3)]
     found = deletion_faithfulness(one, texts)
     assert found.texts == 40
@@ -387,7 +381,7 @@ def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(on
     assert abs(deletion_faithfulness(one, texts).difference) < found.difference / 4
 
 
-def test_faithfulness_needs_texts_and_a_share(one, deletion_faithfulness):
+def test_faithfulness_needs_texts_and_a_share(one):
     with pytest.raises(ValueError, match="1 of 2 texts have a token"):
         deletion_faithfulness(one, ["good", ""])
     with pytest.raises(ValueError, match="share is 0"):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
-from hf_lstm_sentiment.cli import resuming_command
+from hf_lstm_sentiment.commands.training import resuming_command
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.training import train as training
@@ -433,7 +433,7 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
         ),
         ({"evaluation_strategy": "epoch"}, ValueError, "evaluation_strategy is no option; .* use eval_strategy"),
         ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
-        ({"learning_speed": 1}, ValueError, "learning_speed is no option; scripts/train.py --help lists all"),
+        ({"learning_speed": 1}, ValueError, "learning_speed is no option; train --help_all lists all"),
         ({"num_threads": 0}, ValueError, "num_threads is 0; allowed: at least 1"),
         ({"report_to": "wandbb"}, ValueError, "'wandbb', which transformers does not know; allowed: .*wandb"),
         ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),

@@ -1,0 +1,187 @@
+"""Classify texts, standard input (-, a text a line), or files and data sets of the Hub.
+
+Answers to texts are a table on a terminal, and a JSON object a line in a pipe. Files (.csv, .tsv, .jsonl, .ndjson,
+.json, .parquet, .txt) keep their columns and get two more, label and score. Many files go into --output_dir, each under
+its own name; under torchrun or accelerate launch the processes share them. Killed? The same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
+from pathlib import Path
+from typing import Any
+
+from .console import add_threads, described, say, show_log, typed, use_threads
+
+
+def main(words: Sequence[str]) -> None:
+    """Parse the command line, classify, print the answers or how long it took."""
+    parser = argparse.ArgumentParser(
+        **described(
+            "predict",
+            __doc__,
+            '% "A moving film." "A waste of two hours." --all_scores',
+            "% reviews/*.csv --output_dir scored --model runs/mine",
+            usage="TEXT... | - | INPUT OUTPUT | INPUT... --output_dir DIR",
+        )
+    )
+    parser.add_argument("paths", metavar="TEXT | INPUT", nargs="+", help="What to classify, and the file to write.")
+    parser.add_argument("--output_dir", metavar="DIR", help="Write each file into this directory, under its own name.")
+    parser.add_argument("--model", metavar="RUN_OR_REPO", help="Run directory or Hub repository; the package's own.")
+    parser.add_argument("--all_scores", action="store_true", help="Give the probability of every label.")
+    parser.add_argument(
+        "--unsure_below", metavar="P", type=float, help="Answer UNSURE where no label is as probable as this."
+    )
+    parser.add_argument("--unsure_label", metavar="NAME", default="UNSURE", help="Another name for that answer.")
+    parser.add_argument(
+        "--known",
+        action="store_true",
+        dest="known_column",
+        help="Give the share of each text's tokens that are in the vocabulary.",
+    )
+    parser.add_argument("--batch_size", metavar="N", type=int, default=64, help="Reviews computed together.")
+    parser.add_argument("--backend", metavar="NAME", default="torch", help="torch, or onnx, which is onnxruntime.")
+    parser.add_argument(
+        "--dtype", metavar="NAME", default="float32", help="float32, bfloat16 (torch) or int8 (onnx); %(default)s."
+    )
+    parser.add_argument(
+        "--bf16", action="store_const", const="bfloat16", dest="dtype", help="The same as --dtype bfloat16."
+    )
+    add_threads(parser)
+    files = parser.add_argument_group("of files")
+    files.add_argument("--text_column", metavar="NAME", help="Column of the texts; found by its name.")
+    files.add_argument("--separator", metavar="C", help="Between the fields of csv and tsv files, such as ';'; found.")
+    files.add_argument("--column_names", metavar="A,B", help="Columns of csv and tsv files without a header.")
+    files.add_argument("--encoding", metavar="NAME", help="Of text files, such as cp1252; UTF-8 or UTF-16 is found.")
+    files.add_argument(
+        "--skip_bad_rows",
+        action="store_true",
+        help="Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on.",
+    )
+    files.add_argument("--split", metavar="NAME", help="Split of a Hub data set; train by default.")
+    options = vars(parser.parse_args(typed(parser, words)))
+    paths, output_dir = options.pop("paths"), options.pop("output_dir")
+    texts = output_dir is None and not any(_is_file(path) for path in paths)
+    if texts:
+        for name in ("text_column", "separator", "column_names", "encoding", "skip_bad_rows", "split"):
+            if options.pop(name):
+                parser.error(f"--{name} is for files, and these are texts; leave it out, or name files")
+        if "-" in paths and len(paths) > 1:
+            parser.error(f"{len(paths)} texts are given, and one is - for standard input; allowed: - alone")
+    elif output_dir is None and len(paths) != 2:
+        parser.error(f"{len(paths)} paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number")
+    elif output_dir is not None and options["split"] is not None:
+        parser.error("--split is of no use with --output_dir, which takes files; leave it out")
+    use_threads(options.pop("num_threads"))
+    if texts:
+        _answer(_lines() if paths == ["-"] else paths, **options)
+        return
+    show_log()
+    try:
+        say(_one(*paths, **options) if output_dir is None else _many(paths, output_dir, **options))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues") from None
+
+
+def _is_file(word: str) -> bool:
+    from ..data.readers import kind_of
+
+    return os.path.isfile(word) or bool(kind_of(Path(word)))
+
+
+def _lines() -> Iterator[str]:
+    """The texts of standard input, one a line."""
+    try:
+        for line in sys.stdin.buffer:
+            yield line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"standard input is not in UTF-8 ({error.reason}); convert it, or name a file and its --encoding"
+        ) from error
+
+
+def _answer(
+    texts: Iterable[str], *, model: str | None, backend: str, dtype: str, known_column: bool, **options: Any
+) -> None:
+    """Classify texts, and write a line for each as soon as there is an answer."""
+    from ..inference.classifier import Classifier
+    from ..inference.writers import json_line
+
+    classifier = Classifier.from_pretrained(model, backend=backend, dtype=dtype)
+    texts, classified = tee(texts)
+    rows = (
+        {
+            "label": prediction.label,
+            "score": prediction.score,
+            **({"known": prediction.known} if known_column else {}),
+            **{f"score_{label}": score for label, score in (prediction.scores or {}).items()},
+            "text": text,
+        }
+        for text, prediction in zip(texts, classifier.stream(classified, **options), strict=True)
+    )
+    if sys.stdout.isatty():
+        for line in table(rows, max(map(len, (*classifier.labels, options["unsure_label"])))):
+            say(line)
+        return
+    for row in rows:
+        sys.stdout.buffer.write(json_line({"text": row.pop("text"), **row}))
+
+
+def table(rows: Iterable[dict[str, Any]], width: int) -> Iterator[str]:
+    """Lay rows out for a person: the label, the numbers, and what fits of the text.
+
+    Args:
+        rows: A label first, a text last, numbers between them.
+        width: Of the column of labels.
+    """
+    columns = shutil.get_terminal_size().columns
+    for number, row in enumerate(rows):
+        label, *numbers, text = row.items()
+        width = max(width, len(label[0]))
+        cells = [(f"{name:>5}", f"{value:>{max(5, len(name))}.3f}") for name, value in numbers]
+        if not number:
+            yield "  ".join([f"{label[0]:<{width}}", *(name for name, _ in cells), text[0]])
+        line = "  ".join([f"{label[1]:<{width}}", *(value for _, value in cells), ""])
+        # Nothing of a text may move the cursor, or end the line.
+        shown = "".join(letter if letter.isprintable() else " " for letter in text[1])
+        room = max(columns - len(line), 20)
+        yield line + (shown if len(shown) <= room else f"{shown[: room - 1]}…")
+
+
+def _one(source: str, output: str, *, split: str | None, **options: Any) -> str:
+    """Classify one file or data set; what there is to say of it."""
+    from ..inference.files import parts_of, predict_file
+    from ..utils.distributed import place
+    from ..utils.files import user_path
+
+    if place()[1] > 1:
+        raise ValueError(
+            f"several processes cannot write one file; name several inputs and --output_dir, or start one process for "
+            f"{output}"
+        )
+    # Of a run that is continued, the rate would count reviews that were classified before.
+    continued = parts_of(user_path(output, "the output")).exists()
+    start = time.perf_counter()
+    rows = predict_file(source, output, split=split or "train", **options)
+    seconds = time.perf_counter() - start
+    rate = "since it was continued" if continued else f"{rows / seconds:,.0f} reviews per second"
+    return f"{output}: {rows:,} reviews, {seconds:.1f} s, {rate}"
+
+
+def _many(sources: list[str], output_dir: str, *, split: None, **options: Any) -> str:
+    """Classify this process's share of the files; what there is to say of it."""
+    from ..inference.shards import predict_files
+    from ..utils.distributed import place
+
+    rank, processes = place()
+    start = time.perf_counter()
+    rows = predict_files(sources, output_dir, **options, progress=rank == 0)
+    seconds = time.perf_counter() - start
+    who = f"process {rank + 1} of {processes}, " if processes > 1 else ""
+    return f"{output_dir}: {who}{len(rows):,} files finished, {sum(rows.values()):,} reviews, {seconds:.1f} s"

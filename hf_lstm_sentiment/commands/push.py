@@ -1,0 +1,55 @@
+"""Publish a finished run on the Hub, in one commit; --dry_run needs neither the network nor a token."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from tempfile import TemporaryDirectory
+
+from .console import described, say, show_log, typed
+
+
+def main(words: Sequence[str]) -> None:
+    """Parse the command line, publish, print where to and how to load it."""
+    examples = ("% runs/mine --repo_id USER/NAME --dry_run", "% runs/mine --repo_id USER/NAME --private --for_serving")
+    parser = argparse.ArgumentParser(**described("push", __doc__, *examples, usage="RUN --repo_id USER/NAME"))
+    parser.add_argument("run", metavar="RUN", help="A run directory that train has finished.")
+    parser.add_argument(
+        "--repo_id", metavar="NAME", required=True, help="USER/NAME or ORGANIZATION/NAME; made if it is not there."
+    )
+    parser.add_argument(
+        "--private", action="store_true", default=None, help="Make a private repository, if it is not there yet."
+    )
+    parser.add_argument("--revision", metavar="NAME", help="Branch to commit to; main by default.")
+    parser.add_argument("--create_pr", action="store_true", help="Open a pull request instead of committing.")
+    parser.add_argument("--tag", metavar="NAME", help="Name of the tag; the package's version by default.")
+    parser.add_argument("--commit_message", metavar="TEXT", help="One line; preset, seed and test accuracy by default.")
+    parser.add_argument(
+        "--for_serving",
+        action="store_true",
+        help="Add onnx/, for runtimes without torch and for browsers, and the handler.py of Inference Endpoints.",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="Only list what would be sent.")
+    arguments = vars(parser.parse_args(typed(parser, words)))
+
+    from ..hub.publishable import publishable_files
+    from ..hub.push import check_repo_id, push_run
+
+    show_log()
+    if arguments.pop("dry_run"):
+        check_repo_id(arguments["repo_id"])
+        with TemporaryDirectory() as folder:
+            files = publishable_files(arguments["run"], export_to=folder if arguments["for_serving"] else None)
+            sizes = {name: path.stat().st_size for name, path in files.items()}
+        for name, size in sizes.items():
+            say(f"{size:>14,}  {name}")
+        total = f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files"
+        say(f"{total} would go to {arguments['repo_id']}; nothing was sent")
+        return
+    try:
+        pushed = push_run(**arguments)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command starts again") from None
+    tagged = f", tag {pushed.tag}" if pushed.tag else ""
+    sys.stdout.write(f"{pushed.url}\n{len(pushed.files)} files, commit {pushed.commit}{tagged}\n\n{pushed.snippet}")

@@ -1,0 +1,283 @@
+"""The command `hf-lstm-sentiment`: help, texts from arguments and standard input, configuration files, statuses."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import io
+import json
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import hf_lstm_sentiment
+from hf_lstm_sentiment import Classifier, teach
+from hf_lstm_sentiment.cli import COMMANDS, main
+from hf_lstm_sentiment.commands.predict import table
+from hf_lstm_sentiment.commands.training import resuming_command
+from tests.demo_model import save_model
+from tests.reviews import write_csv
+
+TEXTS = ["a wonderful film", "a terrible, boring film"]
+
+
+class Parsed(BaseException):
+    """Raised in the place of what a command would do."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return str(save_model(tmp_path_factory.mktemp("cli") / "run"))
+
+
+@pytest.fixture(autouse=True)
+def _handlers_stay(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(logging.getLogger("hf_lstm_sentiment"), "handlers", [])
+
+
+@pytest.fixture
+def feed(monkeypatch):
+    """Put bytes into standard input."""
+    return lambda content: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def said(capsys, *words, status=0):
+    """What a command writes to standard output; to standard error, where the status is not 0."""
+    try:
+        found = main(words)
+    except SystemExit as end:
+        found = end.code
+    output = capsys.readouterr()
+    assert found == status, output.err
+    return output.err if status else output.out
+
+
+def parsed(monkeypatch, *words):
+    """The options that a command was given, and its parser."""
+    parse = argparse.ArgumentParser.parse_known_args
+
+    def stop(self, args=None, namespace=None):
+        raise Parsed(vars(parse(self, args, namespace)[0]), self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+        with pytest.raises(Parsed) as found:
+            main(words)
+    return found.value.args
+
+
+def rows_of(output):
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_screen_and_its_examples_can_be_typed(command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    lines = said(capsys, command, "--help").splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 120 + 10
+    assert "exit status: 0 done; 1 " in lines[-1]
+    assert any("--config FILE" in line for line in lines)
+    examples = [line.split(command, 1)[1] for line in lines[lines.index("examples:") + 1 : -2]]
+    assert len(examples) == 2
+    for example in examples:
+        _, parser = parsed(monkeypatch, command, *shlex.split(example))
+        assert parser.prog == f"hf-lstm-sentiment {command}"
+
+
+def test_the_command_lists_its_words_and_its_version(capsys):
+    assert all(f"  {name}" in said(capsys, "--help") for name in COMMANDS)
+    assert said(capsys, "--version") == f"hf-lstm-sentiment {hf_lstm_sentiment.__version__}\n"
+    assert "required: COMMAND" in said(capsys, status=2)
+    assert "invalid choice: 'evaluate'" in said(capsys, "evaluate", status=2)
+
+
+def test_every_option_of_the_trainer_is_listed_where_asked_for(capsys):
+    assert "--weight_decay" not in said(capsys, "train", "--help")
+    assert "--weight_decay" in said(capsys, "train", "--help_all")
+
+
+def test_distill_has_all_arguments_of_teach(monkeypatch):
+    given, _ = parsed(monkeypatch, "distill")
+    defaults = {name: parameter.default for name, parameter in inspect.signature(teach).parameters.items()}
+    assert given == {**defaults, "dataset": given["dataset"]}
+
+
+def test_texts_are_answered_in_a_pipe_as_json(run, capsys):
+    found = rows_of(said(capsys, "predict", *TEXTS, "--model", run, "--all_scores", "--known"))
+    for row, text, prediction in zip(
+        found, TEXTS, Classifier.from_pretrained(run)(TEXTS, all_scores=True), strict=True
+    ):
+        scores = {f"score_{label}": score for label, score in prediction.scores.items()}
+        assert row == {
+            "text": text,
+            "label": prediction[0],
+            "score": prediction[1],
+            "known": prediction.known,
+            **scores,
+        }
+    unsure = rows_of(said(capsys, "predict", *TEXTS, "--model", run, "--unsure_below", "1", "--unsure_label", "?"))
+    assert [row["label"] for row in unsure] == ["?", "?"]
+
+
+@pytest.mark.parametrize("content", ["a film\r\n\nÉmouvant 🎬\n", "a film\n\nÉmouvant 🎬"])
+def test_standard_input_holds_a_text_a_line(run, capsys, feed, content):
+    feed(content.encode())
+    found = rows_of(said(capsys, "predict", "-", "--model", run))
+    assert [row["text"] for row in found] == ["a film", "", "Émouvant 🎬"]
+    feed(b"")
+    assert said(capsys, "predict", "-", "--model", run) == ""
+
+
+def test_explain_reads_standard_input_and_takes_a_label(run, capsys, feed):
+    feed(b"a wonderful film\n")
+    out = said(capsys, "explain", "-", "--model", run, "--label", "NEGATIVE")
+    assert out.startswith("POSITIVE ")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["a", "wonderful", "film"]
+
+
+def test_a_terminal_gets_a_table(run, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    header, first, second = said(capsys, "predict", *TEXTS, "--model", run, "--known").splitlines()
+    assert header.split() == ["label", "score", "known", "text"]
+    assert (first.split()[0], second.split()[0]) == ("POSITIVE", "NEGATIVE")
+    assert header.index("text") == first.index("a wonderful") == second.index("a terrible")
+
+
+def test_a_table_keeps_texts_on_their_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    row = {"label": "A", "score": 0.5, "score_LONG NAME": 0.25, "text": "\x1b[2J\nred " + "long " * 20}
+    header, line = table([row], 3)
+    assert header == "label  score  score_LONG NAME  text"
+    assert line.startswith("A      0.500            0.250   [2J red ")
+    assert line.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a film", "--text_column", "text"], "--text_column is for files, and these are texts"),
+        (["-", "a film"], "2 texts are given, and one is - for standard input"),
+        (["a film", "--batch", "3"], "unrecognized arguments: --batch"),
+        (["a.csv"], "1 paths are given; allowed: an INPUT and an OUTPUT"),
+    ],
+)
+def test_a_wrong_command_line_has_the_status_2(words, problem, capsys):
+    assert problem in said(capsys, "predict", *words, status=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a film", "--model", "./nowhere"], "nowhere"),
+        (["a film", "--unsure_below", "0.1"], "unsure_below is 0.1; allowed: above 0.5"),
+        (["-"], "standard input is not in UTF-8 (invalid continuation byte); convert it"),
+        (["a film", "--num_threads", "0"], "num_threads is 0; allowed: at least 1"),
+    ],
+)
+def test_an_error_is_one_line_with_the_status_1(words, problem, run, capsys, feed):
+    feed("un film émouvant".encode("latin-1"))
+    line = said(capsys, "predict", "--model", run, *words, status=1)
+    assert line.startswith("error: ")
+    assert problem in line
+    assert line.count("\n") == 1
+
+
+def test_ctrl_c_has_the_status_130(run, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "stream", interrupted)
+    assert said(capsys, "predict", "a film", "--model", run, status=130) == "stopped\n"
+
+
+def test_a_configuration_file_gives_options_and_what_is_typed_wins(tmp_path, monkeypatch):
+    config = tmp_path / "run.yaml"
+    config.write_text("presets: [v1, v2_glove]\nseeds:\n- 1\n- 2\noutput_dir: out\nglove:\nnum_threads: 1\n")
+    given, _ = parsed(monkeypatch, "compare", "--config", str(config), "--num_threads", "2")
+    assert (given["presets"], given["seeds"], given["output_dir"]) == (["v1", "v2_glove"], [1, 2], "out")
+    assert (given["glove"], given["num_threads"]) == (None, 2)
+    config.write_text("preset: imdb\nlearning_rate: 1e-3\nresume: true\nbf16: false\nreport_to: none\n")
+    given, _ = parsed(monkeypatch, "train", f"--config={config}", "--preset", "v1")
+    expected = {"preset": "v1", "learning_rate": 1e-3, "resume": True, "bf16": False, "report_to": "none"}
+    assert {name: given[name] for name in expected} == expected
+    assert "weight_decay" not in given
+    config.write_text("all_scores: true\nbf16: false\nunsure_below: 0.75\n")
+    given, _ = parsed(monkeypatch, "predict", "-", "--config", str(config))
+    assert (given["all_scores"], given["dtype"], given["unsure_below"], given["paths"]) == (
+        True,
+        "float32",
+        0.75,
+        ["-"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "problem"),
+    [
+        ("lerning_rate: 1", 2, "lerning_rate is no option; --help lists all"),
+        ("config: other.yaml", 2, "config is no option"),
+        ("all_scores: 3", 2, "all_scores is 3; allowed: true, false"),
+        ("model: [a, b]", 2, "model is ['a', 'b']; allowed: one value, as typed"),
+        ("batch_size: {a: 1}", 2, "batch_size is {'a': 1}; allowed: a value, as typed"),
+        ("batch_size: many", 2, "argument --batch_size: invalid int value: 'many'"),
+        ("- a\n- b", 1, "holds ['a', 'b']; allowed: names of options and their values"),
+        ("a: [", 1, "is no YAML file"),
+    ],
+)
+def test_a_configuration_file_that_is_wrong_is_refused(content, status, problem, tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text(content)
+    assert problem in said(capsys, "predict", "-", "--config", str(tmp_path / "run.yaml"), status=status)
+
+
+def test_a_configuration_file_that_is_missing_is_refused(tmp_path, capsys):
+    assert "nowhere.yaml" in said(capsys, "predict", "-", "--config", "nowhere.yaml", status=1)
+    assert "--config: expected one argument" in said(capsys, "predict", "-", "--config", status=2)
+
+
+@pytest.mark.parametrize(
+    ("program", "environment", "expected"),
+    [
+        ("/venv/bin/hf-lstm-sentiment", {}, "hf-lstm-sentiment train --preset v1 --resume"),
+        ("/lib/hf_lstm_sentiment/__main__.py", {}, "python -m hf_lstm_sentiment train --preset v1 --resume"),
+        (
+            "/lib/hf_lstm_sentiment/__main__.py",
+            {"ACCELERATE_MIXED_PRECISION": "no"},
+            "accelerate launch -m hf_lstm_sentiment train --preset v1 --resume",
+        ),
+    ],
+)
+def test_the_command_that_resumes_is_the_one_that_was_typed(program, environment, expected, monkeypatch):
+    for name in ("WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", [program, "train", "--preset", "v1"])
+    assert resuming_command() == expected
+
+
+@pytest.mark.slow
+def test_a_pipe_that_is_closed_early_is_no_error(run):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "hf_lstm_sentiment", "predict", "-", "--model", run]
+    done = subprocess.run(command, input=b"a film\n" * 9, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.slow
+def test_accelerate_launches_the_module(tmp_path):
+    data = write_csv(tmp_path / "a.csv", [(text, label) for text, label in zip(TEXTS, "ab", strict=True)])
+    command = [sys.executable, "-m", "accelerate.commands.launch", "-m", "hf_lstm_sentiment", "train"]
+    done = subprocess.run(
+        [*command, "--preset", "v1", "--dataset", data, "--learning_speed", "1"], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "error: learning_speed is no option" in done.stderr
