@@ -70,8 +70,10 @@ def show(found: dict[str, Any]) -> None:
     models = found["models"]
     print(f"{found['dataset']['source']}, {found['split']}: {models[0]['reviews']:,} reviews")
     rows = [["", *(Path(model["model"]).name for model in models)]]
-    for key, name in (("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
-        rows.append([name, *(f"{model[key]:.2%}" for model in models)])
+    shares = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1"}
+    for key, name in shares.items():
+        if key in models[0]:
+            rows.append([name, *(f"{model[key]:.2%}" for model in models)])
     apart = [model.get("without_overlap") for model in models]
     for key, name, form in (
         ("accuracy", "accuracy without overlap", ".2%"),
@@ -80,14 +82,16 @@ def show(found: dict[str, Any]) -> None:
         if any(apart):
             rows.append([name, *(format(part[key], form) if part else "" for part in apart)])
     for key, name in (("roc_auc", "ROC-AUC"), ("expected_calibration_error", "ECE"), ("loss", "loss")):
-        rows.append([name, *(f"{model[key]:.4f}" for model in models)])
+        if key in models[0]:
+            rows.append([name, *(f"{model[key]:.4f}" for model in models)])
     for key, name in (
         ("tn", "true NEGATIVE"),
         ("fp", "false POSITIVE"),
         ("fn", "false NEGATIVE"),
         ("tp", "true POSITIVE"),
     ):
-        rows.append([name, *(f"{model['confusion_matrix'][key]:,}" for model in models)])
+        if "f1" in models[0]:
+            rows.append([name, *(f"{model['confusion_matrix'][key]:,}" for model in models)])
     for key, name in (("reviews_per_second", "reviews/s"), ("parameters", "parameters"), ("weights_bytes", "bytes")):
         rows.append([name, *(f"{model[key]:,.0f}" for model in models)])
     if "against" in models[0]:

@@ -15,6 +15,7 @@ from hf_lstm_sentiment.training.presets import PRESETS
 
 GOOD = ["wonderful", "great", "funny", "moving", "superb"]
 BAD = ["terrible", "boring", "awful", "dull", "stupid"]
+MIDDLING = ["mediocre", "average"]
 NOISE = [f"word{i}" for i in range(40)]
 TINY = replace(
     PRESETS["v1"],
@@ -79,3 +80,14 @@ def save_with_unlabeled(folder: Path) -> Path:
     }
     datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
     return folder
+
+
+def make_rated(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Reviews of three labels by turns: those of `make_reviews`, in which a middling word takes the place of others."""
+    names = ("negative", "positive", "neutral")
+    rated = []
+    for i, (text, label) in enumerate(make_reviews(count, seed=seed)):
+        label = 2 if i % 3 == 2 else label
+        words = [MIDDLING[i % 2] if label == 2 and word in GOOD + BAD else word for word in text.split()]
+        rated.append((" ".join(words), names[label]))
+    return rated

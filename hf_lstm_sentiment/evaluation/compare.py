@@ -20,7 +20,7 @@ from .errors import ScoredReviews, check_accuracy, score_run
 from .padding_experiment import measure_padding
 from .plots import plot_comparison, plot_padding
 from .report import data_uri, render
-from .statistics import bootstrap_difference, count, mcnemar, p_value, percent, spread
+from .statistics import bootstrap_difference, count, decisions, mcnemar, p_value, percent, spread
 
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")
@@ -64,10 +64,10 @@ class FinishedRun:
     def check_data(self, first: FinishedRun) -> None:
         """Refuse results on other reviews than those of the first result."""
         mine, its = self.metrics["dataset"], first.metrics["dataset"]
-        for key in SPLIT:
-            if mine[key] != its[key]:
+        for key in (*SPLIT, "labels"):
+            if mine.get(key) != its.get(key):
                 raise ValueError(
-                    f"{self.path} has {key} {mine[key]!r} and {first.path} {its[key]!r}; only runs on the same "
+                    f"{self.path} has {key} {mine.get(key)!r} and {first.path} {its.get(key)!r}; only runs on the same "
                     "reviews can be compared"
                 )
 
@@ -78,7 +78,7 @@ class FinishedRun:
         path = self.path / TEST_LOGITS
         if not path.is_file():
             return None
-        correct: NDArray[np.bool_] = (load_file(path)["logits"] > 0) == (np.asarray(reviews.test["label"][:]) == 1)
+        correct: NDArray[np.bool_] = decisions(load_file(path)["logits"]) == np.asarray(reviews.test["label"][:])
         check_accuracy(self.path, self.metrics, correct)
         return correct
 
@@ -104,10 +104,11 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
         "presets": {name: _summary([r for r in results if r.name == name]) for name in names},
         "neighbours": [_neighbors(a, b, correct) for a, b in pairwise(names) if correct.get(a) and correct.get(b)],
     }
-    plot_comparison(found["presets"], directory / "accuracy.png")
+    plot_comparison(found["presets"], directory / "accuracy.png", chance=1 / len(reviews.label_names))
     naive = [r for r in trained if r.recipe["naive_padding"]]
     packed = [r for r in trained if not r.recipe["naive_padding"] and r.recipe["pooling"] == "last"]
-    if naive and packed:
+    # It ranks reviews by the logit of the second of two labels.
+    if naive and packed and len(reviews.label_names) == 2:
         a, b = naive[0], packed[0]
         found["padding"] = measure_padding(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
         plot_padding(found["padding"], directory / "padding.png", names=(a.name, b.name))
@@ -129,14 +130,18 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _summary(results: Sequence[FinishedRun]) -> dict[str, Any]:
     metrics = [result.metrics for result in results]
-    confusions = [m["test"]["confusion_matrix"] for m in metrics]
+    tests = [m["test"] for m in metrics]
+    if "macro_f1" in tests[0]:
+        errors = {"macro_f1": spread([test["macro_f1"] for test in tests])}
+    else:
+        kinds = {"false_positives": "fp", "false_negatives": "fn"}
+        errors = {name: spread([test["confusion_matrix"][key] for test in tests]) for name, key in kinds.items()}
     summary: dict[str, Any] = {
         "seeds": [result.seed for result in results],
         "validation_accuracy": spread([m["validation"]["accuracy"] for m in metrics]),
-        "test_accuracy": spread([m["test"]["accuracy"] for m in metrics]),
-        "false_positives": spread([c["fp"] for c in confusions]),
-        "false_negatives": spread([c["fn"] for c in confusions]),
-        "expected_calibration_error": spread([m["test"]["expected_calibration_error"] for m in metrics]),
+        "test_accuracy": spread([test["accuracy"] for test in tests]),
+        **errors,
+        "expected_calibration_error": spread([test["expected_calibration_error"] for test in tests]),
         "best_epoch": [m["best_epoch"] for m in metrics],
         "epochs": [m["epochs"] for m in metrics],
         "train_seconds": spread([m["train_seconds"] for m in metrics]),
@@ -189,8 +194,15 @@ def _versions(results: Mapping[str, Any]) -> Table:
                 "seeds": _listed(found["seeds"]),
                 "best validation": percent(found["validation_accuracy"]),
                 "test": percent(found["test_accuracy"]),
-                "false positives": count(found["false_positives"]),
-                "false negatives": count(found["false_negatives"]),
+                **{
+                    name: show(found[key])
+                    for name, key, show in (
+                        ("macro F1", "macro_f1", percent),
+                        ("false positives", "false_positives", count),
+                        ("false negatives", "false_negatives", count),
+                    )
+                    if key in found
+                },
                 "best epoch": epochs,
                 "GloVe": "{:,} of {:,}".format(glove["matched"], glove["vocabulary"]) if glove else "none",
                 "training": f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",

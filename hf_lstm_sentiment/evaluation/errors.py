@@ -1,6 +1,6 @@
 """Errors of a classifier: reviews with their scores, groups of them, and the words that mark errors.
 
-Labels are 0 (NEGATIVE) and 1 (POSITIVE); POSITIVE is predicted if the logit is above 0, that is p > 0.5.
+Labels are the places of their names. Of two, the second one is predicted if its logit is above 0, that is p > 0.5.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from ..data.labels import Labels
 from ..data.reviews import Reviews
-from ..inference.classifier import Classifier, sigmoid
+from ..inference.classifier import Classifier, probabilities
 from ..utils.files import replacing
-from .statistics import as_labels, as_logits, check_lengths, proportion_interval
+from .calibration import certainty, probabilities_of
+from .statistics import as_labels, as_logits, check_lengths, decisions, label_count, proportion_interval
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ _WINDOW = 4_096
 # Upper limits of the groups; a last one holds what lies above.
 _LENGTHS = (100, 150, 200, 300, 400, 600)
 _UNKNOWN = (0.0, 0.02, 0.05, 0.1, 0.15)
+# Of more than two labels, those whose errors are shown apart.
+_KINDS = 4
 _TAG = re.compile(r"<[a-z/][^<>]*>")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
@@ -43,12 +47,13 @@ class ScoredReviews:
 
     Attributes:
         texts: The reviews. *Length:* n
-        labels: 0 or 1. *Shape:* (n,)
-        logits: Logit of POSITIVE. *Shape:* (n,)
+        labels: The place of each one's label. *Shape:* (n,)
+        logits: Logit of the second of two labels, or of each. *Shape:* (n,) or (n, K)
         tokens: Length in tokens, before truncation. *Shape:* (n,)
         unknown: Share of unknown words among the tokens that are read; NaN for a review without tokens. *Shape:* (n,)
         max_length: Tokens that are read of a review, the first ones.
         duplicates: Whether the same text also stands among the training reviews. *Shape:* (n,)
+        names: Those of the labels.
     """
 
     texts: Sequence[str]
@@ -58,10 +63,10 @@ class ScoredReviews:
     unknown: NDArray[np.float64]
     max_length: int
     duplicates: NDArray[np.bool_]
+    names: Sequence[str] = Labels.names
 
     def __post_init__(self) -> None:
-        as_labels(self.labels, "labels")
-        as_logits(self.logits, "logits")
+        as_labels(self.labels, "labels", count=label_count(as_logits(self.logits, "logits")))
         columns = ("texts", "labels", "logits", "tokens", "unknown", "duplicates")
         check_lengths(**{name: getattr(self, name) for name in columns})
 
@@ -71,7 +76,7 @@ class ScoredReviews:
     @property
     def predicted(self) -> Indices:
         """The predicted labels. *Shape:* (n,)."""
-        return (self.logits > 0).astype(np.int64)
+        return decisions(self.logits)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -80,8 +85,8 @@ class ScoredReviews:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Probability of POSITIVE. *Shape:* (n,)."""
-        return sigmoid(self.logits)
+        """Probability of the second of two labels, or of each. *Shape:* (n,) or (n, K)."""
+        return probabilities_of(self.logits)
 
     @property
     def truncated(self) -> NDArray[np.bool_]:
@@ -89,19 +94,19 @@ class ScoredReviews:
         return self.tokens > self.max_length
 
     @property
-    def false_positives(self) -> Indices:
-        """Places of NEGATIVE reviews misclassified as POSITIVE, the surest first."""
-        return self._wrong(0)
+    def kinds(self) -> dict[str, int]:
+        """Kinds of errors, each by the label of its reviews; of many labels, of those with the most errors."""
+        if len(self.names) == 2:
+            return {"false positives": 0, "false negatives": 1}
+        counts = np.bincount(self.labels[~self.correct], minlength=len(self.names))
+        return {f"misclassified {self.names[i]}": i for i in np.argsort(-counts, kind="stable")[:_KINDS] if counts[i]}
 
-    @property
-    def false_negatives(self) -> Indices:
-        """Places of POSITIVE reviews misclassified as NEGATIVE, the surest first."""
-        return self._wrong(1)
-
-    def _wrong(self, label: int) -> Indices:
-        rows = np.flatnonzero(~self.correct & (self.labels == label))
-        # By the logit, which still tells apart what rounds to a probability of 1.
-        return rows[np.argsort(-np.abs(self.logits[rows]), kind="stable")]
+    def errors(self, label: int | None = None) -> Indices:
+        """Places of misclassified reviews, of a label or of all, the surest first."""
+        rows = np.flatnonzero(~self.correct & (True if label is None else self.labels == label))
+        # By the logit, where there is one, which still tells apart what rounds to a probability of 1.
+        sure = np.abs(self.logits) if self.logits.ndim == 1 else certainty(self.probabilities)
+        return rows[np.argsort(-sure[rows], kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def score_reviews(
     logits: ArrayLike | None = None,
 ) -> ScoredReviews:
     """Score labeled reviews, with a bar where standard error is a terminal; `logits` are taken where they are known."""
-    computed, tokens, unknown = [np.empty(0)], [], []
+    computed, tokens, unknown = [], [], []
     with tqdm(total=len(texts), desc="Scoring", unit="review", disable=None) as bar:
         for start in range(0, len(texts), _WINDOW):
             window = list(texts[start : start + _WINDOW])
@@ -168,6 +173,7 @@ def score_reviews(
         unknown=np.array(unknown),
         max_length=classifier.max_length,
         duplicates=np.array([text in seen for text in texts]),
+        names=classifier.labels,
     )
 
 
@@ -293,7 +299,9 @@ def word_log_odds(
 def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
     """Find the words that tell errors from correctly classified reviews of the same label, as far as they were read."""
     found = {}
-    for label, name in enumerate(("false positives against true negatives", "false negatives against true positives")):
+    two = {"false positives": "false positives against true negatives"}
+    two["false negatives"] = "false negatives against true positives"
+    for kind, label in scored.kinds.items():
         wrong, right = (
             # In words between white space.
             [
@@ -304,7 +312,7 @@ def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
         )
         if _document_frequency(wrong) and _document_frequency(right):
             words = word_log_odds(wrong, right, top=15, min_count=20)
-            found[name] = [word for word in words if word.z > 0]
+            found[two.get(kind, kind)] = [word for word in words if word.z > 0]
     return {name: words for name, words in found.items() if words}
 
 
@@ -317,7 +325,8 @@ def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
             f"review {int(np.argmin(same))} of a and of b differ, {int((~same).sum())} of {len(a)} in all; score the "
             "same reviews, in the same order"
         )
-    change = np.abs(sigmoid(b.logits) - sigmoid(a.logits))
+    actual = np.arange(len(a)), a.labels
+    change = np.abs(probabilities(b.logits)[actual] - probabilities(a.logits)[actual])
 
     def rows(chosen: NDArray[np.bool_]) -> Indices:
         found = np.flatnonzero(chosen)

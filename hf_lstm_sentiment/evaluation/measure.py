@@ -17,9 +17,10 @@ from ..data.reviews import SPLIT, Reviews, load_recorded_reviews, load_reviews
 from ..inference.classifier import WINDOW, Classifier
 from ..model.pretrained_models import pretrained
 from ..utils.files import read_json, user_path
-from ..utils.messages import differences
+from ..utils.messages import differences, shown
 from ..utils.run_directory import METRICS, WEIGHTS
 from .metrics import evaluate_logits
+from .statistics import decisions
 
 Logits = NDArray[np.float32]
 _SPLITS = ("test", "validation")
@@ -73,6 +74,12 @@ def measure(
         part = reviews.validation
     texts, labels = part["text"][:], part["label"][:]
     overlap = np.isin(part["row"][:], reviews.overlap[split])
+    for name, one in (*classifiers.items(), *([] if other is None else [(os.fspath(against or ""), other)])):
+        if max(len(one.labels), len(reviews.label_names)) > 2 and one.labels != reviews.label_names:
+            raise ValueError(
+                f"{name} has the labels {shown(one.labels)} and {reviews.source} {shown(reviews.label_names)}; measure "
+                "it on reviews of its own labels"
+            )
     others = None if other is None else timed_logits(other, texts)[0]
     measured = []
     for name, classifier in classifiers.items():
@@ -136,9 +143,9 @@ def timed_logits(classifier: Classifier, texts: Sequence[str]) -> tuple[Logits, 
 def agreement(logits: ArrayLike, others: ArrayLike) -> dict[str, Any]:
     """Compare the predictions of two models on the same reviews."""
     a, b = np.asarray(logits, dtype=np.float64), np.asarray(others, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1 or not a.size:
+    if a.shape != b.shape or a.ndim not in (1, 2) or not a.size:
         raise ValueError(f"logits have shapes {a.shape} and {b.shape}; allowed: the same, one per review, at least one")
-    different = int(np.count_nonzero((a > 0) != (b > 0)))
+    different = int(np.count_nonzero(decisions(a) != decisions(b)))
     return {
         "equal_decisions": 1 - different / len(a),
         "different": different,

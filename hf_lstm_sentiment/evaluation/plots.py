@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
-from .calibration import calibration_bins
+from .calibration import calibration_bins, certainty
 from .errors import Group, ScoredReviews, WordOdds
 
 if TYPE_CHECKING:
@@ -234,15 +234,23 @@ def plot_groups(groups: Mapping[str, Sequence[Group]], path: str | os.PathLike[s
 
 
 def plot_confidences(scored: ScoredReviews, path: str | os.PathLike[str], *, title: str) -> Path:
-    """Draw how the probabilities of POSITIVE spread over the reviews of either label, errors in another color."""
+    """Draw how probabilities spread over the reviews, errors in another color.
+
+    Of two labels, those of the second one for the reviews of either; of more, those of the predicted label for all.
+    """
     figure = new_figure(8, 5.2, title)
     edges = np.linspace(0, 1, _BINS + 1)
-    panels = ((0, "NEGATIVE reviews", "false positives"), (1, "POSITIVE reviews", "false negatives"))
-    for axes, (label, name, wrong) in zip(figure.subplots(2, 1, sharex=True), panels, strict=True):
-        chosen = scored.labels == label
-        right = np.histogram(scored.probabilities[chosen & scored.correct], edges)[0]
-        errors = np.histogram(scored.probabilities[chosen & ~scored.correct], edges)[0]
-        style(axes, f"{chosen.sum():,} {name}", "probability of POSITIVE" if label else "", "reviews")
+    if len(scored.names) == 2:
+        shown, of = scored.probabilities, scored.names[1]
+        panels = [(scored.labels == i, f"{scored.names[i]} reviews", kind) for kind, i in scored.kinds.items()]
+    else:
+        shown, of = certainty(scored.probabilities), "the predicted label"
+        panels = [(np.ones(len(scored), bool), "reviews", "misclassified")]
+    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat
+    for axes, (chosen, name, wrong) in zip(drawn, panels, strict=True):
+        right = np.histogram(shown[chosen & scored.correct], edges)[0]
+        errors = np.histogram(shown[chosen & ~scored.correct], edges)[0]
+        style(axes, f"{chosen.sum():,} {name}", f"probability of {of}" if chosen is panels[-1][0] else "", "reviews")
         widths = {"width": 1 / _BINS, "align": "edge", "edgecolor": "white", "linewidth": 0.4}
         axes.bar(edges[:-1], right, color=SKY, label=f"correct: {right.sum():,}", **widths)
         axes.bar(edges[:-1], errors, color=ORANGE, label=f"{wrong}: {errors.sum():,}", **widths)
@@ -255,7 +263,7 @@ def plot_confidences(scored: ScoredReviews, path: str | os.PathLike[str], *, tit
 
 def plot_error_words(words: Mapping[str, Sequence[WordOdds]], path: str | os.PathLike[str], *, title: str) -> Path:
     """Draw the words that mark errors, the strongest first, a panel for each kind of error."""
-    figure = new_figure(8, 1.6 + 0.3 * max(map(len, words.values())), title)
+    figure = new_figure(max(8, 3 * len(words)), 1.6 + 0.3 * max(map(len, words.values())), title)
     for axes, (name, found) in zip(figure.subplots(1, len(words), squeeze=False).flat, words.items(), strict=True):
         style(axes, name, "log-odds in standard deviations", "")
         axes.barh(range(len(found)), [word.z for word in found], color=ORANGE)
@@ -265,7 +273,9 @@ def plot_error_words(words: Mapping[str, Sequence[WordOdds]], path: str | os.Pat
     return write_figure(figure, path)
 
 
-def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
+def plot_comparison(
+    presets: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], *, chance: float = 0.5
+) -> Path:
     """Draw the test accuracy of every seed with the mean of its preset, and the learning curves beside it."""
     figure = new_figure(10, 4.6, "Test accuracy by seed, and how validation accuracy grew")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
@@ -282,8 +292,8 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: str | os.Pat
             right.plot(*zip(*curve, strict=True), color=color, linewidth=1.6, label=name if number == 0 else None)
     left.set_xticks(range(len(presets)), [name.replace("_", "\n", 1) for name in presets], fontsize=TICK_SIZE)
     left.set_xlim(-0.6, len(presets) - 0.2)
-    left.axhline(50, **_HALF)
-    right.axhline(50, **_HALF)
+    left.axhline(100 * chance, **_HALF)
+    right.axhline(100 * chance, **_HALF)
     right.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", title="a line per seed")
     return write_figure(figure, path)
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..data.reviews import load_run_reviews
-from ..inference.classifier import sigmoid
 from ..inference.explain import Explainer
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
-from .calibration import fit_temperature, measure_calibration
+from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
 from .errors import (
     Group,
     ScoredReviews,
@@ -30,6 +29,7 @@ from .errors import (
     score_run,
 )
 from .plots import (
+    DRAWN_LABELS,
     plot_confidences,
     plot_confusion_matrix,
     plot_error_words,
@@ -39,9 +39,8 @@ from .plots import (
 )
 from .statistics import bootstrap_difference, mcnemar, p_value
 
-# Limits of the bands of confidence.
+# Limits of the bands of confidence; of more than two labels, there is one below.
 _BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-_LABELS = ("NEGATIVE", "POSITIVE")
 
 
 def write_report(
@@ -89,12 +88,10 @@ def write_report(
     explainer = Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
     found = _analyze(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
-    fp, fn = scored.false_positives.tolist(), scored.false_negatives.tolist()
-    shown: dict[str, list[int]] = {
-        "False positives, the surest first": fp[:excerpts],
-        "False negatives, the surest first": fn[:excerpts],
-        "False positives and negatives, the least sure": fp[::-1][: excerpts // 2] + fn[::-1][: excerpts // 2],
-    }
+    errors = {kind: scored.errors(label).tolist() for kind, label in scored.kinds.items()}
+    shown: dict[str, list[int]] = {f"{kind.capitalize()}, the surest first": e[:excerpts] for kind, e in errors.items()}
+    unsure = "False positives and negatives" if len(scored.names) == 2 else "Misclassified"
+    shown[f"{unsure}, the least sure"] = [place for e in errors.values() for place in e[::-1][: excerpts // 2]]
     if other is not None:
         theirs = score_run(other, read_json(other / runs.METRICS), reviews, directory / "predictions")
         changes = changed_decisions(theirs, scored)
@@ -137,7 +134,8 @@ def _analyze(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: flo
         "preset": metrics["preset"],
         "seed": metrics["seed"],
         "test": metrics["test"],
-        "shares": _shares(metrics["test"]["confusion_matrix"]),
+        "labels": list(scored.names),
+        "shares": _shares(scored),
         **({} if temperature is None else {"temperature": temperature}),
         "calibration": {name: asdict(found) for name, found in calibrations.items()},
         "confidence": _by_confidence(scored),
@@ -146,35 +144,32 @@ def _analyze(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: flo
     }
 
 
-def _shares(cells: Mapping[str, int]) -> list[dict[str, Any]]:
-    """What can be said in "so many of so many reviews", with 95 % intervals."""
-    tn, fp, fn, tp = (cells[key] for key in ("tn", "fp", "fn", "tp"))
+def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
+    """What can be said in "so many of so many reviews", with 95 % intervals; of many labels, of the most frequent."""
+    labels, predicted, correct = scored.labels, scored.predicted, scored.correct
+    actual, said, hits = (
+        np.bincount(column, minlength=len(scored.names)).tolist() for column in (labels, predicted, labels[correct])
+    )
+    # Of two, the second one first.
+    named = np.argsort(-np.array(actual), kind="stable")[:DRAWN_LABELS].tolist() if len(actual) > 2 else [1, 0]
     counts = {
-        "classified correctly (accuracy)": (tn + tp, tn + fp + fn + tp),
-        "of the POSITIVE ones (recall)": (tp, tp + fn),
-        "of the NEGATIVE ones (specificity)": (tn, tn + fp),
-        "of those predicted POSITIVE (precision)": (tp, tp + fp),
-        "of those predicted NEGATIVE": (tn, tn + fn),
+        "classified correctly (accuracy)": (int(correct.sum()), len(scored)),
+        **{f"of the {scored.names[i]} ones (recall)": (hits[i], actual[i]) for i in named},
+        **{f"of those predicted {scored.names[i]} (precision)": (hits[i], said[i]) for i in named},
     }
-    return [asdict(group(name, correct, reviews)) for name, (correct, reviews) in counts.items() if reviews]
+    return [asdict(group(name, right, reviews)) for name, (right, reviews) in counts.items() if reviews]
 
 
 def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
     """Reviews and errors by the probability of the predicted label."""
-    confidence = np.maximum(scored.probabilities, 1 - scored.probabilities)
-    band = np.clip(np.searchsorted(_BANDS, confidence, side="left"), 1, len(_BANDS) - 1)
+    bands = _BANDS if len(scored.names) == 2 else (0.0, *_BANDS)
+    band = np.clip(np.searchsorted(bands, certainty(scored.probabilities), side="left"), 1, len(bands) - 1)
     rows = []
-    for upper in range(1, len(_BANDS)):
+    for upper in range(1, len(bands)):
         wrong = (band == upper) & ~scored.correct
-        rows.append(
-            {
-                "low": _BANDS[upper - 1],
-                "high": _BANDS[upper],
-                "reviews": int((band == upper).sum()),
-                "false_positives": int((wrong & (scored.labels == 0)).sum()),
-                "false_negatives": int((wrong & (scored.labels == 1)).sum()),
-            }
-        )
+        kinds = {kind.replace(" ", "_"): int((wrong & (scored.labels == i)).sum()) for kind, i in scored.kinds.items()}
+        row = {"low": bands[upper - 1], "high": bands[upper], "reviews": int((band == upper).sum())}
+        rows.append({**row, **(kinds if len(scored.names) == 2 else {}), "wrong": int(wrong.sum())})
     return rows
 
 
@@ -185,17 +180,21 @@ def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str,
     words = {title: [WordOdds(**word) for word in words] for title, words in found["words"].items()}
     drawn = {
         "curves": plot_training_curves(metrics["history"], folder / "training_curves.png", **history),
-        "confusion": plot_confusion_matrix(
-            metrics["test"]["confusion_matrix"], folder / "confusion_matrix.png", title=f"{name}: test reviews"
-        ),
         "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: confidence"),
         "reliability": plot_reliability_diagram(
             scored.probabilities, scored.labels, folder / "reliability.png", title=f"{name}: as it is"
         ),
         "groups": plot_groups(groups, folder / "groups.png", title=f"{name}: accuracy on parts of the test reviews"),
     }
+    # Of hundreds of labels there is none.
+    if (confusion := metrics["test"].get("confusion_matrix")) is not None:
+        looks: dict[str, Any] = {"title": f"{name}: test reviews", "names": scored.names}
+        drawn["confusion"] = plot_confusion_matrix(confusion, folder / "confusion_matrix.png", **looks)
     if "temperature" in found:
-        softened, after = sigmoid(scored.logits / found["temperature"]), folder / "reliability_with_temperature.png"
+        softened, after = (
+            probabilities_of(scored.logits / found["temperature"]),
+            folder / "reliability_with_temperature.png",
+        )
         title = f"{name}: with temperature {found['temperature']:.2f}"
         drawn["softened"] = plot_reliability_diagram(softened, scored.labels, after, title=title)
     if words:
@@ -210,12 +209,14 @@ def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]
     rows = []
     for place in places:
         explanation = explainer(scored.texts[place])
+        actual, predicted = (scored.names[column[place]] for column in (scored.labels, scored.predicted))
+        every = dict(zip(scored.names, explanation.probabilities, strict=True))
         rows.append(
             {
                 "place": place,
-                "actual": _LABELS[scored.labels[place]],
-                "predicted": _LABELS[scored.predicted[place]],
-                "positive": float(scored.probabilities[place]),
+                "actual": actual,
+                "predicted": predicted,
+                "probabilities": {name: every[name] for name in dict.fromkeys((predicted, actual))},
                 "tokens": int(scored.tokens[place]),
                 "truncated": bool(scored.truncated[place]),
                 "duplicate": bool(scored.duplicates[place]),

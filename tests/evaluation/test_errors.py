@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ class Words:
 
     max_length = 3
     unk_token_id = 1
+    labels = ("NEGATIVE", "POSITIVE")
 
     def logits(self, texts):
         return np.array([text.count("good") - text.count("bad") - 0.5 for text in texts])
@@ -58,14 +60,29 @@ def test_scoring(scored):
     # Of the five words of the fourth review three are read, and all of them are known.
     np.testing.assert_array_equal(scored.unknown, [0.5, 0, np.nan, 0, 0.5])
     assert scored.duplicates.tolist() == [False, True, False, False, False]
-    assert (scored.false_positives.tolist(), scored.false_negatives.tolist()) == ([3], [1])
+    assert scored.kinds == {"false positives": 0, "false negatives": 1}
+    assert [scored.errors(label).tolist() for label in (0, 1)] == [[3], [1]]
     assert scored.probabilities[0] == pytest.approx(1 / (1 + math.exp(-0.5)))
 
 
 def test_the_surest_errors_come_first_even_where_probabilities_are_equal():
     scored = made_up([50, 900, 60, -50, -900], [0, 0, 0, 1, 1])
-    assert scored.false_positives.tolist() == [1, 2, 0]
-    assert scored.false_negatives.tolist() == [4, 3]
+    assert scored.errors(0).tolist() == [1, 2, 0]
+    assert scored.errors(1).tolist() == [4, 3]
+    assert scored.errors().tolist() == [1, 4, 2, 0, 3]
+
+
+def test_of_three_labels_errors_are_counted_by_the_label_that_is_right():
+    logits = np.array([[3, 0, 0], [0, 1, 0], [0, 2, 0], [0, 0, 4], [0, 0, 1]], dtype=float)
+    scored = replace(made_up(logits, [0, 0, 2, 2, 1]), names=("bad", "so so", "good"))
+    assert scored.correct.tolist() == [True, False, False, True, False]
+    assert scored.errors().tolist() == [2, 1, 4]
+    assert scored.kinds == {"misclassified bad": 0, "misclassified so so": 1, "misclassified good": 2}
+    logits = np.array([[3, 0, 0], [1, 0, 0], [0, 0, 9], [5, 0, 4], [0, 0, 1]], dtype=float)
+    changes = changed_decisions(scored, replace(scored, logits=logits))
+    assert (changes.fixed.tolist(), changes.broken.tolist()) == ([2, 1], [3])
+    with pytest.raises(ValueError, match=r"labels hold 3 at position 0.*allowed: 0 to 2"):
+        replace(scored, labels=np.array([3, 0, 2, 2, 1]))
 
 
 def test_known_logits_are_not_computed_again():

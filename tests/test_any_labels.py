@@ -1,0 +1,108 @@
+"""Three labels, from reviews to strangers: trained, compared, reported, explained, exported, published, pulled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hf_lstm_sentiment import Classifier, predict
+from hf_lstm_sentiment.evaluation.measure import measure
+from hf_lstm_sentiment.evaluation.report import write_report
+from hf_lstm_sentiment.inference.explain import explain
+from hf_lstm_sentiment.inference.onnx import export_onnx
+from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
+from hf_lstm_sentiment.training.study import study
+from tests.hub_clients import TAG, run_stranger
+from tests.reviews import TINY, make_rated, write_csv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LABELS = ["negative", "neutral", "positive"]
+TEXTS = ["a wonderful film", "", "boring and dull word1", "an average film"]
+
+
+@pytest.fixture(scope="module")
+def study_of_three(tmp_path_factory):
+    """Two short trainings on the same reviews, one of which counts the labels alike, and their comparison."""
+    folder = tmp_path_factory.mktemp("three")
+    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
+    reviews = write_csv(folder / "reviews.csv", make_rated(240))
+    presets = [replace(TINY, name="short", epochs=1), replace(TINY, name="long", epochs=4)]
+    options = {"dataset": reviews, "class_weights": "balanced", "num_threads": 1, "disable_tqdm": True}
+    yield folder, reviews, study(presets, seeds=[1], runs_dir=folder, **options)
+    datasets.config.HF_DATASETS_CACHE = before
+
+
+@pytest.fixture(scope="module")
+def run(study_of_three):
+    return study_of_three[0] / "long-seed1"
+
+
+def test_the_run_says_what_it_is_of_all_labels(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["labels"] == LABELS
+    assert metrics["test"]["accuracy"] > 0.6
+    assert np.sum(metrics["test"]["confusion_matrix"]) == metrics["test"]["reviews"]
+    card = (run / "README.md").read_text()
+    assert all(label in card for label in LABELS)
+    assert "POSITIVE" not in card
+
+
+def test_versions_are_compared_by_accuracy_and_macro_f1(study_of_three):
+    _, _, comparison = study_of_three
+    found = comparison.results["presets"]["long"]
+    assert "false_positives" not in found
+    assert f"| {100 * found['macro_f1']['mean']:.2f} % |" in comparison.summary()
+    (pair,) = comparison.results["neighbours"]
+    only = pair["mcnemar"]["1"]
+    reviews = comparison.results["dataset"]["test"]
+    assert (only["only_b"] - only["only_a"]) / reviews == pytest.approx(pair["difference"]["difference"])
+
+
+def test_errors_are_reported_by_label(study_of_three, run):
+    path = write_report(run, against=study_of_three[0] / "short-seed1", excerpts=2)
+    found, page = json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+    test = found["test"]
+    assert found["labels"] == LABELS
+    assert sum(row["reviews"] for row in found["confidence"]) == test["reviews"]
+    assert sum(row["wrong"] for row in found["confidence"]) == round((1 - test["accuracy"]) * test["reviews"])
+    shares = {row["name"]: row["accuracy"] for row in found["shares"]}
+    for label, of in zip(LABELS, test["per_class"], strict=True):
+        assert shares[f"of the {label} ones (recall)"] == pytest.approx(of["recall"])
+    assert "POSITIVE" not in page
+    assert "Right here, wrong in short-seed1" in page
+    assert any(row["predicted"] in row["probabilities"] for rows in found["excerpts"].values() for row in rows)
+
+
+def test_it_is_measured_on_reviews_of_its_labels_only(study_of_three, run, tmp_path):
+    (found,) = measure([run], dataset=study_of_three[1], against=run)["models"]
+    assert found["accuracy"] == json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
+    assert found["against"]["equal_decisions"] == 1
+    others = write_csv(tmp_path / "others.csv", [(t, y.upper()) for t, y in make_rated(60)])
+    with pytest.raises(ValueError, match=r"has the labels .*measure it on reviews of its own labels"):
+        measure([run], dataset=others)
+
+
+def test_all_ways_to_ask_answer_alike(hub, publisher, run, tmp_path):
+    predictions = predict(TEXTS, model=run, all_scores=True)
+    scores = [list(prediction.scores.values()) for prediction in predictions]
+    assert [prediction.label for prediction in predictions][::2] == ["positive", "negative"]
+    assert list(predictions[0].scores) == LABELS
+    explanation = explain(TEXTS[0], label="neutral", model=run)
+    assert explanation.probabilities == pytest.approx(scores[0], abs=1e-6)
+    export_onnx(run)
+    exported = OnnxClassifier(run / "onnx", model="model.onnx")
+    np.testing.assert_allclose(exported.logits(TEXTS), Classifier.from_pretrained(run).logits(TEXTS), atol=1e-5)
+    publisher.push(run, "user/three", for_serving=True)
+    save_file({"input_ids": torch.ones(1, 2, dtype=torch.int64)}, tmp_path / "batch.safetensors")
+    report = run_stranger(
+        "classify", folder=tmp_path, facts={"repo": "user/three", "tag": TAG}, hub=hub, home=tmp_path / "home"
+    )
+    for mine, its in zip(predict(TEXTS[:3], model=run, all_scores=True), report["all labels"][0], strict=False):
+        assert {answer["label"]: answer["score"] for answer in its} == pytest.approx(mine.scores, abs=1e-6)
