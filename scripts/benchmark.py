@@ -25,11 +25,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from benchmark_memory import peak_megabytes, stream_megabytes
-from benchmark_peers import distilbert_rate, linear, ours, timed, unsorted, vader
+from benchmark_peers import distilbert_rate, interleaved, linear, ours, timed, times, unsorted, vader
 from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -37,8 +39,16 @@ from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
 from hf_lstm_sentiment.utils.files import user_path
+from hf_lstm_sentiment.utils.threads import share_out
 
 HERE = Path(__file__).parent
+# What `Classifier.from_pretrained` computes in.
+BACKENDS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "bfloat16": {"dtype": "bfloat16"},
+    "onnxruntime": {"backend": "onnx"},
+    "onnxruntime int8": {"backend": "onnx", "dtype": "int8"},
+}
 Row = dict[str, Any]
 
 
@@ -175,28 +185,33 @@ class Bench:
     def strings(self, rate: float) -> list[Row]:
         """From raw strings to labels and scores: `predict` and the stock pipeline."""
         work = useful_work(self.config, self.tokens)
-        seconds = timed(lambda: self.classifier(self.texts), repeats=1 if self.options.quick else 3)
+        classifiers = {name: Classifier.from_pretrained(self.model_path, **how) for name, how in BACKENDS.items()}
+        calls = {name: partial(classifier, self.texts) for name, classifier in classifiers.items()}
+
+        def split() -> None:
+            with patch("hf_lstm_sentiment.inference.classifier.share_out", partial(share_out, alone=True)):
+                self.classifier(self.texts)
+
+        taken = interleaved({**calls, "split": split}, repeats=1 if self.options.quick else 3)
+        seconds = taken["float32"]
         stock = pipeline(
             "text-classification", model=self.model, tokenizer=AutoTokenizer.from_pretrained(self.model_path)
         )
         theirs = timed(lambda: stock(self.texts, batch_size=64, truncation=True), repeats=1)
-        half = Classifier.from_pretrained(self.model_path, dtype=torch.bfloat16)
-        seconds_half = timed(lambda: half(self.texts), repeats=1 if self.options.quick else 3)
-        changed = sum(a.label != b.label for a, b in zip(half(self.texts), self.classifier(self.texts), strict=True))
-        return [
+        rows = [
             row("predict(), share of R", work / seconds / rate, "", 0.5, reviews_per_second=len(self.texts) / seconds),
             row("pipeline(batch_size=64), random order, share of R", work / theirs / rate, "", 0.3),
             row("predict(), reviews per second", len(self.texts) / seconds, "1/s"),
-            row(
-                "predict(), float32 / bfloat16",
-                seconds / seconds_half,
-                "times",
-                reviews_per_second=len(self.texts) / seconds_half,
-                labels_changed=changed,
-            ),
+            row("predict(), threads that split a product / workers", taken["split"] / seconds, "times"),
         ]
+        labels = {name: [prediction.label for prediction in call()] for name, call in calls.items()}
+        for name in list(calls)[1:]:
+            changed = sum(a != b for a, b in zip(labels[name], labels["float32"], strict=True))
+            more = {"reviews_per_second": len(self.texts) / taken[name], "labels_changed": changed}
+            rows.append(row(f"predict(), float32 / {name}", seconds / taken[name], "times", **more))
+        return rows
 
-    def one_review(self) -> list[Row]:
+    def one_review(self, repeats: int = 1_000) -> list[Row]:
         """Latency of a short review alone, warm."""
         text = "A warm, funny film with a wonderful cast, and I loved every minute of it."
         tokens = len(text.split())
@@ -204,11 +219,16 @@ class Bench:
         vectors = torch.randn(tokens, 1, self.config.embedding_size)
         with torch.inference_mode():
             bare = timed(lambda: lstm(vectors), repeats=300)
-        seconds = timed(lambda: self.classifier([text]), repeats=300)
-        allowed = 3 + 2 * bare * 1e3
-        return [
-            row("one short review, p50", seconds * 1e3, "ms", round(allowed, 2), at_most=True, bare_lstm_ms=bare * 1e3)
-        ]
+        allowed = round(3 + 2 * bare * 1e3, 2)
+        rows = []
+        for name, how in BACKENDS.items():
+            classifier = Classifier.from_pretrained(self.model_path, **how)
+            seconds = times(partial(classifier, [text]), repeats=repeats)
+            p50, p99 = (float(1e3 * np.percentile(seconds, share)) for share in (50, 99))
+            limits = {"target": allowed, "at_most": True, "bare_lstm_ms": bare * 1e3} if name == "float32" else {}
+            rows.append(row(f"one short review, {name}, p50", p50, "ms", **limits))
+            rows.append(row(f"one short review, {name}, p99", p99, "ms"))
+        return rows
 
     def cold_start(self) -> list[Row]:
         """Process start to first answer, against a process that only imports."""
@@ -278,13 +298,14 @@ class Bench:
     def peers(self) -> list[Row]:
         """What a user might pick instead: accuracy and reviews per second on the same test reviews."""
         test, truth = list(self.reviews.test["text"]), list(self.reviews.test["label"])
-        models = {Path(self.model_path).name: self.classifier}
-        for path in self.options.also:
-            models[user_path(path).resolve().name] = Classifier.from_pretrained(path)
-        found = [ours(f"{name}, predict()", model, test, truth) for name, model in models.items()]
+        found = []
+        for path in (self.model_path, *self.options.also):
+            for name, how in BACKENDS.items():
+                model = Classifier.from_pretrained(path, **how)
+                found.append(ours(f"{user_path(path).resolve().name}, predict(), {name}", model, test, truth))
         tokenizer = AutoTokenizer.from_pretrained(self.model_path)
         packed = partial(packed_logits, self.model)
-        found.append(unsorted(f"{next(iter(models))}, packed, unsorted", packed, tokenizer, test, truth))
+        found.append(unsorted(f"{Path(self.model_path).name}, packed, unsorted", packed, tokenizer, test, truth))
         found += linear(self.reviews.train["text"][:], self.reviews.train["label"][:], test, truth)
         found += vader(test, truth)
         rows = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -34,15 +34,26 @@ class Peer(NamedTuple):
     rate: float
 
 
+def _once(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def times(call: Callable[[], object], *, repeats: int) -> list[float]:
+    """Seconds of each of several calls, after one that warms up."""
+    return [_once(call) for _ in range(repeats + 1)][1:]
+
+
 def timed(call: Callable[[], object], *, repeats: int) -> float:
     """Median seconds of a call, after one that warms up."""
-    call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)
+    return median(times(call, repeats=repeats))
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
+    """Median seconds of calls that take turns, so that a slow moment meets all of them; the first round warms up."""
+    rounds = [{name: _once(call) for name, call in calls.items()} for _ in range(repeats + 1)][1:]
+    return {name: median(one[name] for one in rounds) for name in calls}
 
 
 def ours(name: str, classifier: Classifier, test: list[str], truth: list[int]) -> Peer:

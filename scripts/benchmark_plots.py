@@ -63,9 +63,10 @@ def plot_speed_against_accuracy(
     style(axes, "right and above is better", "reviews per second", "reviews classified correctly, %")
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
-    # A marker each, explained beside the plot: names at the points would lie over one another.
+    # A marker each, explained beside the plot: names at the points would lie over one another. Seven markers and four
+    # colors make 28 different ones.
     for (name, (rate, accuracy)), marker, color in zip(
-        points.items(), cycle("osD^vP*X"), cycle((BLUE, ORANGE, GREY, SKY))
+        points.items(), cycle("osD^vPX"), cycle((BLUE, ORANGE, GREY, SKY))
     ):
         axes.plot(rate, 100 * accuracy, marker=marker, markersize=9, color=color, linestyle="none", label=name)
     axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -1,11 +1,17 @@
+from argparse import Namespace
+from functools import partial
+
 import benchmark
 import pytest
 import torch
+from benchmark_peers import interleaved, times
 from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification
+from hf_lstm_sentiment.utils.files import read_json, write_json
 from tests.demo_model import save_model
+from tests.reviews import make_reviews, write_csv
 
 
 def test_useful_work_is_what_the_products_of_real_tokens_take():
@@ -37,6 +43,28 @@ def test_a_row_says_whether_its_target_is_reached(capsys, value, at_most, reache
     printed = capsys.readouterr().out
     assert ("MISSED" in printed) is not reached
     assert ("at most 1" if at_most else "at least 1") in printed
+
+
+def test_calls_are_measured_in_turn_after_a_first_one():
+    called = []
+    seconds = interleaved({name: partial(called.append, name) for name in "ab"}, repeats=2)
+    assert called == [*"ababab"]
+    assert all(value > 0 for value in seconds.values())
+    assert len(times(lambda: None, repeats=3)) == 3
+
+
+def test_every_backend_has_its_rows(tmp_path, one_thread):
+    path = write_csv(tmp_path / "reviews.csv", make_reviews(120))
+    model = save_model(tmp_path / "run")
+    write_json({**read_json(model / "config.json"), "pooling": "last"}, model / "config.json")
+    options = Namespace(model=model, dataset=str(path), quick=True, also=[])
+    bench = benchmark.Bench(options)
+    rows = {row["name"]: row for row in bench.strings(1e9) + bench.one_review(repeats=3)}
+    for name in benchmark.BACKENDS:
+        assert 0 < rows[f"one short review, {name}, p50"]["value"] <= rows[f"one short review, {name}, p99"]["value"]
+    assert "target" in rows["one short review, float32, p50"]
+    assert rows["predict(), float32 / onnxruntime"]["labels_changed"] == 0
+    assert rows["predict(), threads that split a product / workers"]["value"] > 0
 
 
 @pytest.mark.slow
