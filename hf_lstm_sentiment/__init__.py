@@ -1,7 +1,7 @@
 """A recurrent sentiment classifier for the Hugging Face stack.
 
 Importing the package registers the configuration and the two models with the Auto classes, so that checkpoints load
-without `trust_remote_code`. Everything else, the models too, is imported when it is first used.
+without `trust_remote_code`. Everything else, transformers too, is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .model.configuration_sentiment_lstm import SentimentLSTMConfig
 from .model.registration import register
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .inference.files import predict_file
     from .inference.sentences import predict_sentences
     from .inference.shards import predict_files
+    from .model.configuration_sentiment_lstm import SentimentLSTMConfig
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
     from .model.tokenization import train_tokenizer
@@ -38,6 +38,7 @@ _LAZY = {
     "predict_file": "inference.files",
     "predict_files": "inference.shards",
     "predict_sentences": "inference.sentences",
+    "SentimentLSTMConfig": "model.configuration_sentiment_lstm",
     "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
     "SentimentLSTMModel": "model.modeling_sentiment_lstm",
     "PRESETS": "training.presets",

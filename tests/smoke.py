@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment as package
+from hf_lstm_sentiment.cli import COMMANDS, main
 from hf_lstm_sentiment.model.pretrained_models import held
 
 for extra in ("datasets", "evaluate", "matplotlib", "sklearn", "accelerate", "pandas"):
@@ -68,5 +73,28 @@ for shipped in held():
     (prediction,) = package.predict(["A wonderful film, funny and moving."], model=folder)
     (answer,) = pipeline("text-classification", model=str(folder))(["A wonderful film, funny and moving."])
     assert prediction.label == answer["label"] == "POSITIVE", shipped
+
+
+def typed(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("hf-lstm-sentiment")), *words]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+# The console command, of which every word gives its help.
+assert typed("--version").stdout == f"hf-lstm-sentiment {package.__version__}\n"
+for word in ([], *([command] for command in COMMANDS)):
+    with redirect_stdout(io.StringIO()) as help_of:
+        try:
+            status = main([*word, "--help"])
+        except SystemExit as end:
+            status = end.code
+    assert status == 0, word
+    assert "exit status: 0 done" in help_of.getvalue(), word
+answered = typed("predict", "-", given="A wonderful film, funny and moving.\n")
+assert json.loads(answered.stdout)["label"] == "POSITIVE", answered.stderr
+refused = typed("train", "--preset", "v1")
+assert refused.returncode == 1, refused
+assert refused.stderr.splitlines()[-1].startswith("error: "), refused
+assert 'pip install "hf_lstm_sentiment[train]"' in refused.stderr, refused
 
 sys.stdout.write(f"smoke test passed: hf_lstm_sentiment {package.__version__}\n")

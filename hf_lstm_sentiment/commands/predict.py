@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> None:
     files.add_argument("--split", metavar="NAME", help="Split of a Hub data set; train by default.")
     options = vars(parser.parse_args(typed(parser, words)))
     paths, output_dir = options.pop("paths"), options.pop("output_dir")
-    texts = output_dir is None and not any(_is_file(path) for path in paths)
+    texts = output_dir is None and (paths == ["-"] or not any(_is_file(path) for path in paths))
     if texts:
         for name in ("text_column", "separator", "column_names", "encoding", "skip_bad_rows", "split"):
             if options.pop(name):

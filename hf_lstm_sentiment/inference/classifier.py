@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -22,6 +23,7 @@ from torch import Tensor
 from ..data.encoding import pad_batch
 from ..model.loading import (
     Network,
+    ShippedConfig,
     file_of,
     find_weights,
     highest_id,
@@ -31,7 +33,7 @@ from ..model.loading import (
     read_weights,
 )
 from ..model.packed_lstm import autocast_computes_lstm
-from ..model.pretrained_models import held, pretrained
+from ..model.pretrained_models import FOLDER, held, pretrained
 from ..utils.files import local_path
 from ..utils.messages import check_count, check_text, check_texts
 from ..utils.threads import share_out
@@ -40,6 +42,7 @@ from .onnx_graph import OnnxNetwork
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
     from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 
 # Reviews that are tokenized and sorted together. Enough of them that a batch holds reviews of one length; few enough
@@ -128,7 +131,6 @@ class Classifier:
         tokenizer: Its tokenizer, with a `tokenizers` backend and a `model_max_length`.
 
     Attributes:
-        config: The model's configuration.
         network: Its layers.
         compute: What computes its logits: the layers, or their graph in onnxruntime.
         tokenizer: What cuts texts into tokens; a copy that neither truncates nor pads.
@@ -145,7 +147,8 @@ class Classifier:
         inner = model.sentiment_lstm
         self._set_up(
             Network(model.config, inner.word_embeddings, inner.lstm, model.classifier),
-            cast(Any, tokenizer).backend_tokenizer,
+            # A copy, so that what others do to their tokenizer changes nothing here.
+            Tokenizer.from_str(cast(Any, tokenizer).backend_tokenizer.to_str()),
             max_length=tokenizer.model_max_length,
             unknown=cast("str | None", tokenizer.unk_token),
         )
@@ -153,16 +156,14 @@ class Classifier:
     def _set_up(self, network: Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
         self.network = network.train(False)
         self.compute: Callable[[Tensor, Tensor], Tensor] = self.network
-        self.config = network.config
         self.max_length = int(max_length)
-        self.labels = tuple(self.config.label_names)
-        # A copy, so that what others do to their tokenizer changes nothing here.
-        self.tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+        self.labels = tuple(network.config.label_names)
+        self.tokenizer = tokenizer
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True
         self.unk_token_id: int | None = None if unknown is None else self.tokenizer.token_to_id(unknown)
-        if self.config.naive_padding and self.max_length > 1_000_000:
+        if network.config.naive_padding and self.max_length > 1_000_000:
             raise ValueError(
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
@@ -223,9 +224,12 @@ class Classifier:
                 stacklevel=2,
             )
         name = find_checkpoint(source)
-        config = read_config(name, revision)
-        config.validate_ranges()
-        config.check_problem()
+        if Path(name).parent == FOLDER and Path(name).name in held():
+            config = cast("SentimentLSTMConfig", ShippedConfig.read(name))
+        else:
+            config = read_config(name, revision)
+            config.validate_ranges()
+            config.check_problem()
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
         network = read_weights(config, find_weights(name, revision, variant))
@@ -243,6 +247,12 @@ class Classifier:
         if backend == "onnx":
             classifier.compute = OnnxNetwork(network, int8=dtype == "int8")
         return classifier
+
+    @cached_property
+    def config(self) -> SentimentLSTMConfig:
+        """The model's configuration."""
+        config = self.network.config
+        return config.whole() if isinstance(config, ShippedConfig) else config
 
     @property
     def parameters(self) -> int:
@@ -294,16 +304,18 @@ class Classifier:
     def logits_of_ids(self, reviews: Sequence[Sequence[int]], *, batch_size: int = 64) -> Logits:
         """Compute the logits of reviews given as token ids, of which the first `max_length` are read."""
         ids = [review[: self.max_length] for review in reviews]
-        naive, device = self.config.naive_padding, self.network.head.weight.device
+        config, device = self.network.config, self.network.head.weight.device
         order = np.argsort([-len(review) for review in ids], kind="stable")
         result = np.empty((len(ids), len(self.labels))[: 1 if len(self.labels) == 2 else 2], dtype=np.float32)
 
         def compute(rows: npt.NDArray[np.int64]) -> None:
             padded, mask = pad_batch(
-                [ids[row] for row in rows], self.config.pad_token_id or 0, width=self.max_length if naive else 1
+                [ids[row] for row in rows],
+                config.pad_token_id or 0,
+                width=self.max_length if config.naive_padding else 1,
             )
             with torch.inference_mode():
-                logits = self.compute(padded.to(device), (mask | naive).to(device))
+                logits = self.compute(padded.to(device), (mask | config.naive_padding).to(device))
             result[rows] = logits.float().cpu().numpy()
 
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -122,7 +122,7 @@ class Explainer:
 
     def _prefix_logits(self, ids: Sequence[int]) -> Values:
         """The logits had the review ended after 0, 1, ... tokens. *Shape:* (tokens + 1,) or (tokens + 1, labels)."""
-        network, config, length = self.classifier.network, self.classifier.config, len(ids)
+        network, config, length = self.classifier.network, self.classifier.network.config, len(ids)
         if config.bidirectional or config.naive_padding or not length:
             # Every token changes what the backward direction, or the padding, does to all others.
             longest = self.classifier.max_length if config.naive_padding else max(length, 1)
@@ -147,7 +147,7 @@ class Explainer:
         https://arxiv.org/abs/1703.01365. The path leads straight from zero vectors to those of the tokens. Its
         integral is taken by Gauss and Legendre's rule, with twice the points until the sum is right.
         """
-        config = self.classifier.config
+        config = self.classifier.network.config
         table = self.classifier.network.embedding.weight.detach()
         vectors = table[torch.tensor(ids, dtype=torch.int64, device=self._device)]  # (tokens, embedding_size)
         # Padding that is read as tokens stands behind the baseline too, so that nothing is attributed to it.
@@ -184,7 +184,7 @@ class Explainer:
 
     def _logit(self, vectors: Tensor, behind: Tensor, target: int) -> Tensor:
         """Log-odds of a label, of word vectors. *Shape:* (batch_size, tokens, embedding_size) to (batch_size,)."""
-        network, config = self.classifier.network, self.classifier.config
+        network, config = self.classifier.network, self.classifier.network.config
         inputs = torch.cat([vectors, behind.expand(len(vectors), *behind.shape)], dim=1)
         packing = self._packing(len(inputs), inputs.size(1))
         (states,) = network.lstm(packing.gather(inputs), packing)

@@ -11,19 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers.utils.hub import cached_file
 
 from ..utils.files import read_json
 from ..utils.messages import shown
-from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, pool
+
+if TYPE_CHECKING:
+    from .configuration_sentiment_lstm import SentimentLSTMConfig
 
 
 class Network(nn.Module):
@@ -66,6 +68,10 @@ class Network(nn.Module):
 
 def file_of(name: str, file: str, revision: str | None) -> Path:
     """Find a file of a checkpoint in a directory, or fetch it from a repository of the Hub."""
+    if (path := Path(name, file)).is_file():
+        return path
+    from transformers.utils.hub import cached_file
+
     found = cached_file(name, file, revision=revision)
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
@@ -86,6 +92,8 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
     """Read the configuration of a checkpoint; another kind of model, or a value of a wrong type, is a ValueError."""
+    from .configuration_sentiment_lstm import SentimentLSTMConfig
+
     path = file_of(name, "config.json", revision)
     content = _read_object(path)
     if content.get("model_type") != SentimentLSTMConfig.model_type:
@@ -110,8 +118,30 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
         raise _damaged(path, _wrong_type(content, error) or error) from error
 
 
+class ShippedConfig(SimpleNamespace):
+    """The configuration of a model that comes with the package, which was checked before it was put there.
+
+    It is read without transformers, and has the entries of `config.json` as attributes.
+    """
+
+    @classmethod
+    def read(cls, folder: str) -> ShippedConfig:
+        """Read it from the model's directory."""
+        content = _read_object(Path(folder, "config.json"))
+        labels = {int(index): name for index, name in content["id2label"].items()}
+        names = [labels[index] for index in range(len(labels))]
+        derived = {"id2label": labels, "label_names": names, "num_logits": 1 if len(names) == 2 else len(names)}
+        return cls(**content | derived, folder=folder)
+
+    def whole(self) -> SentimentLSTMConfig:
+        """Read it with transformers, and check it."""
+        return read_config(self.folder, None)
+
+
 def _wrong_type(content: Mapping[str, Any], error: Exception) -> str | None:
     """Say readably which field has another type; the error of `strict` has no attribute for its name."""
+    from .configuration_sentiment_lstm import SentimentLSTMConfig
+
     found = re.match(r"Validation error for field '(\w+)'", str(error))
     types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
     if not found or found[1] not in types or found[1] not in content:

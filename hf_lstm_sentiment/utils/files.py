@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock, Timeout
-
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -66,6 +64,8 @@ def only_writer(path: Path) -> Iterator[None]:
 
     The lock lies beside it, as `.NAME.lock`.
     """
+    from filelock import FileLock, Timeout
+
     lock = path.with_name(f".{path.name}.lock")
     try:
         held = FileLock(lock).acquire(timeout=0)

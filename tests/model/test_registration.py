@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, pretrained, train_tokenizer
+from hf_lstm_sentiment.model.loading import ShippedConfig
+from hf_lstm_sentiment.model.pretrained_models import held
 
 TEXTS = ["a wonderful film", "a terrible film", ""]
 SLOW_TO_IMPORT = ["transformers.modeling_utils", "torch._dynamo", "datasets", "evaluate", "matplotlib", "sklearn"]
@@ -17,6 +19,10 @@ SCRIPTS = {
     "predict": """
 from hf_lstm_sentiment import predict
 answer = [p.label for p in predict(texts, model=run)]
+""",
+    "command": """
+from hf_lstm_sentiment.cli import main
+answer = main(["predict", *texts])
 """,
     "pipeline": """
 import hf_lstm_sentiment
@@ -73,3 +79,24 @@ def test_classifying_imports_no_model_class_of_transformers(answers):
     modules = answers["predict"][1]
     assert "hf_lstm_sentiment.model.packed_lstm" in modules
     assert not set(SLOW_TO_IMPORT) & set(modules)
+
+
+def test_the_command_imports_no_transformers_for_the_shipped_model(answers):
+    status, modules = answers["command"]
+    assert status == 0
+    assert "hf_lstm_sentiment.inference.classifier" in modules
+    assert not {*SLOW_TO_IMPORT, "transformers", "huggingface_hub", "filelock", "yaml"} & set(modules)
+
+
+@pytest.mark.parametrize("name", held())
+def test_the_configuration_of_a_shipped_model_is_that_which_transformers_reads(name):
+    light = ShippedConfig.read(pretrained(name))
+    whole = light.whole()
+    whole.validate_ranges()
+    whole.check_problem()
+    used = {"bidirectional", "embedding_size", "hidden_size", "id2label", "label_names", "naive_padding", "num_logits"}
+    used |= {"num_hidden_layers", "pad_token_id", "pooling", "vocab_size"}
+    assert used <= vars(light).keys()
+    assert {key: value for key, value in vars(light).items() if getattr(whole, key, value) != value} == {
+        "dtype": light.dtype
+    }
