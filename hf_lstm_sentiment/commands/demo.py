@@ -1,4 +1,4 @@
-"""Open the demo page, http://127.0.0.1:7860, or write it as a folder for a Gradio Space of the Hub."""
+"""Open the demo page, http://127.0.0.1:7860, or write it as a folder: a Gradio Space or a static one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .console import described, say, typed
 
 def main(words: Sequence[str]) -> None:
     """Parse the command line, then serve the page or write it."""
-    examples = ("% --model runs/mine USER/NAME", "% --export_space space")
+    examples = ("% --model runs/mine USER/NAME", "% --export_space space", "% --export_static site")
     parser = argparse.ArgumentParser(**described("demo", __doc__, *examples))
     shipped = [pretrained(name) for name in held()]
     parser.add_argument(
@@ -26,12 +26,29 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on. 0.0.0.0 lets other machines in.")
     parser.add_argument("--port", metavar="N", type=int, help="Port to listen on; the first free one from 7860.")
     parser.add_argument("--export_space", metavar="DIR", help="Write a Gradio Space into this folder, and end.")
+    parser.add_argument(
+        "--export_static",
+        metavar="DIR",
+        help="Write a page that computes in the browser, of the first model, into this folder, and end.",
+    )
+    parser.add_argument(
+        "--vendor",
+        metavar="NODE_MODULES",
+        help="With --export_static: take the page's libraries from this folder of npm's, for a page that needs no CDN.",
+    )
     arguments = parser.parse_args(typed(parser, words))
 
     from ..demo.page import Models, build
     from ..demo.server import launch
     from ..demo.space import export_space
+    from ..demo.static import export_static
 
+    if arguments.export_static:
+        folder = export_static(arguments.export_static, model=arguments.model[0], vendor=arguments.vendor)
+        say(f"{folder}: try it with `python -m http.server` there; publish it with")
+        say("  hf repos create USER/NAME --repo-type space --space-sdk static")
+        say(f"  hf upload USER/NAME {folder} --repo-type space")
+        return
     if arguments.export_space:
         folder = export_space(arguments.export_space, models=arguments.model)
         say(f"{folder}: try it with `python app.py` there; publish it with")

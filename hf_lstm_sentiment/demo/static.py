@@ -1,0 +1,158 @@
+"""The demo page as a folder of plain files: the browser computes, so that any web server will do."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..inference.classifier import UNSURE, Classifier, check_unsure
+from ..inference.explanation import LEAST_KNOWN, css
+from ..inference.onnx_graph import make_graph
+from ..utils.files import user_path, write_json
+from ..utils.imports import require
+from .page import EXAMPLES, MAX_CHARACTERS
+
+PACKAGES = ("onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0")
+"""Packages of npm that the page needs."""
+_CDN = "https://cdn.jsdelivr.net/npm"
+_ORT, _WASM, _TOKENIZERS = _FILES = {
+    "onnxruntime-web/dist/ort.wasm.bundle.min.mjs": "EeZL2P/hG9GiovDWJ1/fu7pyYvC3a5m1PSKKiiLvPZA=",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm": "M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
+    "@huggingface/tokenizers/dist/tokenizers.min.mjs": "JY5GMyEBM1zo2Vrtd0WxmsO0bTfz4VmonPiUwuqbHTo=",
+}
+
+
+def export_static(
+    directory: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] = "imdb",
+    vendor: str | os.PathLike[str] | None = None,
+    unsure_below: float | None = None,
+) -> Path:
+    """Write the demo page as a folder of plain files, which is a static Space of the Hub, too.
+
+    It holds `index.html`, `page.js`, `page.css`, `README.md` with the Space's metadata, and the model as
+    transformers.js loads it: `onnx/model_quantized.onnx` (weights in 8 bits, computed with in float32), `config.json`
+    and a tokenizer. The page shows the label, and the probabilities after every token; it has no attributions.
+
+    Args:
+        directory: A folder that is not there yet, or is empty.
+        model: As for `Classifier.from_pretrained`.
+        vendor: The `node_modules` in which :data:`PACKAGES` are installed: their files are copied to `lib/`, and the
+            page needs nothing from elsewhere. Where None, a browser takes the same files, in the same versions and
+            checked by their digests, from cdn.jsdelivr.net.
+        unsure_below: Probability below which the label is UNSURE, as for `predict`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: The folder holds something.
+        FileNotFoundError: There is no such model, or `vendor` lacks a file.
+        ModuleNotFoundError: onnx or onnxruntime is not installed.
+        ValueError: As `Classifier.from_pretrained`; a `naive_padding` model; a file of `vendor` in another version; or
+            `unsure_below` is out of range.
+    """
+    require("onnx", extra="onnx")
+    target = user_path(directory)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
+    classifier = Classifier.from_pretrained(model)
+    check_unsure(unsure_below, UNSURE, classifier.labels)
+    graph = make_graph(classifier.network, int8_weights=True).SerializeToString()
+    copies = {} if vendor is None else _checked(user_path(vendor))
+
+    (target / "onnx").mkdir(parents=True)
+    (target / "onnx" / "model_quantized.onnx").write_bytes(graph)
+    classifier.config.to_json_file(target / "config.json", use_diff=False)
+    write_json(_tokenizer(classifier), target / "tokenizer.json")
+    write_json(_settings(classifier), target / "tokenizer_config.json")
+    for name, path in copies.items():
+        (target / "lib").mkdir(exist_ok=True)
+        shutil.copyfile(path, target / "lib" / Path(name).name)
+    for name, content in _page(classifier, vendored=bool(copies), unsure_below=unsure_below).items():
+        (target / name).write_text(content, encoding="utf-8")
+    on_hub = f"models:\n- {model}\n" if not user_path(model).exists() and str(model).count("/") == 1 else ""
+    libraries = f"Its libraries, {' and '.join(PACKAGES)}, " + ("lie in `lib/`." if copies else f"come from {_CDN}.")
+    readme = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
+    (target / "README.md").write_text(readme.substitute(models=on_hub, libraries=libraries), encoding="utf-8")
+    return target
+
+
+def _checked(modules: Path) -> dict[str, Path]:
+    """Find the files of the packages, in the versions that are known to work."""
+    for name, digest in _FILES.items():
+        if not (modules / name).is_file():
+            raise FileNotFoundError(f"{modules / name} is missing; install there: npm install {' '.join(PACKAGES)}")
+        found = base64.b64encode(hashlib.sha256((modules / name).read_bytes()).digest()).decode()
+        if found != digest:
+            raise ValueError(f"{modules / name} is of another version; install there: npm install {' '.join(PACKAGES)}")
+    return {name: modules / name for name in _FILES}
+
+
+def _tokenizer(classifier: Classifier) -> dict[str, Any]:
+    """The tokenizer, so that JavaScript's gives the same tokens as this package."""
+    content: dict[str, Any] = json.loads(classifier.tokenizer.to_str())
+    # A review that says "<pad>" means the word.
+    content["added_tokens"] = []
+    normalizer = content["normalizer"]
+    steps = normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    # JavaScript writes a sigma at the end of a word in another way than in the middle.
+    sigma = {"type": "Replace", "pattern": {"String": "\u03a3"}, "content": "\u03c3"}
+    steps = [one for step in steps for one in ([sigma, step] if step["type"] == "Lowercase" else [step])]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    if content["pre_tokenizer"]["type"] == "WhitespaceSplit":
+        # JavaScript's white space is not that of Unicode; of a pattern the library makes Unicode's.
+        pattern = {"pattern": {"Regex": r"\S+"}, "behavior": "Removed", "invert": True}
+        content["pre_tokenizer"] = {"type": "Split", **pattern}
+    return content
+
+
+def _settings(classifier: Classifier) -> dict[str, Any]:
+    token = classifier.tokenizer.id_to_token
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": classifier.max_length,
+        "unk_token": token(classifier.unk_token_id or 0),
+        "pad_token": token(classifier.config.pad_token_id or 0),
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _page(classifier: Classifier, *, vendored: bool, unsure_below: float | None) -> dict[str, str]:
+    """The files of the page, by their names."""
+    here = Path(__file__)
+    html, script, style = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".html", ".js", ".css"))
+    versions = {package.rpartition("@")[0]: package for package in PACKAGES}
+
+    def address(file: str) -> str:
+        package = next(name for name in versions if file.startswith(name))
+        return f"./lib/{Path(file).name}" if vendored else f"{_CDN}/{versions[package]}{file.removeprefix(package)}"
+
+    modules = {"onnxruntime-web": _ORT, "@huggingface/tokenizers": _TOKENIZERS}
+    imports = {
+        "imports": {name: address(file) for name, file in modules.items()},
+        "integrity": {address(file): f"sha256-{_FILES[file]}" for file in modules.values()},
+    }
+    return {
+        "index.html": Template(html).substitute(
+            imports=json.dumps(imports),
+            wasm=address(_WASM),
+            integrity=f"sha256-{_FILES[_WASM]}",
+            limits=json.dumps([LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS]),
+            about=f"{classifier.parameters:,} parameters; reads up to {classifier.max_length:,} tokens.",
+            examples="\n".join(
+                f'<button type="button" data-text="{escape(text)}">{escape(name)}</button>'
+                for name, text in EXAMPLES.items()
+            ),
+        ),
+        "page.js": script,
+        "page.css": css() + style,
+    }
