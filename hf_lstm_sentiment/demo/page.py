@@ -182,8 +182,8 @@ def classify_many(
             size = source.stat().st_size
             if size > MAX_BATCH:
                 raise ValueError(
-                    f"{name} has {size:,} bytes; up to {MAX_BATCH:,} are read here. scripts/predict.py reads files of "
-                    "any size"
+                    f"{name} has {size:,} bytes; up to {MAX_BATCH:,} are read here. hf-lstm-sentiment predict reads "
+                    "files of any size"
                 )
             result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
             try:
@@ -286,7 +286,7 @@ def problem(error: Exception) -> str:
     """
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
     if re.search(r"--[a-z]", said):
-        said += " (options with two hyphens are those of scripts/predict.py)"
+        said += " (options with two hyphens are those of hf-lstm-sentiment predict)"
     return f'<p class="problem" role="alert">That did not work: {escape(said[:600])}.</p>'
 
 

@@ -52,7 +52,9 @@ def publishable_files(
     if not run.is_dir():
         raise FileNotFoundError(f"{run} is no directory; pass a run directory, such as runs/v2_glove-seed42")
     if not is_finished(run):
-        raise ValueError(f"{run} is no finished run, {METRICS} is missing; scripts/train.py --resume finishes it")
+        raise ValueError(
+            f"{run} is no finished run, {METRICS} is missing; hf-lstm-sentiment train --resume finishes it"
+        )
     missing = [name for name in _REQUIRED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")

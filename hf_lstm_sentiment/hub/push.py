@@ -89,7 +89,7 @@ class _Remote:
         if at is not None and not (unchanged and at == self.head):
             raise ValueError(
                 f"tag {tag} of {self.repo_id} stands at commit {at[:12]}, which is not this run, and a tag must stay "
-                f"where it was found; pass another one: scripts/push_to_hub.py RUN --repo_id {self.repo_id} --tag "
+                f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {self.repo_id} --tag "
                 f"{tag}-2"
             )
 

@@ -50,7 +50,7 @@ class Packing:
         if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError(
                 "this model cannot be traced: a trace would keep the padding of its example batch and answer every "
-                "other batch wrongly; use the model itself, or its ONNX export (scripts/export_onnx.py)"
+                "other batch wrongly; use the model itself, or its ONNX export (hf-lstm-sentiment export)"
             )
         batch_size, seq_len = mask.shape
         lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)

@@ -237,7 +237,7 @@ class HubArguments:
             kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
             raise kind(
                 f"the run is finished, but not published: {error}\n"
-                "Pass resume (--resume) to push it without training it again, or use scripts/push_to_hub.py"
+                "Pass resume (--resume) to push it without training it again, or use hf-lstm-sentiment push"
             ) from error
 
 

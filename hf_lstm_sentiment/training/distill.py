@@ -153,7 +153,7 @@ def teach(
         check_reviews_source(short_texts)
     for run in students:
         if not runs.is_finished(user_path(run, "the run")):
-            raise FileNotFoundError(f"student {run} is no finished run; train it first, with scripts/train.py")
+            raise FileNotFoundError(f"student {run} is no finished run; train it first, with hf-lstm-sentiment train")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(directory):
         settings = {"dataset": source, "seed": seed, **sampling}
@@ -207,7 +207,7 @@ def _fit(
         )
     }
     for run in map(user_path, students):
-        refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "scripts/train.py")
+        refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
         digest = file_digest(run / runs.WEIGHTS)
         found[run.name] = kept(run.name, lambda run=run: _named(_student(reviews, run)), digest=digest)  # type: ignore[misc]
 

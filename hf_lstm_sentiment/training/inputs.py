@@ -218,7 +218,7 @@ class LanguageModel:
         self._run = user_path(directory)
         if not runs.is_finished(self._run):
             raise FileNotFoundError(
-                f"{self._run} holds no finished language model; make it with scripts/pretrain.py --output_dir "
+                f"{self._run} holds no finished language model; make it with hf-lstm-sentiment pretrain --output_dir "
                 f"{directory}, or pass --pretrained DIRECTORY"
             )
         metrics = read_json(self._run / runs.METRICS)
@@ -229,7 +229,7 @@ class LanguageModel:
 
     def check(self, reviews: Reviews) -> None:
         """Refuse a language model whose training text may hold reviews that are held out here."""
-        refuse_if_seen(self._dataset, reviews, f"the language model {self._run}", "scripts/pretrain.py")
+        refuse_if_seen(self._dataset, reviews, f"the language model {self._run}", "hf-lstm-sentiment pretrain")
 
     def load_into(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
         """Copy word vectors and LSTM into a classifier of the same shape and vocabulary; its head stays as it is."""
@@ -237,8 +237,8 @@ class LanguageModel:
         if there != here:
             raise ValueError(
                 f"{self._run} was pretrained on other tokens: {len(set(there) - set(here)):,} of its {len(there):,} "
-                f"are not among the {len(here):,} of this training; run scripts/pretrain.py on this data, split and "
-                "preset"
+                f"are not among the {len(here):,} of this training; run hf-lstm-sentiment pretrain on this data, split "
+                "and preset"
             )
         weights = {
             name.removeprefix("sentiment_lstm."): tensor
@@ -275,7 +275,7 @@ class SoftLabels:
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._path = user_path(directory) / SOFT_LABELS
-        again = f"scripts/teach.py --output_dir {directory}"
+        again = f"hf-lstm-sentiment distill --output_dir {directory}"
         for path in (self._path, self._path.with_name(TEACHERS)):
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing; make it with {again}, or pass --soft_labels DIRECTORY")
@@ -317,10 +317,12 @@ class SoftLabels:
         """Refuse labels of other reviews, and those of teachers that may know reviews that are held out here."""
         assert reviews.unlabeled is not None
         refuse_many_labels(reviews)
-        refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "scripts/teach.py")
+        refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "hf-lstm-sentiment distill")
         there, here = self._dataset.get("digests", reviews.digests)["unlabeled"], reviews.digests["unlabeled"]
         if there != here or not np.array_equal(self._stored["row"], np.asarray(reviews.unlabeled["row"][:])):
-            raise ValueError(f"{self._path} is about other unlabeled reviews; run scripts/teach.py on these reviews")
+            raise ValueError(
+                f"{self._path} is about other unlabeled reviews; run hf-lstm-sentiment distill on these reviews"
+            )
 
 
 def refuse_many_labels(reviews: Reviews) -> None:

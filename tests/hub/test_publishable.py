@@ -27,7 +27,7 @@ def test_exactly_these_files_are_published(run):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("metrics.json", r"no finished run, metrics.json is missing; scripts/train.py --resume"),
+        ("metrics.json", r"no finished run, metrics.json is missing; hf-lstm-sentiment train --resume"),
         ("model.safetensors", r"lacks model.safetensors; restore"),
         ("tokenizer.json", r"lacks tokenizer.json; restore"),
         ("README.md", r"lacks README.md; restore"),

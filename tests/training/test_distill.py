@@ -290,10 +290,10 @@ def test_a_kill_between_the_two_files_of_the_teachers_is_noticed(taught, source,
         train(STUDENT, **student)
     teach(dataset=source, output_dir=directory, validation_fraction=0.2, resume=True)
     (directory / "teachers.json").rename(tmp_path / "teachers.json")
-    with pytest.raises(FileNotFoundError, match=r"teachers\.json is missing; make it with scripts/teach\.py"):
+    with pytest.raises(FileNotFoundError, match=r"teachers\.json is missing; make it with hf-lstm-sentiment distill"):
         train(STUDENT, **student)
 
 
 def test_missing_soft_labels_name_the_command(source, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"scripts/teach\.py"):
+    with pytest.raises(FileNotFoundError, match="hf-lstm-sentiment distill"):
         train(STUDENT, dataset=source, soft_labels=tmp_path / "none", output_dir=tmp_path / "run", **QUIET)

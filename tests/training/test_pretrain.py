@@ -156,7 +156,9 @@ def test_a_language_model_is_not_pushed(source, tmp_path):
 
 
 def test_a_missing_one_is_named(source, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no finished language model; make it with scripts/pretrain\.py"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no finished language model; make it with hf-lstm-sentiment pretrain"
+    ):
         train(CLASSIFIER, dataset=source, pretrained=tmp_path / "none", output_dir=tmp_path / "run", **QUIET)
     assert not (tmp_path / "run").exists()
 
