@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .model.pretrained_models import pretrained
     from .model.tokenization import train_tokenizer
     from .training.distill import teach
+    from .training.estimator import SentimentClassifier
     from .training.presets import PRESETS
     from .training.pretrain import pretrain
     from .training.train import train
@@ -38,6 +39,7 @@ _LAZY = {
     "predict_file": "inference.files",
     "predict_files": "inference.shards",
     "predict_sentences": "inference.sentences",
+    "SentimentClassifier": "training.estimator",
     "SentimentLSTMConfig": "model.configuration_sentiment_lstm",
     "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
     "SentimentLSTMModel": "model.modeling_sentiment_lstm",
@@ -58,6 +60,7 @@ __all__ = [
     "Classifier",
     "Explainer",
     "Prediction",
+    "SentimentClassifier",
     "SentimentLSTMConfig",
     "SentimentLSTMForSequenceClassification",
     "SentimentLSTMModel",

@@ -20,7 +20,7 @@ class RunArguments:
 
     preset: str | None = field(
         default=None,
-        metadata={"help": f"One of: {', '.join(PRESETS)}. v2_glove by default."},
+        metadata={"help": f"One of: {', '.join(PRESETS)}. finetune with a model to start from, else v2_glove."},
     )
     dataset: str | None = field(
         default=None,
@@ -85,6 +85,10 @@ class RunArguments:
     )
     encoding: str | None = field(
         default=None, metadata={"help": "Encoding of text files, such as cp1252; UTF-8 or UTF-16 is found."}
+    )
+    test_fraction: float | None = field(
+        default=None,
+        metadata={"help": "Share to test on where there is no test split; 0.2 by default."},
     )
     split_seed: int = field(default=42, metadata={"help": "Seed of the validation split."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})

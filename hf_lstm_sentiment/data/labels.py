@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -386,3 +386,14 @@ def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
     """
     batches = part.select_columns([name]).with_format("numpy").iter(BATCH)
     return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
+
+
+def place_of(value: Any, names: Sequence[str]) -> int:
+    """The place among the names of labels of what stands for one of them in data that they come from.
+
+    Args:
+        value: A label as it stands in the data.
+        names: Names that were found there, as :func:`read_labelled` finds them.
+    """
+    key = _key(_as_text(value, None))
+    return cast(int, SENTIMENTS[key]) if tuple(names) == Labels.names else [_key(name) for name in names].index(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from .labels import (
 )
 from .readers import FileForm, Rows
 from .sources import UNLABELED_NAMES, VALIDATION_NAMES, find_source, hub_error, open_source
+from .splitting import split_off, stratified_sample
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
 _READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
-_SAMPLING = (*_READING, "split_seed", *_LIMITS)
+_SAMPLING = (*_READING, "test_fraction", "split_seed", *_LIMITS)
 logger = logging.getLogger(__name__)
 
 # What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
@@ -291,14 +291,14 @@ class _Sampling:
         parts = dict(parts)
         held_out, notes = [], []
         if "test" not in parts:
-            parts["train"], parts["test"] = _split_off(parts["train"], self.test_fraction, self.split_seed, names)
+            parts["train"], parts["test"] = split_off(parts["train"], self.test_fraction, self.split_seed, names)
             held_out.append("test")
             notes.append(
                 f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
                 "one, so the figures are not comparable with those on an official test split"
             )
         if "validation" not in parts:
-            parts["train"], parts["validation"] = _split_off(
+            parts["train"], parts["validation"] = split_off(
                 parts["train"], self.validation_fraction, self.split_seed, names
             )
             held_out.append("validation")
@@ -307,7 +307,7 @@ class _Sampling:
             key, limit = limit_of.split("_")[1], getattr(self, limit_of)
             if limit is not None and limit < len(parts[key]):
                 notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-                parts[key] = _stratified_sample(parts[key], limit, self.split_seed, limit_of, names)
+                parts[key] = stratified_sample(parts[key], limit, self.split_seed, limit_of, names)
         for key in ("validation", "test"):
             if missing := missing_labels(parts[key], names):
                 notes.append(f"{key}: holds no review of {listed(missing)}")
@@ -366,43 +366,6 @@ def _choose_splits(source: str | os.PathLike[str], splits: Mapping[str, list[Row
     if "train" not in chosen:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
     return chosen
-
-
-def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
-    """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
-    from sklearn.utils import resample
-
-    labels = whole_numbers(part, "label")
-    return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
-
-
-def _split_off(part: Dataset, fraction: float, seed: int, names: Sequence[str]) -> tuple[Dataset, Dataset]:
-    """Take a stratified share off reviews: what remains, and the share; each has every label."""
-    counts = class_counts(part, len(names))
-    if min(round(share * min(counts)) for share in (fraction, 1 - fraction)) >= 1:
-        taken = _stratified(part, round(fraction * len(part)), seed)
-        both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
-        if not any(missing_labels(side, names) for side in both):
-            return both
-    least = math.ceil(1 / min(fraction, 1 - fraction))
-    few = (f"{count:,} of {name!r}" for count, name in sorted(zip(counts, names, strict=True)) if count < least)
-    raise ValueError(
-        f"{len(part):,} reviews, {listed(few) or f'{min(counts):,} of the rarest label'}, are too few to split off "
-        f"{fraction:.0%} with every label on both sides; at least {least} of each label are needed; add reviews, or "
-        "give labels one name or none with --labels"
-    )
-
-
-def _stratified_sample(part: Dataset, count: int, seed: int, option: str, names: Sequence[str]) -> Dataset:
-    """Draw reviews with the classes in the proportions of the whole."""
-    if count < len(names):
-        raise ValueError(f"{option} is {count}; allowed: at least {len(names)}, one review of each label")
-    sample = part.select(_stratified(part, count, seed))
-    if missing := [name for name in missing_labels(sample, names) if name not in missing_labels(part, names)]:
-        raise ValueError(
-            f"a sample of {count:,} out of {len(part):,} reviews holds none of {listed(missing)}; raise {option}"
-        )
-    return sample
 
 
 def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:

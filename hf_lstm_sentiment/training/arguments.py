@@ -135,7 +135,7 @@ def _check_trackers(report_to: Any) -> None:
 
 def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
     """Make the training arguments of a preset, with fields that differ from it as :func:`check_arguments` allows."""
-    metric = str(given.get("metric_for_best_model") or "accuracy")
+    metric = str(given.get("metric_for_best_model") or recipe.metric_for_best_model)
     defaults = {
         **recipe.training_arguments(),
         "eval_strategy": "epoch",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
-from ..data.reviews import Reviews, Texts, check_reviews_source, load_reviews
+from ..data.reviews import Reviews, Texts, check_reviews_source, load_reviews, reviews_from
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a training passes on to `load_reviews`, where it has such an argument.
+# What a training passes on to `load_reviews`, where it has such an argument: how a source is read, and how it is split.
+READING = ("text_column", "label_column", "separator", "column_names", "encoding")
 SAMPLING = (
-    *("text_column", "label_column", "labels", "separator", "column_names", "encoding"),
-    *("split_seed", "max_train_samples", "max_validation_samples", "max_test_samples"),
+    *("labels", *READING),
+    *("test_fraction", "split_seed", "max_train_samples", "max_validation_samples", "max_test_samples"),
 )
 SOFT_LABELS = "soft_labels.safetensors"
 TEACHERS = "teachers.json"
@@ -49,6 +50,7 @@ class Inputs:
         recipe: Names the sources.
         sampling: What `load_reviews` takes beside the source: columns, seed of the split, sizes of samples.
         unlabeled: Whether unlabeled reviews are read in any case.
+        given: Texts and the label of each, in the place of the recipe's source.
 
     Attributes:
         recipe: With the sizes of its base model, if it has one.
@@ -61,10 +63,19 @@ class Inputs:
             several the message names each, before any work is done.
     """
 
-    def __init__(self, recipe: Preset, sampling: Mapping[str, Any], *, unlabeled: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Preset,
+        sampling: Mapping[str, Any],
+        *,
+        unlabeled: bool = False,
+        given: tuple[Iterable[str], Iterable[Any]] | None = None,
+    ) -> None:
         if problem := _contradiction(recipe):
             raise ValueError(problem)
-        self._sampling = {**sampling, "validation_fraction": recipe.validation_fraction}
+        chosen = {name: value for name, value in sampling.items() if value is not None}
+        self._sampling = {**chosen, "validation_fraction": recipe.validation_fraction}
+        self._given = given
         problems: list[Exception] = []
 
         def find(look: Callable[..., Any], source: str | None, **options: Any) -> Any:
@@ -73,7 +84,8 @@ class Inputs:
             except (OSError, ValueError, ImportError) as error:
                 problems.append(error)
 
-        find(check_reviews_source, recipe.dataset)
+        if given is None:
+            find(check_reviews_source, recipe.dataset)
         self.base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
         # What is mapped to the vectors of another model may have another size.
         self._dimension = None if recipe.model_name_or_path else recipe.embedding_size
@@ -85,11 +97,19 @@ class Inputs:
             raise _all_of(problems) from problems[0]
         self.recipe = recipe if self.base is None else self.base.fitted(replace(recipe, glove=self._glove))
         self._unlabeled = unlabeled or self.language_model is not None or self.soft_labels is not None
+        if given is not None and self._unlabeled:
+            raise ValueError(
+                f"preset {recipe.name} reads unlabeled reviews too, and texts are given; pass a dataset with both, "
+                "or a preset that reads none, such as finetune"
+            )
 
     @cached_property
     def reviews(self) -> Reviews:
         """The reviews, which neither the language model nor the teachers may know where they are held out."""
-        reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
+        if self._given is None:
+            reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
+        else:
+            reviews = reviews_from(*self._given, **self._sampling)
         if self.language_model is not None:
             self.language_model.check(reviews)
         if self.soft_labels is not None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from ..hub.push import PushedRun
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path
 from ..utils.imports import require
-from ..utils.messages import listed
-from .inputs import SAMPLING, Inputs
+from ..utils.messages import listed, shown
+from .inputs import READING, SAMPLING, Inputs
 from .presets import Preset, find_preset
 from .trainer import Body, exact_batches, run_recipe
 
@@ -111,6 +111,8 @@ def train(
     preset: str | Preset | None = None,
     *,
     dataset: str | os.PathLike[str] | None = None,
+    texts: Iterable[str] | None = None,
+    labels: str | Mapping[str, str] | Iterable[Any] | None = None,
     glove: str | os.PathLike[str] | None = None,
     soft_labels: str | os.PathLike[str] | None = None,
     pretrained: str | os.PathLike[str] | None = None,
@@ -123,10 +125,10 @@ def train(
     seed: int = 42,
     text_column: str | None = None,
     label_column: str | None = None,
-    labels: str | Mapping[str, str] | None = None,
     separator: str | None = None,
     column_names: str | Sequence[str] | None = None,
     encoding: str | None = None,
+    test_fraction: float | None = None,
     split_seed: int = 42,
     max_train_samples: int | None = None,
     max_validation_samples: int | None = None,
@@ -141,8 +143,12 @@ def train(
     once, at the end, by the best checkpoint.
 
     Args:
-        preset: A name out of `PRESETS`, or a preset of your own; "v2_glove" where None.
+        preset: A name out of `PRESETS`, or a preset of your own; where None, "finetune" with `model_name_or_path`, and
+            "v2_glove" without.
         dataset: Where the reviews come from, as for `load_reviews`; the preset's source where None.
+        texts: The reviews themselves, in the place of a dataset: a list, a column of a table or the like.
+        labels: With `texts`, the label of each: texts, whole numbers or booleans. With a dataset, what its labels mean,
+            as for `load_reviews`.
         glove: Where the word vectors come from, as for `load_glove`; the preset's source where None. A preset that
             learns its vectors from scratch does not use it, and says so.
         soft_labels: The directory of the teachers, as :func:`teach` wrote it; the preset's where None. For presets
@@ -162,10 +168,10 @@ def train(
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
         text_column: As for `load_reviews`.
         label_column: As for `load_reviews`.
-        labels: As for `load_reviews`.
         separator: As for `load_reviews`.
         column_names: As for `load_reviews`.
         encoding: As for `load_reviews`.
+        test_fraction: As for `load_reviews`.
         split_seed: As for `load_reviews`.
         max_train_samples: As for `load_reviews`.
         max_validation_samples: As for `load_reviews`.
@@ -194,7 +200,8 @@ def train(
     """
     passed = locals()
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
-    recipe = find_preset("v2_glove" if preset is None else preset)
+    usual = "v2_glove" if model_name_or_path is None else "finetune"
+    recipe = find_preset(usual if preset is None else preset)
     if extend_vocab is not None and extend_vocab < 1:
         raise ValueError(f"extend_vocab is {extend_vocab}; allowed: a whole number of at least 1, or leave it out")
     if isinstance(class_weights, Iterable) and not isinstance(class_weights, str):
@@ -216,13 +223,22 @@ def train(
         # It takes the place of the language model that a preset starts from otherwise.
         sources = {"pretrained": None, **sources, "model_name_or_path": os.fspath(model_name_or_path)}
     recipe = replace(recipe, **sources)
+    sampling = {name: passed[name] for name in SAMPLING}
+    if texts is not None:
+        if unused := [name for name in ("dataset", *READING) if passed[name] is not None]:
+            raise ValueError(f"{unused[0]} is {passed[unused[0]]!r}, and texts are given; leave one of them out")
+        sampling = {name: value for name, value in sampling.items() if name not in ("labels", *READING)}
+        recipe = replace(recipe, dataset="texts given in Python")
+    elif not isinstance(labels, str | Mapping | None):
+        raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
     metrics, pushed = run_recipe(
         _Classification(recipe),
         run,
         seed=seed,
-        sampling={name: passed[name] for name in SAMPLING if name in passed},
+        sampling=sampling,
         flags=flags,
+        texts=None if texts is None else (texts, cast(Any, labels)),
         resume=resume,
         num_threads=num_threads,
         given=training_arguments,
@@ -348,6 +364,10 @@ def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
     state = trainer.state
     name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
     again, recorded = measured.get(name), state.best_metric
+    if name == "loss":
+        # Where labels have weights, the loss that the Trainer logs is another one.
+        at_best = (entry for entry in state.log_history if entry.get("step") == state.best_global_step)
+        recorded = next((entry["eval_exact_loss"] for entry in at_best if "eval_exact_loss" in entry), recorded)
     if again is None or recorded is None or abs(again - recorded) > 0.01 + 2.5 / measured["reviews"]:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -91,6 +91,7 @@ def run_recipe(
     seed: int,
     sampling: Mapping[str, Any],
     flags: Mapping[str, Any] = MappingProxyType({}),
+    texts: tuple[Iterable[str], Iterable[Any]] | None = None,
     resume: bool,
     num_threads: int | None,
     given: Mapping[str, Any],
@@ -103,6 +104,7 @@ def run_recipe(
         seed: Of weights, dropout and the order of the reviews.
         sampling: What `load_reviews` takes beside the source.
         flags: What of the recipe is the caller's choice, for the card.
+        texts: Texts and the label of each, in the place of the recipe's source.
         resume: Continue from the newest whole checkpoint, if there is one.
         num_threads: CPU threads of each process.
         given: Fields of `TrainingArguments` that differ from the recipe.
@@ -116,7 +118,7 @@ def run_recipe(
     hub = take_hub_arguments(given, run)
     if hub is not None and not body.publishes:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
-    inputs = Inputs(body.recipe, sampling, unlabeled=body.unlabeled)
+    inputs = Inputs(body.recipe, sampling, unlabeled=body.unlabeled, given=texts)
     body.recipe = recipe = inputs.recipe
     check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.

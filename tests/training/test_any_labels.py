@@ -88,10 +88,11 @@ def test_the_summary_names_labels_and_weights(result):
 
 def test_numbers_weigh_labels_too_and_a_resume_with_others_is_refused(result, reviews, tmp_path):
     options = {"dataset": reviews, "labels": "bad=bad so-so=so-so good=good", "output_dir": tmp_path / "run", **QUIET}
-    metrics = train(replace(THREE, epochs=1), class_weights=[1, 0.5, 2], **options).metrics
-    assert metrics["class_weights"] == [1, 0.5, 2]
+    # The loss that the Trainer logs is weighted, that of the results is not.
+    preset = replace(THREE, epochs=1, metric_for_best_model="loss")
+    assert train(preset, class_weights=[1, 0.5, 2], **options).metrics["class_weights"] == [1, 0.5, 2]
     again = {**options, "resume": True, "class_weights": "1,1,1"}
-    refused(lambda: train(replace(THREE, epochs=1), **again), "class_weights was '1,0.5,2' and is '1,1,1'")
+    refused(lambda: train(preset, **again), "class_weights was '1,0.5,2' and is '1,1,1'")
 
 
 def test_the_head_of_a_base_is_kept_for_the_same_labels_only(result, reviews, tmp_path):
@@ -139,3 +140,40 @@ def test_teachers_have_two_labels(tmp_path):
     }
     datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
     refused(lambda: teach(dataset=folder, output_dir=tmp_path / "teachers"), "3 labels, and soft labels are of two")
+
+
+def test_texts_and_labels_from_python(result, tmp_path):
+    texts, labels = zip(*of_three(200, seed=3), strict=True)
+    made = train(
+        model_name_or_path=result.run_directory,
+        texts=texts,
+        labels=labels,
+        test_fraction=0.1,
+        num_train_epochs=1,
+        output_dir=tmp_path / "run",
+        **QUIET,
+    )
+    # The preset for a model to start from, where none is named.
+    assert made.metrics["preset"] == "finetune"
+    dataset = made.metrics["dataset"]
+    assert dataset["source"] == "200 texts given in Python"
+    assert (dataset["test"], dataset["validation"], dataset["train"]) == (20, 36, 144)
+    assert made.metrics["labels"] == ["bad", "good", "so-so"]
+    assert made.metrics["options"]["test_fraction"] == 0.1
+    # The same names in another order are other labels.
+    assert made.metrics["base_model"]["kept"] == ["tokenizer", "encoder"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "reviews.csv"}, "dataset is 'reviews.csv', and texts are given; leave one of them out"),
+        ({"text_column": "text"}, "text_column is 'text', and texts are given"),
+        ({"labels": None}, "labels is None; pass a list with one for each review"),
+        ({"labels": [1]}, "2 texts and 1 labels"),
+        ({"texts": None}, r"labels is \[0, 1\], and there are no texts"),
+    ],
+)
+def test_texts_that_do_not_go_with_the_rest_are_refused(tmp_path, options, message):
+    given = {"texts": ["word1", "word2"], "labels": [0, 1], **options}
+    refused(lambda: train(TINY, output_dir=tmp_path / "run", **given, **QUIET), message)

@@ -207,7 +207,9 @@ def test_bases_that_do_not_fit_are_refused_by_name(base, reviews, tmp_path):
     edit(copy / "metrics.json", versions={})
     edit(copy / "config.json", hidden_size=12)
     refused(start, "does not hold the weights that its config.json describes")
-    edit(copy / "config.json", hidden_size=16, model_type="bert")
+    edit(copy / "config.json", hidden_size=16, id2label={"0": "bad", "1": "so-so", "2": "good"}, label2id=None)
+    refused(start, "does not hold the weights that its config.json describes")
+    edit(copy / "config.json", model_type="bert")
     refused(start, "of type 'bert'")
     assert not (tmp_path / "run").exists()
 

