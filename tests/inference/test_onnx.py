@@ -148,6 +148,10 @@ def test_what_an_export_holds(exported, trained):
     assert node.op_type == "DynamicQuantizeLSTM"
     scales = next(tensor for tensor in graph.initializer if tensor.name == node.input[8])
     assert list(scales.dims) == [1, 4 * 16]
+    # Two products of an unsigned and a signed byte must fit into 16 bits with a sign.
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for name in node.input[1:3]:
+        assert 2 * 255 * np.abs(weights[name].astype(int)).max() < 2**15
 
 
 def test_texts_get_the_answers_of_the_package(exported, trained):
