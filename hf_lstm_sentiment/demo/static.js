@@ -188,7 +188,8 @@ function curve({ tokens, prefixes, name, other, target, rivals }, chances, turns
   const hidden = { "aria-hidden": true }, along = chances.length <= ALONG;
   const marks = turns.map((i, place) =>
     numbered(chances, i, place, { ...hidden, style: `left: ${across[i]}%; top: ${100 - 100 * chances[i]}%` }));
-  const words = along ? tokens.map((token) => short(token.text)) : ["first token", `token ${shown(chances.length)}`];
+  const words = along ? tokens.slice(0, chances.length).map((token) => short(token.text))
+    : ["first token", `token ${shown(chances.length)}`];
   const height = `height: ${1 + 0.42 * Math.max(...words.map((word) => word.length))}rem`;
   return make("div", { class: "curve" },
     make("div", { class: "axis", ...hidden }, make("b", {}, name), make("span", {}, "50\u00a0%"), make("b", {}, other)),
@@ -253,6 +254,7 @@ const review = document.getElementById("review"), opinion = document.getElementB
 
 async function read() {
   opinion.setAttribute("aria-busy", "true");
+  if (!opinion.firstChild) opinion.append("The model is being loaded …");
   const text = review.value;
   try {
     if (!text.trim()) throw new Error("there is nothing to read yet: type or paste a review, or take an example");

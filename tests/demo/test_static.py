@@ -158,10 +158,12 @@ def test_labels_of_any_number_in_both_directions(chromium, packages, serve, tmp_
         found = page.evaluate(CLASSIFY, texts)
         same(folder, run, found, texts)
         assert {one["label"] for one in found} <= {f"UNSURE: {name}" for name in names.values()}
-        read(page, texts[0])
+        read(page, "word1 " * 12)
         page.locator("#opinion .verdict").get_by_text("UNSURE: ").wait_for()
         assert page.locator("#opinion .scores tr").count() == 3
         assert page.locator("#opinion polyline").count() == 3
+        assert page.locator("#opinion .words span").count() == 8
+        page.locator("#opinion").get_by_text("It reads the first 8 tokens; 4 more are not read.").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
