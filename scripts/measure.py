@@ -70,8 +70,8 @@ def show(found: dict[str, Any]) -> None:
     models = found["models"]
     print(f"{found['dataset']['source']}, {found['split']}: {models[0]['reviews']:,} reviews")
     rows = [["", *(Path(model["model"]).name for model in models)]]
-    shares = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1"}
-    for key, name in shares.items():
+    kinds = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "macro_f1": "macro F1"}
+    for key, name in kinds.items():
         if key in models[0]:
             rows.append([name, *(f"{model[key]:.2%}" for model in models)])
     apart = [model.get("without_overlap") for model in models]

@@ -257,7 +257,8 @@ def plot_confidences(scored: ScoredReviews, path: str | os.PathLike[str], *, tit
         # Most reviews lie at the ends, and the errors would vanish beside them.
         axes.set_yscale("symlog", linthresh=10)
         axes.set_xlim(0, 1)
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper center")
+        # Of several labels, no predicted one is improbable.
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper center" if len(panels) > 1 else "upper left")
     return write_figure(figure, path)
 
 
