@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,8 @@ FITTED = {
 }
 FIXED = {"base": ("the packaged model as it is", SKY, "--"), "vader": ("VADER", "#CC79A7", ":")}
 HELD_OUT = 2_000
+# Gives texts numbers that are above 0 for POSITIVE.
+Score = Callable[[list[str]], ArrayLike]
 
 
 class Data(NamedTuple):
@@ -65,66 +68,61 @@ def draw(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     return np.concatenate([rng.permutation(np.flatnonzero(labels == label))[: count // 2] for label in (0, 1)])
 
 
-def scorer(method: str, options: argparse.Namespace) -> Callable[[list[str], list[int], int], Any]:
-    """How a method is fitted to texts and labels with a seed; the result gives texts numbers above 0 for POSITIVE."""
-
-    def trained(texts: list[str], labels: list[int], seed: int) -> Callable[[list[str]], ArrayLike]:
-        # A fifth of the labels validates, and two texts make the test part, which says nothing.
-        preset, given = PRESETS["finetune"], {"model_name_or_path": options.model}
-        if method == "glove":
-            # The same recipe with new weights, which need more epochs.
-            preset = replace(preset, model_name_or_path=None, glove=options.glove, embedding_size=options.glove_size)
-            preset, given = replace(preset, name="from_glove", max_length=512, epochs=30, patience=5), {}
-        with TemporaryDirectory() as folder, redirect_stdout(None):
-            kept = {"test_fraction": 2 / len(texts), "output_dir": Path(folder) / "run", "disable_tqdm": True}
-            run = train(preset, texts=texts, labels=labels, seed=seed, split_seed=seed, **given, **kept).run_directory
-            return Classifier.from_pretrained(run).logits
-
-    def linear(texts: list[str], labels: list[int], seed: int) -> Callable[[list[str]], ArrayLike]:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-
-        # It needs no validation: all labels fit it.
-        features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-        fitted = make_pipeline(features, LogisticRegression(C=10, max_iter=1_000)).fit(texts, labels)
-        return fitted.decision_function
-
-    return linear if method == "tfidf" else trained
+def fit_model(method: str, texts: list[str], labels: list[int], seed: int, options: argparse.Namespace) -> Score:
+    """Train the packaged model further, or a new one by the same recipe, which needs more epochs."""
+    preset, given = PRESETS["finetune"], {"model_name_or_path": options.model}
+    if method == "glove":
+        preset = replace(preset, model_name_or_path=None, glove=options.glove, embedding_size=options.glove_size)
+        preset, given = replace(preset, name="from_glove", max_length=512, epochs=30, patience=5), {}
+    # A fifth of the labels validates, and two texts make the test part, which says nothing.
+    options_of_both: dict[str, Any] = {"test_fraction": 2 / len(texts), "disable_tqdm": True, **given}
+    with TemporaryDirectory() as folder, redirect_stdout(None):
+        run = Path(folder) / "run"
+        train(preset, texts=texts, labels=labels, seed=seed, split_seed=seed, output_dir=run, **options_of_both)
+        return Classifier.from_pretrained(run).logits
 
 
-def accuracy(score: Callable[[list[str]], ArrayLike], data: Data) -> float:
-    """Measure on the held-out part; VADER's 0, which is neither, counts as NEGATIVE."""
-    texts, labels = data.held_out
-    return float(((np.asarray(score(texts)) > 0) == labels).mean())
+def fit_linear(texts: list[str], labels: list[int]) -> Score:
+    """Fit TF-IDF of words and pairs, and a logistic regression, to all labels: it needs none to validate."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    model = make_pipeline(features, LogisticRegression(C=10, max_iter=1_000))
+    score: Score = model.fit(texts, labels).decision_function
+    return score
+
+
+def fit(part: Data, count: int, seed: int, method: str, options: argparse.Namespace) -> Score:
+    """Fit a method to labels that are drawn."""
+    rows = draw(part.train[1], count, seed)
+    texts, labels = part.train[0][rows].tolist(), part.train[1][rows].tolist()
+    return fit_linear(texts, labels) if method == "tfidf" else fit_model(method, texts, labels, seed, options)
 
 
 def measure(options: argparse.Namespace, path: Path) -> dict[str, Any]:
     """Measure every cell that the file does not hold yet, and write it after each."""
     settings = {"model": BaseModel(options.model).digest, "glove": Path(options.glove).name}
-    results = read_json(path) if path.is_file() else {"settings": settings, "cells": {}}
+    results: dict[str, Any] = read_json(path) if path.is_file() else {"settings": settings, "cells": {}}
     if results["settings"] != settings:
         raise ValueError(f"{path} is of {results['settings']}, and this is {settings}; pass another --output_dir")
     data, cells = load_data(options.sentences, options.imdb), results["cells"]
     results["held_out"] = {name: part.said for name, part in data.items()}
 
-    def keep(key: str, make: Callable[[], float]) -> None:
+    def keep(key: str, part: Data, make: Callable[[], Score]) -> None:
         if key not in cells:
-            cells[key] = make()
+            texts, labels = part.held_out
+            # VADER's 0, which is neither, counts as NEGATIVE.
+            cells[key] = float(((np.asarray(make()(texts)) > 0) == labels).mean())
             write_json(results, path)
             sys.stderr.write(f"{key}: {cells[key]:.2%}\n")
 
     for name, part in data.items():
-        keep(f"{name}/base", lambda part=part: accuracy(Classifier.from_pretrained(options.model).logits, part))
-        keep(f"{name}/vader", lambda part=part: accuracy(vader_score(), part))
+        keep(f"{name}/base", part, lambda: Classifier.from_pretrained(options.model).logits)
+        keep(f"{name}/vader", part, vader_score)
     for count, (name, part), seed, method in product(options.counts, data.items(), range(options.draws), FITTED):
-
-        def fit(part: Data = part, count: int = count, seed: int = seed, method: str = method) -> float:
-            rows = draw(part.train[1], count, seed)
-            texts, labels = part.train[0][rows].tolist(), part.train[1][rows].tolist()
-            return accuracy(scorer(method, options)(texts, labels, seed), part)
-
-        keep(f"{name}/{method}/{count}/{seed}", fit)
+        keep(f"{name}/{method}/{count}/{seed}", part, partial(fit, part, count, seed, method, options))
     return results
 
 

@@ -99,7 +99,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         targets = column_or_1d(y, warn=True)
         check_classification_targets(targets)
         classes, counts = np.unique(targets, return_counts=True)
-        given = {"num_train_epochs": self.epochs, "learning_rate": self.learning_rate}
+        chosen = {"num_train_epochs": self.epochs, "learning_rate": self.learning_rate}
+        given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
         with TemporaryDirectory() as folder, redirect_stdout(None):  # the Trainer prints what it logs
             result = train(
                 self.preset,
@@ -116,7 +117,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 split_seed=self.seed,
                 output_dir=Path(folder) / "run" if self.output_dir is None else self.output_dir,
                 disable_tqdm=True,
-                **{name: value for name, value in given.items() if value is not None},
+                **given,
             )
             self.classifier_ = Classifier.from_pretrained(result.run_directory)
         self.metrics_ = result.metrics

@@ -206,13 +206,13 @@ def train(
         raise ValueError(f"extend_vocab is {extend_vocab}; allowed: a whole number of at least 1, or leave it out")
     if isinstance(class_weights, Iterable) and not isinstance(class_weights, str):
         class_weights = ",".join(map(str, class_weights))
-    flags = {
+    chosen = {
         "extend_vocab": extend_vocab,
         "own_vocabulary": own_vocabulary,
         "freeze_encoder": freeze_encoder,
         "class_weights": None if class_weights is None else str(class_weights),
     }
-    flags = {name: value for name, value in flags.items() if value is not None}
+    flags: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     recipe = replace(recipe, **flags)
     given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
     sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}

@@ -33,7 +33,7 @@ def test_cells_are_measured_once_and_drawn(tmp_path, monkeypatch, capsys):
     assert results["cells"]["IMDB/base"] == 1
     assert (tmp_path / "out" / "learning_curves.png").is_file()
     # Finished cells are kept: nothing is fitted again.
-    monkeypatch.setattr(learning_curves, "scorer", None)
+    monkeypatch.setattr(learning_curves, "fit", lambda *rest: pytest.fail("fitted again"))
     learning_curves.main(words)
     assert json.loads(file.read_text()) == results
     with pytest.raises(ValueError, match="pass another --output_dir"):
