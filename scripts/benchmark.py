@@ -207,7 +207,7 @@ class Bench:
         labels = {name: [prediction.label for prediction in call()] for name, call in calls.items()}
         for name in list(calls)[1:]:
             changed = sum(a != b for a, b in zip(labels[name], labels["float32"], strict=True))
-            more = {"reviews_per_second": len(self.texts) / taken[name], "labels_changed": changed}
+            more: Row = {"reviews_per_second": len(self.texts) / taken[name], "labels_changed": changed}
             rows.append(row(f"predict(), float32 / {name}", seconds / taken[name], "times", **more))
         return rows
 
@@ -225,8 +225,8 @@ class Bench:
             classifier = Classifier.from_pretrained(self.model_path, **how)
             seconds = times(partial(classifier, [text]), repeats=repeats)
             p50, p99 = (float(1e3 * np.percentile(seconds, share)) for share in (50, 99))
-            limits = {"target": allowed, "at_most": True, "bare_lstm_ms": bare * 1e3} if name == "float32" else {}
-            rows.append(row(f"one short review, {name}, p50", p50, "ms", **limits))
+            more: Row = {"target": allowed, "at_most": True, "bare_lstm_ms": bare * 1e3} if name == "float32" else {}
+            rows.append(row(f"one short review, {name}, p50", p50, "ms", **more))
             rows.append(row(f"one short review, {name}, p99", p99, "ms"))
         return rows
 
