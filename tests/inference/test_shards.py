@@ -359,10 +359,9 @@ def test_script_refuses(arguments, said, monkeypatch, capsys):
 LAUNCHED = f"""
 import glob, os, runpy, signal, sys, time
 from hf_lstm_sentiment.inference import files as scoring
-from hf_lstm_sentiment.inference import shards
 from hf_lstm_sentiment import Classifier
 
-scoring.WINDOW, shards.predict_files.__kwdefaults__["rows_per_part"] = 8, 20
+scoring.WINDOW, scoring.FileOptions.__init__.__kwdefaults__["rows_per_part"] = 8, 20
 call, done = Classifier.__call__, []
 
 def counted(self, texts, **options):
