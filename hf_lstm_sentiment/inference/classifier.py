@@ -190,7 +190,7 @@ class Classifier:
 
         Args:
             source: A run directory, or a repository of the Hub; the model that comes with the package where None or
-                "imdb", its name, unless a run directory of that name is there.
+                "reviews", its name, unless a run directory of that name is there.
             revision: Branch, tag or commit of a repository.
             variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
             device: Where to compute; the backend "onnx" knows the CPU only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "pretrained"
-DEFAULT = "imdb"
+DEFAULT = "reviews"
 
 
 def held() -> list[str]:
@@ -19,7 +19,7 @@ def pretrained(name: str = DEFAULT) -> str:
     """Find a checkpoint that came with the package; `pipeline`, `from_pretrained` and `predict` take it.
 
     Args:
-        name: Its name: "imdb", for movie reviews.
+        name: Its name: "reviews", for English reviews of any kind.
 
     Returns:
         A directory with weights, configuration, tokenizer and card.

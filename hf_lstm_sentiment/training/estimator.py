@@ -56,7 +56,7 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        model_name_or_path: str | os.PathLike[str] | None = "imdb",
+        model_name_or_path: str | os.PathLike[str] | None = "reviews",
         *,
         preset: str | Preset | None = None,
         epochs: float | None = None,

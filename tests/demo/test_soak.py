@@ -43,7 +43,7 @@ WARM_UP = 1_500
 ROUNDS = 5
 # Bytes that a request may leave behind: Gradio remembers the names of sessions. And what the heap may grow by once.
 PER_REQUEST, ONCE = 4 * 2**10, 20 * 2**20
-MODEL = pretrained("imdb")
+MODEL = pretrained("reviews")
 WORDS = ["a", "wonderful", "film", "with", "great", "actors", "but", "the", "plot", "is", "dull", "and", "awful"]
 TEXTS = [
     *(text for text, _ in make_reviews(40)),

@@ -166,7 +166,7 @@ def test_what_it_was_trained_from_is_told(metrics):
 
 def test_recorded_cards_are_what_the_template_says_today():
     recorded = {path.parent: None for path in ROOT.glob("model_cards/*/seed-*/metrics.json")}
-    for folder, shipped_as in {**recorded, Path(pretrained("imdb")): "imdb"}.items():
+    for folder, shipped_as in {**recorded, Path(pretrained("reviews")): "reviews"}.items():
         metrics = json.loads((folder / "metrics.json").read_text())
         card = make_model_card(asdict(PRESETS[metrics["preset"]]), metrics, shipped_as=shipped_as)
         assert (folder / "README.md").read_text() == str(card), "run scripts/write_cards.py"

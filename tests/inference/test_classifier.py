@@ -310,13 +310,13 @@ def test_the_packaged_model_has_a_name(checkpoint, classifier, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     packaged = Classifier.from_pretrained().fingerprint()
     # A directory of data is no model.
-    (tmp_path / "imdb").mkdir()
-    assert Classifier.from_pretrained("imdb").fingerprint() == packaged
-    assert predict(["great"], model="imdb") == predict(["great"])
-    assert explain("great", model="imdb") == explain("great")
-    (tmp_path / "imdb").rmdir()
-    shutil.copytree(checkpoint, tmp_path / "imdb")
-    assert Classifier.from_pretrained("imdb").fingerprint() == classifier.fingerprint()
+    (tmp_path / "reviews").mkdir()
+    assert Classifier.from_pretrained("reviews").fingerprint() == packaged
+    assert predict(["great"], model="reviews") == predict(["great"])
+    assert explain("great", model="reviews") == explain("great")
+    (tmp_path / "reviews").rmdir()
+    shutil.copytree(checkpoint, tmp_path / "reviews")
+    assert Classifier.from_pretrained("reviews").fingerprint() == classifier.fingerprint()
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])

@@ -231,8 +231,8 @@ def test_what_is_no_checkpoint_of_this_package(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is of type 'bert'; this package classifies with its own"):
         export_onnx(tmp_path)
-    with pytest.raises(ValueError, match="imdb comes with the package, which stays as it is; name a directory"):
-        export_onnx("imdb")
+    with pytest.raises(ValueError, match="reviews comes with the package, which stays as it is; name a directory"):
+        export_onnx("reviews")
 
 
 def test_the_missing_extra_is_named(trained, monkeypatch):

@@ -51,7 +51,7 @@ def released(trained, tmp_path_factory):
 @pytest.fixture
 def made(released, tmp_path):
     """A copy of a release, to be changed."""
-    return shutil.copytree(released, tmp_path / "pretrained" / "imdb")
+    return shutil.copytree(released, tmp_path / "pretrained" / "reviews")
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def test_a_release_is_what_a_push_would_publish(run, made):
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
     assert files == [name for name in publishable_files(run) if not name.endswith(".py")]
     assert list(publishable_files(made)) == list(publishable_files(run))
-    assert made.name == "imdb"
-    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+    assert made.name == "reviews"
+    assert [path.name for path in made.parent.iterdir()] == ["reviews"]
     for path in (made, made / "model.safetensors", made / "config.json"):
         assert path.stat().st_mode & 0o044 == 0o044, f"only its owner reads {path.name}"
-    assert 'hf_lstm_sentiment.pretrained("imdb")' in (made / "README.md").read_text()
+    assert 'hf_lstm_sentiment.pretrained("reviews")' in (made / "README.md").read_text()
 
 
 def test_weights_are_halved_and_computed_in_float32(run, made):
@@ -121,7 +121,7 @@ def test_rounding_that_changes_decisions_is_refused(run, made, tmp_path):
     with pytest.raises(ValueError, match=r"float16 changes 40 of 40 decisions of .*; allowed: 0\.05% of them"):
         make_release(run, output_dir=made.parent)
     assert (made / "model.safetensors").read_bytes() == before
-    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+    assert [path.name for path in made.parent.iterdir()] == ["reviews"]
 
 
 def test_reviews_are_found_or_asked_for(run, tmp_path):
@@ -174,7 +174,7 @@ def test_what_fails_leaves_the_older_one(run, made, monkeypatch):
     rename = Path.rename
 
     def broken(path, target):
-        if path.parent.name.startswith(".") and path.name == "imdb":
+        if path.parent.name.startswith(".") and path.name == "reviews":
             raise OSError("no")
         return rename(path, target)
 
@@ -182,7 +182,7 @@ def test_what_fails_leaves_the_older_one(run, made, monkeypatch):
     with pytest.raises(OSError, match="no"):
         make_release(run, output_dir=made.parent)
     assert (made / "model.safetensors").read_bytes() == before
-    assert [path.name for path in made.parent.iterdir()] == ["imdb"]
+    assert [path.name for path in made.parent.iterdir()] == ["reviews"]
 
 
 def test_too_many_bytes_are_refused(run, tmp_path, monkeypatch):
@@ -200,7 +200,7 @@ def test_weights_that_float16_cannot_hold_are_refused(run, tmp_path, value, said
     assert not (tmp_path / "pretrained").exists()
 
 
-@pytest.mark.parametrize("name", ["", "../imdb", "IMDB", ".imdb", "a/b"])
+@pytest.mark.parametrize("name", ["", "../reviews", "REVIEWS", ".reviews", "a/b"])
 def test_names_are_plain(run, tmp_path, name):
     with pytest.raises(ValueError, match="lower-case letters"):
         make_release(run, name=name, output_dir=tmp_path)
@@ -213,7 +213,7 @@ def test_unfinished_runs_are_refused(run, tmp_path):
 
 
 def test_the_shipped_model_is_the_default(ships, tmp_path):
-    assert pretrained() == pretrained("imdb") == str(ships)
+    assert pretrained() == pretrained("reviews") == str(ships)
     expected = predict(TEXTS, model=ships)
     assert predict(TEXTS) == Classifier.from_pretrained()(TEXTS) == expected
     assert explain(TEXTS[0]).label == expected[0].label
@@ -224,7 +224,7 @@ def test_the_shipped_model_is_the_default(ships, tmp_path):
 
 
 def test_a_checkpoint_that_is_being_written_is_not_offered(ships):
-    ships.rename(ships.with_name(".imdb.x"))
+    ships.rename(ships.with_name(".reviews.x"))
     assert shipped.held() == []
 
 
@@ -242,7 +242,7 @@ def test_without_a_shipped_model_one_must_be_named(tmp_path):
 
 
 def test_unknown_names_are_told_what_is_there(ships):
-    with pytest.raises(ValueError, match="'other' is not in the package; it holds imdb"):
+    with pytest.raises(ValueError, match="'other' is not in the package; it holds reviews"):
         pretrained("other")
 
 

@@ -218,9 +218,9 @@ def test_the_shipped_model_is_a_base(reviews, tmp_path):
     result = train(
         replace(ONE_EPOCH, max_length=64),
         dataset=reviews,
-        model_name_or_path="imdb",
+        model_name_or_path="reviews",
         output_dir=tmp_path / "run",
         **QUIET,
     )
-    assert result.metrics["base_model"]["name"] == "imdb"
-    assert Classifier.from_pretrained(result.run_directory).max_length == Classifier.from_pretrained("imdb").max_length
+    assert result.metrics["base_model"]["name"] == "reviews"
+    assert Classifier.from_pretrained(result.run_directory).max_length == Classifier.from_pretrained("reviews").max_length

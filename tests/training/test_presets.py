@@ -75,7 +75,7 @@ def test_the_quickstart_needs_neither_hub_nor_gpu():
 
 def test_finetune_starts_from_the_model_that_comes_with_the_package():
     preset = PRESETS["finetune"]
-    assert (preset.model_name_or_path, preset.pretrained, preset.soft_labels) == ("imdb", None, None)
+    assert (preset.model_name_or_path, preset.pretrained, preset.soft_labels) == ("reviews", None, None)
     assert (preset.metric_for_best_model, preset.calibrate, preset.patience < preset.epochs) == ("loss", True, True)
 
 
