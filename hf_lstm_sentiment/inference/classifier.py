@@ -194,13 +194,11 @@ class Classifier:
             revision: Branch, tag or commit of a repository.
             variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
             device: Where to compute; the backend "onnx" knows the CPU only.
-            backend: "torch", or "onnx": the same model in onnxruntime, into whose form it is converted now, which takes
-                a fifth of a second.
+            backend: "torch", or "onnx": the same model in onnxruntime, converted now, in a fifth of a second.
             dtype: What to compute word vectors and LSTM in: "float32", and with torch also "bfloat16", with onnx
                 "int8". bfloat16 is twice as fast on processors with instructions for it (AVX-512 BF16, AMX), and
-                several times slower, with a warning, on others; int8 has a scale for each gate of each unit. Either
-                moves scores in the third digit, in int8 also with the reviews that are computed together, and with
-                them the labels of a few reviews in a thousand.
+                several times slower, with a warning, on others. Either moves scores in the third digit (int8 also with
+                what is computed together), and the labels of a few reviews in a thousand.
 
         Raises:
             FileNotFoundError: A path that is not there.
@@ -428,8 +426,7 @@ def predict(
     Args:
         texts: The reviews: a list, a column of a table, or anything else that yields strings.
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
-        backend: "torch" or "onnx", and `dtype`: as for `Classifier.from_pretrained`.
-        dtype: See there.
+        backend, dtype: As for `Classifier.from_pretrained`.
         batch_size: Reviews that are computed together.
         all_scores: Give each prediction `scores`, too, the probability of every label.
         unsure_below: Probability of the most probable label below which the answer is `unsure_label` instead; its
