@@ -203,7 +203,7 @@ class Classifier:
         Raises:
             FileNotFoundError: A path that is not there.
             OSError: The Hub has no such repository or file, or cannot be reached.
-            ModuleNotFoundError: onnx or onnxruntime is missing; the message holds the command that installs both.
+            ModuleNotFoundError: onnxruntime is missing; the message holds the command that installs it.
             ValueError: The checkpoint holds another kind of model, or files that do not belong together; another
                 backend, or one without this dtype or device; there is no source, and no model came with the package.
         """
@@ -426,11 +426,11 @@ def predict(
     Args:
         texts: The reviews: a list, a column of a table, or anything else that yields strings.
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
-        backend, dtype: As for `Classifier.from_pretrained`.
+        backend: As for `Classifier.from_pretrained`.
+        dtype: Likewise.
         batch_size: Reviews that are computed together.
         all_scores: Give each prediction `scores`, too, the probability of every label.
-        unsure_below: Probability of the most probable label below which the answer is `unsure_label` instead; its
-            score stays.
+        unsure_below: Probability below which the answer is `unsure_label` instead; the score stays.
         unsure_label: Name of that answer.
 
     Returns:

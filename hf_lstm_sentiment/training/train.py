@@ -155,7 +155,7 @@ def train(
             that learn from teachers only.
         pretrained: The directory of the language model, as :func:`pretrain` wrote it; the preset's where None. For
             presets that start from one only.
-        model_name_or_path: A trained classifier to start from: a checkpoint that comes with the package ("reviews"), a run
+        model_name_or_path: A trained classifier to start from: one that comes with the package ("reviews"), a run
             directory, or a repository of the Hub, also `NAME@REVISION`. Its tokenizer, its sizes and the length that it
             reads take the place of the preset's. Its head is kept where the labels are the same.
         extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones. They start from
