@@ -45,7 +45,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     if words and words[0] in COMMANDS:
-        return ended(import_module(f".commands.{words[0]}", __package__).main, words[1:])
+        # The module is imported in there, since an extra may be missing.
+        return ended(lambda rest: import_module(f".commands.{words[0]}", __package__).main(rest), words[1:])
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage="%(prog)s COMMAND [options]",

@@ -281,3 +281,11 @@ def test_accelerate_launches_the_module(tmp_path):
     )
     assert done.returncode != 0
     assert "error: learning_speed is no option" in done.stderr
+
+
+def test_an_extra_that_is_missing_is_said_in_one_line(monkeypatch, capsys):
+    # The module of a command imports what only an extra brings.
+    monkeypatch.setitem(sys.modules, "hf_lstm_sentiment.commands.train", None)
+    error = said(capsys, "train", status=1)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
