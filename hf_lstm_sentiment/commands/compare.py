@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 
 from ..training.presets import PRESETS
-from ..training.study import study
 from .console import described, say, show_log, typed
 
 
@@ -44,6 +43,8 @@ def main(words: Sequence[str]) -> None:
     )
     given = vars(parser.parse_args(typed(parser, words)))
     show_log()
+    from ..training.study import study
+
     comparison = study(**{name: value for name, value in given.items() if value is not None})
     if comparison.results:
         say(comparison.summary())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from ..training.distill import teach
 from ..training.presets import PRESETS
 from .console import described, say, show_log, typed
 
@@ -59,4 +58,6 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--resume", action="store_true", help="Keep the teachers that are finished.")
     given = vars(parser.parse_args(typed(parser, words)))
     show_log()
+    from ..training.distill import teach
+
     say(teach(**given).summary())

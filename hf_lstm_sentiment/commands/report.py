@@ -6,7 +6,6 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ..evaluation.report import write_report
 from .console import described, say, show_log, typed
 
 
@@ -23,4 +22,6 @@ def main(words: Sequence[str]) -> None:
     )
     given = vars(parser.parse_args(typed(parser, words)))
     show_log()
+    from ..evaluation.report import write_report
+
     say(f"Report: {os.path.relpath(write_report(**given))}")
