@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("models") / "imdb")
+    return save_model(tmp_path_factory.mktemp("models") / shipped.DEFAULT)
 
 
 @pytest.fixture(scope="module")
