@@ -128,7 +128,7 @@ def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
     wanted = ["Results", "These weights", "Beyond its test reviews", "Training", "Ablation"]
     assert [title for title in titles if title in wanted] == wanted
     assert not re.search(r"[^\n]\n#|\n\n\n", text), "a heading has no room, or too much"
-    assert "| | imdb | VADER | NBSVM 1-2-grams |\n| --- | --- | --- | --- |\n| 30 sentences |" in text.replace(
+    assert "| | reviews | VADER | NBSVM 1-2-grams |\n| --- | --- | --- | --- |\n| 30 sentences |" in text.replace(
         "|  |", "| |"
     )
     # Nothing of where it was made.

@@ -62,6 +62,8 @@ def test_two_processes_have_the_curve_of_one(server, reviews, two, tmp_path):
         assert row == pytest.approx(expected, abs=1e-5)
     for part in ("validation", "test"):
         assert ours[part].pop("confusion_matrix") == theirs[part].pop("confusion_matrix")
+        for row, expected in zip(ours[part].pop("coverage"), theirs[part].pop("coverage"), strict=True):
+            assert row == pytest.approx(expected, abs=1e-5)
         assert ours[part] == pytest.approx(theirs[part], abs=1e-5)
     one = load_file(tmp_path / "run" / "model.safetensors")
     for name, tensor in load_file(two[0] / "model.safetensors").items():
