@@ -44,6 +44,16 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    """A cache of data sets for the tests of a file."""
+    import datasets
+
+    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
+    yield
+    datasets.config.HF_DATASETS_CACHE = before
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The directory of a finished run, not to be changed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,7 @@ from hf_lstm_sentiment.training.study import study
 from tests.hub_clients import TAG, run_stranger
 from tests.reviews import TINY, make_rated, write_csv
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
 
 LABELS = ["negative", "neutral", "positive"]
 TEXTS = ["a wonderful film", "", "boring and dull word1", "an average film"]
@@ -31,12 +30,10 @@ TEXTS = ["a wonderful film", "", "boring and dull word1", "an average film"]
 def study_of_three(tmp_path_factory):
     """Two short trainings on the same reviews, one of which counts the labels alike, and their comparison."""
     folder = tmp_path_factory.mktemp("three")
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
     reviews = write_csv(folder / "reviews.csv", make_rated(240))
     presets = [replace(TINY, name="short", epochs=1), replace(TINY, name="long", epochs=4)]
     options = {"dataset": reviews, "class_weights": "balanced", "num_threads": 1, "disable_tqdm": True}
-    yield folder, reviews, study(presets, seeds=[1], runs_dir=folder, **options)
-    datasets.config.HF_DATASETS_CACHE = before
+    return folder, reviews, study(presets, seeds=[1], runs_dir=folder, **options)
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..training.presets import LANGUAGE_MODEL
 from .console import described
-from .training import run_training
+from .training import lazily, run_training
 
 
 @dataclass
@@ -52,11 +51,4 @@ def main(words: Sequence[str]) -> None:
         "accelerate launch -m hf_lstm_sentiment pretrain",
         "% --dataset reviews/ --glove glove.6B.100d.txt --resume",
     )
-    run_training(_pretrain, PretrainingArguments, words, described=described("pretrain", __doc__, *examples))
-
-
-def _pretrain(**given: Any) -> Any:
-    # Imported after the command line was parsed: help is given without the extra, too.
-    from ..training.pretrain import pretrain
-
-    return pretrain(**given)
+    run_training(lazily("pretrain"), PretrainingArguments, words, described=described("pretrain", __doc__, *examples))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..training.presets import PRESETS
 from .console import described
-from .training import run_training
+from .training import lazily, run_training
 
 # May stand without a value.
 _FLAG = {"nargs": "?", "const": True}
@@ -106,11 +105,4 @@ def main(words: Sequence[str]) -> None:
         "accelerate launch -m hf_lstm_sentiment train --preset quickstart",
         "% --dataset reviews.csv --labels '1=negative 2=negative 3= 4=positive 5=positive' --output_dir runs/mine",
     )
-    run_training(_train, RunArguments, words, described=described("train", __doc__, *examples))
-
-
-def _train(**given: Any) -> Any:
-    # Imported after the command line was parsed: help is given without the extra, too.
-    from ..training.train import train
-
-    return train(**given)
+    run_training(lazily("train"), RunArguments, words, described=described("train", __doc__, *examples))

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,11 @@ _TOKEN = re.compile(r"--hub[_-]token(=.*)?", re.DOTALL)
 
 class _Summarized(Protocol):
     def summary(self) -> str: ...
+
+
+def lazily(name: str) -> Callable[..., _Summarized]:
+    """The function of that name in `training`, imported when it is called: help is given without the extra, too."""
+    return lambda **given: getattr(import_module(f"..training.{name}", __package__), name)(**given)
 
 
 def run_training(

@@ -39,7 +39,7 @@ from hf_lstm_sentiment.inference import files as scoring
 from hf_lstm_sentiment.inference.files import predict_file
 from tests.reviews import make_reviews
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
 
 ROOT = Path(__file__).parents[2]
 INPUTS = ["csv", "tsv", "jsonl", "ndjson", "json", "parquet", "txt", "csv.gz"]
@@ -86,13 +86,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def classifier(run):
     return Classifier.from_pretrained(run)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
-    yield
-    datasets.config.HF_DATASETS_CACHE = before
 
 
 @pytest.fixture

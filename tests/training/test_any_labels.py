@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from hf_lstm_sentiment import Classifier, teach, train
 from tests.reviews import BAD, GOOD, NOISE, TINY, refused, write_csv
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 QUIET = {"disable_tqdm": True}
 NAMES = ["bad", "so-so", "good"]
 WORDS = {"bad": BAD, "so-so": ["passable", "average"], "good": GOOD}
@@ -31,13 +33,6 @@ def of_three(count, *, seed=0):
         words.insert(generator.randrange(len(words)), generator.choice(WORDS[label]))
         rows.append((" ".join(words), label))
     return rows
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
-    yield
-    datasets.config.HF_DATASETS_CACHE = before
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import re
 import shutil
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -17,18 +16,13 @@ from hf_lstm_sentiment import Classifier, train
 from hf_lstm_sentiment.utils.files import file_digest
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, write_csv, write_glove
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 QUIET = {"disable_tqdm": True}
 ONE_EPOCH = replace(TINY, epochs=1, learning_rate=1e-4)
 # In the reviews of the base, the vocabulary holds these; "fresh" words are in the new reviews alone.
 FRESH = ["excellent", "dreadful", "quirk"]
 TABLE = "sentiment_lstm.word_embeddings.weight"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
-    yield
-    datasets.config.HF_DATASETS_CACHE = before
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -16,17 +15,12 @@ from sklearn.utils.estimator_checks import check_estimator
 from hf_lstm_sentiment import Classifier, SentimentClassifier
 from tests.reviews import BAD, GOOD, TINY
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 # Each text tells its label in every second word.
 TEXTS = [f"{(BAD, GOOD)[i % 2][i % 5]} word{i % 7} {('mark0', 'mark1')[i % 2]} nr{i}" for i in range(80)]
 LABELS = np.arange(80) % 2
 PRESET = replace(TINY, batch_size=4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
-    yield
-    datasets.config.HF_DATASETS_CACHE = before
 
 
 def tiny(**parameters):

@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -29,6 +28,8 @@ from hf_lstm_sentiment.utils.files import only_writer
 from tests.hub_clients import PUBLISHED
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ROOT = Path(__file__).parents[2]
 QUIET = {"disable_tqdm": True}
 # What would choose the best epoch by other figures than those that are published.
@@ -43,13 +44,6 @@ def reviews(tmp_path_factory):
 @pytest.fixture(scope="module")
 def glove(tmp_path_factory):
     return write_glove(tmp_path_factory.mktemp("glove") / "glove.txt", [*GOOD, *BAD, *NOISE[:20], "other"], 8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, tmp_path_factory.mktemp("cache")
-    yield
-    datasets.config.HF_DATASETS_CACHE = before
 
 
 @pytest.fixture(scope="module")
