@@ -29,7 +29,15 @@ from ..utils.messages import differences
 from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
-from .short_texts import as_labeled, cut_reviews, generate_pairs, generate_passages, move_to_other_things
+from .short_texts import (
+    as_labeled,
+    cut_reviews,
+    find_names,
+    generate_pairs,
+    generate_passages,
+    move_to_other_things,
+    swap_names,
+)
 from .transformer_teacher import find_teacher, fit_transformer, teacher_digest, transformer_logits
 
 logger = logging.getLogger(__name__)
@@ -313,7 +321,8 @@ class _Transformer:
         from datasets import Dataset
         from scipy.special import expit
 
-        cuts = cut_reviews(teaching_texts(reviews)[2], self.passages * 7 // 10, seed=seed)
+        unlabeled = teaching_texts(reviews)[2]
+        cuts = cut_reviews(unlabeled, self.passages * 7 // 10, seed=seed)
         kinds = {
             "cut from unlabeled reviews": cuts,
             "moved to other things": move_to_other_things(cuts, self.passages // 5, seed=seed),
@@ -335,6 +344,9 @@ class _Transformer:
         agreed = np.where(made > 0.5, probabilities[-len(made) :], 1 - probabilities[-len(made) :]) > _DOUBTED
         kept = np.concatenate([np.ones(len(texts) - len(made), dtype=bool), agreed])
         probabilities[-len(made) :] = made
+        # What is cut from reviews is full of names; by few words, a model would decide by them too.
+        full = len(kinds["cut from unlabeled reviews"]) + len(kinds["moved to other things"])
+        texts[:full] = swap_names(texts[:full], find_names(unlabeled), seed=seed + 4)
         chosen = {"text": [t for t, keep in zip(texts, kept, strict=True) if keep], "probability": probabilities[kept]}
         counts = {kind: len(group) for kind, group in kinds.items()} | {"generated pairs": int(agreed.sum())}
         if short is not None:
