@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
 _FOLDS = 5
+# Passes of the transformer over short texts in one over the reviews.
+_SHORT_PASSES = 2
 # Generated pairs that the transformer is fitted to.
 _FITTED_PAIRS = 2_500
 # The probability of what is so by construction, and that below which the transformer makes it doubtful.
@@ -300,8 +302,8 @@ class _Transformer:
         """Fit it to the labeled reviews, the labeled short texts and generated pairs; the number of texts."""
         texts, labels = list(reviews.train["text"][:]), list(reviews.train["label"][:])
         if short is not None:
-            texts += short.train["text"][:]
-            labels += short.train["label"][:]
+            texts += short.train["text"][:] * _SHORT_PASSES
+            labels += short.train["label"][:] * _SHORT_PASSES
         for text, label in as_labeled(generate_pairs(_FITTED_PAIRS, seed=seed + 1)):
             texts.append(text)
             labels.append(label)

@@ -9,7 +9,7 @@ from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequ
 from hf_lstm_sentiment.training.presets import Preset
 
 # The recipes of the most accurate model.
-LARGER = ("imdb_teacher", "imdb", "reviews", "finetune")
+LARGER = ("imdb_teacher", "imdb", "reviews_teacher", "reviews", "finetune")
 
 
 def differences(preset, parent):
@@ -40,7 +40,7 @@ def test_each_version_differs_from_its_parent_in_one_thing(preset, parent, diffe
 
 
 def test_the_recipes_cannot_be_changed():
-    names = "v0_naive v1 v2_glove v3_glove_frozen quickstart imdb_teacher imdb reviews finetune"
+    names = "v0_naive v1 v2_glove v3_glove_frozen quickstart imdb_teacher imdb reviews_teacher reviews finetune"
     assert list(PRESETS) == names.split()
     with pytest.raises(TypeError):
         PRESETS["v4"] = PRESETS["v1"]
