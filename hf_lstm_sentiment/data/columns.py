@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..utils.messages import shown
+from ..utils.messages import listed, shown
 
 # A column of texts has a name of these words alone (`review`, `Review Text`), or one word that ends in one of them.
 TEXT_COLUMNS = ("text", "texts", "review", "reviews", "sentence", "content", "comment", "comments", "body", "tweet")
@@ -16,18 +16,13 @@ Row = dict[str, Any]
 
 
 class ReadRow(NamedTuple):
-    """A row as a reader of files found it.
-
-    Attributes:
-        number: Its place among the rows, from 1.
-        line: The line that it begins at, from 1; None where the file has no lines.
-        row: Its values.
-        problem: Why it cannot be read, where it cannot.
-    """
+    """A row as a reader of files found it: its place among the rows, from 1, and the line that it begins at."""
 
     number: int
+    # None where the file has no lines.
     line: int | None
     row: Row
+    # Why it cannot be read, where it cannot.
     problem: str | None = None
 
     @property
@@ -37,20 +32,11 @@ class ReadRow(NamedTuple):
 
 
 def find_column(columns: Sequence[str], wanted: str | None, kind: str) -> str:
-    """Choose the column that holds the texts or the labels.
+    """Choose the column that holds the texts or the labels: the `wanted` one, else the one that is likely by its name.
 
-    Args:
-        columns: What the data have.
-        wanted: The name that the user gave, or None.
-        kind: "text" or "label".
-
-    Returns:
-        One of `columns`.
-
-    Raises:
-        ValueError: `wanted` is not there; or nothing is wanted, and not exactly one column is likely by its name.
+    `kind` is "text" or "label". A ValueError says what there is where not exactly one can be meant.
     """
-    have = ", ".join(map(shown, columns[:20])) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
+    have = listed(map(shown, columns))
     if wanted is not None:
         if wanted not in columns:
             raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
@@ -71,13 +57,7 @@ def find_column(columns: Sequence[str], wanted: str | None, kind: str) -> str:
 
 
 def describe_column(columns: Sequence[str], chosen: str, kind: str) -> str:
-    """What the console says of a choice, with the columns that might have been meant.
-
-    Args:
-        columns: What the data have.
-        chosen: What `find_column` returned.
-        kind: "text" or "label".
-    """
+    """What the console says of a choice of :func:`find_column`, with the columns that might have been meant."""
     others = [column for found in _candidates(columns, kind) for column in found if column != chosen]
     also = f" (not {', '.join(map(repr, others))}: choose with --{kind}_column)" if others else ""
     return f"{kind}s from column {chosen!r}{also}"
@@ -87,14 +67,13 @@ def _candidates(columns: Sequence[str], kind: str) -> tuple[list[str], list[str]
     """The likeliest columns, and those that are less likely."""
     if kind == "label":
         return [column for column in columns if column.strip().lower() in LABEL_COLUMNS], []
-    # "reviewText" and "Review Text" are two words each.
-    split = (re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower() for column in columns)
-    words = {column: re.findall(r"[a-z]+|\d+", found) for column, found in zip(columns, split, strict=True)}
-    likely = [column for column, found in words.items() if found and set(found) <= set(TEXT_COLUMNS)]
-    others = [
-        column
-        for column, found in words.items()
+    likely, others = [], []
+    for column in columns:
+        # "reviewText" and "Review Text" are two words each.
+        words = re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).lower())
+        if words and set(words) <= set(TEXT_COLUMNS):
+            likely.append(column)
         # "a good review" is a review, of a file without a header.
-        if column not in likely and found and found[-1] in TEXT_COLUMNS and " " not in column
-    ]
+        elif words and words[-1] in TEXT_COLUMNS and " " not in column:
+            others.append(column)
     return likely, others

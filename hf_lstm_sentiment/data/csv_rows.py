@@ -25,92 +25,61 @@ Lines = Callable[[], Iterator[str]]
 
 
 class CsvForm(NamedTuple):
-    """How a file is written.
-
-    Attributes:
-        separator: What stands between two fields.
-        columns: Their names.
-        header: The names as they stand in the file; None where it has none.
-        skipped: Lines before the header.
-        spaced: Whether a space follows each separator.
-        quotes: How a text holds quotes: "doubled", "escaped" by a backslash, or "plain" where no field is quoted.
-    """
+    """How a file is written."""
 
     separator: str
+    # Names of its columns, and as they stand in the file; None where it has none.
     columns: list[str]
     header: list[str] | None
+    # Lines before the header.
     skipped: int
+    # Whether a space follows each separator.
     spaced: bool
+    # How a text holds quotes: "doubled", "escaped" by a backslash, or "plain" where no field is quoted.
     quotes: str = "doubled"
 
-    def reader(self, lines: Lines) -> Iterator[list[str]]:
-        """The fields of each row, the header's too.
-
-        Args:
-            lines: Opens the file.
-        """
+    def reader(self, lines: Lines) -> Any:
+        """The fields of each row, the header's too; `lines` opens the file."""
         text: Iterable[str] = islice(lines(), self.skipped, None)
         if self.quotes == "escaped":
             # Only quotes are escaped in such files: another backslash is one.
             text = (line.replace('\\"', '""') for line in text)
-        return csv_fields(text, delimiter=self.separator, spaced=self.spaced, plain=self.quotes == "plain", strict=True)
+        quoting = csv.QUOTE_NONE if self.quotes == "plain" else csv.QUOTE_MINIMAL
+        return csv_fields(text, delimiter=self.separator, skipinitialspace=self.spaced, quoting=quoting, strict=True)
 
 
-def csv_fields(
-    text: Iterable[str], *, delimiter: str = ",", spaced: bool = False, plain: bool = False, strict: bool = False
-) -> Iterator[list[str]]:
-    """The fields of each row; a field may be longer than Python's csv module allows by itself.
-
-    Args:
-        text: Lines.
-        delimiter: What stands between two fields.
-        spaced: Leave out a space behind it.
-        plain: Take quotes for text.
-        strict: Refuse quotes that are wrong.
-
-    Raises:
-        csv.Error: While iterating: a row cannot be read.
-    """
+def csv_fields(text: Iterable[str], **form: Any) -> Any:
+    """What `csv.reader` makes of lines; a field may be longer than it allows by itself."""
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    if plain:
-        return csv.reader(text, delimiter=delimiter, skipinitialspace=spaced, quoting=csv.QUOTE_NONE)
-    return csv.reader(text, delimiter=delimiter, skipinitialspace=spaced, strict=strict)
+    return csv.reader(text, **form)
 
 
 def find_csv_form(
-    name: str, lines: Lines, kind: str, *, separator: str | None, column_names: Sequence[str] | None, wanted: str | None
+    name: str, lines: Lines, kind: str, *, separator: str | None, column_names: Sequence[str] | None
 ) -> CsvForm:
     """Find out how a file is written, by its first line and by reading it to its end.
 
-    Args:
-        name: What the caller called the file.
-        lines: Opens it.
-        kind: .csv or .tsv.
-        separator: What stands between two fields; found where None.
-        column_names: Names of its columns where it has no header.
-        wanted: The column of texts that the user named.
-
-    Raises:
-        ValueError: It is empty, its header cannot be read, or more than one separator is possible.
+    `lines` opens it; `kind` is .csv or .tsv. A ValueError where it is empty, its header cannot be read, or more than
+    one separator is possible.
     """
     usual = separator or DELIMITERS[kind]
     heads: dict[str, list[str]] = {}
+    problem: Exception | None = None
     try:
         said = _SEP_LINE.fullmatch(next(lines(), ""))
         skipped = int(said is not None)
         usual = said[1] if said and separator is None else usual
-        problem = None
         for candidate in [usual] if separator or said else _SEPARATORS:
             try:
                 fields = csv_fields(islice(lines(), skipped, None), delimiter=candidate, strict=True)
                 heads[candidate] = next(filter(None, fields), [])
             except csv.Error as error:
-                problem = error if candidate == usual else problem
-        if problem and not any(len(head) > 1 for head in heads.values()):
-            raise ValueError(f"{problem}; correct its quotes")
+                problem = error
     except ValueError as error:
         raise ValueError(f"{name}, header: {error}") from error
-    chosen = _choose_separator(name, heads, usual, column_names, wanted)
+    if problem and all(len(head) < 2 for head in heads.values()):
+        raise ValueError(f"{name}, header: {problem}; correct its quotes") from problem
+    chosen = _choose_separator(name, heads, usual, column_names)
     header = [field.strip() for field in heads[chosen]]
     columns = list(column_names) if column_names else _names(header)
     if not columns:
@@ -120,8 +89,6 @@ def find_csv_form(
     first = {field.lower() for field in header}
     if column_names and (header == columns or not (first.isdisjoint(TEXT_COLUMNS) or first.isdisjoint(LABEL_COLUMNS))):
         raise ValueError(f"{name}: its first line is a header, {shown(header)}; leave --column_names out")
-    if wanted in columns and separator is None:
-        _check_text_name(name, wanted, chosen)
     if chosen != usual:
         logger.info(f"{name}: its fields are separated by {_SEPARATORS[chosen]}")
     spaced = len(header) > 1 and all(field.startswith(" ") for field in heads[chosen][1:])
@@ -133,6 +100,7 @@ def find_csv_form(
 
 
 def _names(header: Sequence[str]) -> list[str]:
+    """Names of columns: those at the end that have none are no columns, and others are called by their place."""
     names = list(header)
     while names and not names[-1]:
         del names[-1]
@@ -140,65 +108,44 @@ def _names(header: Sequence[str]) -> list[str]:
     return [name or (f"column {place + 1}" if place else "") for place, name in enumerate(names)]
 
 
-def _choose_separator(
-    name: str, heads: dict[str, list[str]], usual: str, column_names: Sequence[str] | None, wanted: str | None
-) -> str:
+def _choose_separator(name: str, heads: dict[str, list[str]], usual: str, column_names: Sequence[str] | None) -> str:
     """The separator of a file, where its first line leaves no doubt."""
-    names = {candidate: _names([field.strip() for field in head]) for candidate, head in heads.items()}
+    known = {*TEXT_COLUMNS, *LABEL_COLUMNS}
+    names = {candidate: _names([field.strip().lower() for field in head]) for candidate, head in heads.items()}
+    fitting = [c for c, found in names.items() if not known.isdisjoint(found)]
+    fitting = fitting or [c for c, found in names.items() if len(found) > 1]
     if column_names:
-        fitting = [candidate for candidate, found in names.items() if len(found) == len(column_names)]
-    else:
-        known = {*TEXT_COLUMNS, *LABEL_COLUMNS}
-        fitting = [candidate for candidate, found in names.items() if wanted in found]
-        fitting = fitting or [c for c, found in names.items() if any(column.lower() in known for column in found)]
-        fitting = fitting or [candidate for candidate, found in names.items() if len(found) > 1]
+        fitting = [c for c, found in names.items() if len(found) == len(column_names)]
     if usual in fitting or not fitting:
         return usual if usual in heads else next(iter(heads))
     if len(fitting) > 1:
-        listed = ", ".join(_SEPARATORS[candidate] for candidate in fitting)
-        raise ValueError(f"{name}: its fields may be separated by any of {listed}; name one with --separator")
+        said = ", ".join(_SEPARATORS[candidate] for candidate in fitting)
+        raise ValueError(f"{name}: its fields may be separated by any of {said}; name one with --separator")
     return fitting[0]
-
-
-def _check_text_name(name: str, wanted: str, separator: str) -> None:
-    """Refuse a column of texts that would hold several columns."""
-    for inside, given in _SEPARATORS.items():
-        if inside in wanted and inside != separator:
-            raise ValueError(
-                f"{name}: column {shown(wanted)} holds {given}, which separates columns in many files; pass "
-                f"--separator {given} and the name of one column, or --separator {_SEPARATORS[separator]} where this "
-                "is the name of one"
-            )
 
 
 def _is_clean(name: str, lines: Lines, form: CsvForm) -> bool:
     """Whether a file is read to its end without a problem."""
+
+    def is_quoted(fields: Iterable[str]) -> bool:
+        return any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
+
     plain = form.quotes == "plain"
+    rows = read_csv(name, lines, form, tell=True)
     try:
-        for read in read_csv(name, lines, form, told=False):
-            if read.problem or (plain and any(len(f) > 1 and f[0] == f[-1] == '"' for f in read.row.values())):
-                return False
+        return not any(read.problem or (plain and is_quoted(read.row.values())) for read in rows)
     except ValueError:
         return False
-    return True
 
 
-def read_csv(name: str, lines: Lines, form: CsvForm, *, told: bool = True) -> Iterator[ReadRow]:
-    """Rows of a file; a blank line is none, and neither is a header that comes again.
+def read_csv(name: str, lines: Lines, form: CsvForm, *, tell: bool = False) -> Iterator[ReadRow]:
+    """Rows of a file; a blank line is none, and neither is a header that comes again, of which it may `tell`.
 
-    Args:
-        name: What the caller called the file.
-        lines: Opens it.
-        form: From `find_csv_form`.
-        told: Whether it was said that the header comes again.
-
-    Raises:
-        ValueError: While iterating: quotes or bytes are wrong; the message tells the row.
+    A ValueError while iterating says in which row the quotes or the bytes are wrong.
     """
     width, header = len(form.columns), form.header
-    reader: Any = form.reader(lines)
-    number = repeated = 0
-    awaited = header is not None
+    reader = form.reader(lines)
+    number = headers = 0
     while True:
         line = form.skipped + reader.line_num + 1
         try:
@@ -210,19 +157,15 @@ def read_csv(name: str, lines: Lines, form: CsvForm, *, told: bool = True) -> It
             break
         if not fields:
             continue
-        if awaited:
-            awaited = False
-            continue
-        if width > 1 and header and fields[0].strip() == header[0] and [f.strip() for f in fields] == header:
-            repeated += 1
+        again = width > 1 and header and fields[0].strip() == header[0] and [f.strip() for f in fields] == header
+        if again or (header and not headers):
+            headers += 1
             continue
         number += 1
-        row = dict(zip(form.columns, fields, strict=False))
-        if len(fields) == width or (len(fields) > width and not any(fields[width:])):
-            yield ReadRow(number, line, row)
-        else:
+        problem = None
+        if len(fields) < width or any(fields[width:]):
             names = "the header" if header else "--column_names"
             problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
-            yield ReadRow(number, line, row, problem)
-    if repeated and not told:
-        logger.info(f"{name}: the header comes again in {repeated:,} places, where it is left out")
+        yield ReadRow(number, line, dict(zip(form.columns, fields, strict=False)), problem)
+    if headers > 1 and tell:
+        logger.info(f"{name}: the header comes again in {headers - 1:,} places, where it is left out")

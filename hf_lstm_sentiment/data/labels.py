@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE, check_class_weights
+from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.messages import listed, shown
 from .columns import ReadRow, describe_column, find_column
 from .readers import Rows
@@ -44,23 +45,16 @@ class _OtherLabelError(ValueError):
 
 @dataclass(frozen=True)
 class Labels:
-    """Names of labels, and which label stands for which.
-
-    Attributes:
-        names: Their places are the ids.
-        ids: For each label of the data, in lower case and with single spaces, its id, or None where its rows are left
-            out.
-    """
+    """Names of labels, whose places are the ids, and which label stands for which."""
 
     names: tuple[str, ...] = (NEGATIVE, POSITIVE)
+    # For each label of the data, in lower case and with single spaces, its id, or None where its rows are left out.
     ids: Mapping[str, int | None] = field(default_factory=lambda: SENTIMENTS)
 
     def find(self, value: Any, class_names: Sequence[str] | None = None) -> int | None:
         """The id of a label, or None where its row is to be left out; a ValueError where it is not known.
 
-        Args:
-            value: What stands in the data.
-            class_names: Names of the whole numbers, where they have any.
+        `class_names` are the names of whole numbers, where they have any.
         """
         text = _as_text(value, class_names)
         if (key := _key(text)) in self.ids:
@@ -74,16 +68,10 @@ class Labels:
 
 
 def parse_labels(labels: str | Mapping[str, str]) -> Labels:
-    """What a user says that labels mean.
+    """What a user says that labels mean, such as "1=negative 2=positive 3=", where rows of label 3 are left out.
 
-    Args:
-        labels: Such as "1=negative 2=positive 3=", or a mapping; rows of a label that means nothing are left out.
-
-    Returns:
-        The names in the order in which they are said; NEGATIVE and POSITIVE where all of them mean these.
-
-    Raises:
-        ValueError: It is written otherwise, one label means two names, or two names differ only in case or spaces.
+    The names are in the order in which they are said; NEGATIVE and POSITIVE where all of them mean these. A ValueError
+    where it is written otherwise, one label means two names, or two names differ only in case or spaces.
     """
     problem = None
     pairs = [part.rpartition("=")[::2] for part in shlex.split(labels)] if isinstance(labels, str) else labels.items()
@@ -128,19 +116,12 @@ def read_labelled(
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
     """Find the columns of splits, check every value and write what is read into the cache.
 
-    Args:
-        splits: What is read of each split, one after the other; "train" is among them.
-        text_column: Column of the texts; found by its name where None.
-        label_column: Column of the labels; found by its name where None.
-        labels: What the labels mean; where None, the usual words for two sentiments mean these, and any other labels
-            of the training reviews are names: in the order of a ClassLabel, numbers rising, texts by the alphabet.
+    Of each split the columns `text` (string), `label` (an id; not of unlabeled reviews) and `row` (from 0), and the
+    names of the labels. Where it is not said what these mean, the usual words for two sentiments mean these, and any
+    other labels of the training reviews are names: in the order of a ClassLabel, numbers rising, texts by the alphabet.
 
-    Returns:
-        Of each split the columns `text` (string), `label` (an id) and `row` (from 0); and the names of the labels.
-
-    Raises:
-        ValueError: A column that is not there, a missing text or label, a label that no training review has, a label
-            without reviews, numbers with fractions or several labels of one review.
+    A ValueError names a column that is not there, a missing text or label, a label that no training review has, a
+    label without reviews, a number with a fraction or several labels of one review.
     """
     columns = {split: _find_columns(parts, split, text_column, label_column) for split, parts in splits.items()}
 
@@ -154,7 +135,7 @@ def read_labelled(
         labels = _find_labels(splits, columns)
         found = read(labels)
     for split, part in found.items():
-        missing = missing_labels(part, labels.names)
+        missing = [] if split == "unlabeled" else missing_labels(part, labels.names)
         # Of many labels, a split that is not trained on need not have each.
         if missing and (split == "train" or len(labels.names) == 2):
             raise ValueError(
@@ -162,11 +143,6 @@ def read_labelled(
                 + ("both classes are needed" if len(labels.names) == 2 else "every label needs some")
             )
     return found, labels.names
-
-
-def read_unlabeled(parts: Sequence[Rows], *, text_column: str | None) -> Dataset:
-    """Read reviews that need no labels: the columns `text` and `row`, as :func:`read_labelled` reads them."""
-    return _read_split(parts, _find_columns(parts, "unlabeled", text_column, None), Labels())
 
 
 def _find_columns(parts: Sequence[Rows], split: str, text_column: str | None, label_column: str | None) -> _Columns:
@@ -233,62 +209,59 @@ def _reviews(parts: Sequence[Rows], columns: _Columns, labels: Labels) -> Iterat
 
 def _find_labels(splits: Mapping[str, Sequence[Rows]], columns: Mapping[str, _Columns]) -> Labels:
     """Take the names of labels out of the data."""
-    # Of each label as it is written: reviews of each split, and where the first one stands.
-    found: dict[str, dict[str, int]] = {}
+    # Of each label as it is written: how often it stands in each split, and where the first one does.
+    counts: dict[str, Counter[str]] = {split: Counter() for split in splits if columns[split].label}
     first: dict[str, str] = {}
-    order: dict[str, int] = {}
-    for split, parts in splits.items():
-        for part, read, names in _rows(parts, columns[split]):
+    ordered: dict[str, None] = {}
+    for split, counted in counts.items():
+        for part, read, names in _rows(splits[split], columns[split]):
             value = read.row.get(columns[split].label or "")
             text = _as_text(value, names)
             place = f"{part.name}, {read.place}"
             if problem := _problem(value, text, names):
                 raise ValueError(f"{place}: {problem}")
-            counts = found.setdefault(text, {})
-            counts[split] = counts.get(split, 0) + 1
+            counted[text] += 1
             if text not in first:
                 first[text] = place
-                for name in names or ():
-                    order.setdefault(name, len(order))
+                ordered |= dict.fromkeys(names or ())
     spelled: dict[str, str] = {}
-    twins = [(spelled[key], text) for text in found if spelled.setdefault(key := _key(text), text) != text]
+    twins = [(spelled[key], text) for text in first if spelled.setdefault(key := _key(text), text) != text]
     for one, other in twins:
         raise ValueError(
             f"labels {shown(one)} and {shown(other)} ({first[other]}) differ only in case or white space; correct "
             f"them, or make them one: --labels {_all_said([name.strip() for name in spelled.values()])}"
         )
-    for text, counts in found.items():
-        if "train" not in counts:
-            split, count = next(iter(counts.items()))
+    trained = counts["train"]
+    for split, counted in counts.items():
+        for text in counted.keys() - trained.keys():
             raise ValueError(
-                f"{count:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which no training "
-                f"review has; correct or remove them, or say what each label means, where those that mean nothing are "
-                f"left out: --labels {_all_said([name for name in found if name != text], drop=text)}"
+                f"{counted[text]:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which no "
+                f"training review has; correct or remove them, or say what each label means, where those that mean "
+                f"nothing are left out: --labels {_all_said([name for name in first if name != text], drop=text)}"
             )
-    reviews = sum(counts["train"] for counts in found.values())
-    if len(found) < 2:
+    if len(trained) < 2:
         raise ValueError(
-            f"all {reviews:,} training reviews have the label {shown(next(iter(found)))}; at least two labels are "
-            "needed; add reviews, or name the right column with --label_column"
+            f"all {trained.total():,} training reviews have the label {shown(next(iter(trained)))}; at least two "
+            "labels are needed; add reviews, or name the right column with --label_column"
         )
-    odd = {text: counts["train"] for text, counts in found.items() if _key(text) not in SENTIMENTS}
-    meant = {SENTIMENTS[_key(text)] for text in found if text not in odd}
+    odd = {text: count for text, count in trained.items() if _key(text) not in SENTIMENTS}
+    meant = {SENTIMENTS[_key(text)] for text in trained.keys() - odd.keys()}
     # A slip among two sentiments is no third label.
-    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, reviews // 100):
+    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, trained.total() // 100):
         text = next(iter(odd))
         raise ValueError(
             f"{first[text]}: label {shown(text)} is not known; allowed: 0 or 1, neg or pos, negative or positive, bad "
             f"or good, rotten or fresh, false or true, LABEL_0 or LABEL_1 (upper or lower case); {_REMEDY}"
         )
-    if lone := [text for text, counts in found.items() if counts["train"] < 2]:
+    if lone := [text for text, count in trained.items() if count < 2]:
         raise ValueError(
             f"{first[lone[0]]}: label {shown(lone[0])} stands in one training review only"
-            + (f", and so do {len(lone) - 1:,} more of the {len(found):,} labels" if len(lone) > 1 else "")
+            + (f", and so do {len(lone) - 1:,} more of the {len(trained):,} labels" if len(lone) > 1 else "")
             + f"; every label needs several; {_REMEDY}"
         )
-    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in found)
-    by_number = {text: int(text) for text in found} if numbers else {}
-    names = sorted(found, key=lambda text: (order.get(text, len(order)), by_number.get(text, 0), _key(text)))
+    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
+    ranks = {name: rank for rank, name in enumerate(ordered)}
+    names = sorted(trained, key=lambda text: (ranks.get(text, len(ranks)), int(text) if numbers else 0, _key(text)))
     return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
 
 
@@ -332,68 +305,23 @@ def _all_said(names: Sequence[str], drop: str | None = None) -> str:
     return shlex.quote(" ".join([*pairs, *([] if drop is None else [shlex.quote(f"{drop}=")])]))
 
 
-def parse_class_weights(weights: str | Sequence[float], names: Sequence[str], counts: Sequence[int]) -> list[float]:
-    """What a review counts in the loss, by its label.
-
-    Args:
-        weights: A number for each label, also as one text with commas; or "balanced": all labels count the same, and
-            reviews 1 on average.
-        names: Names of the labels.
-        counts: Training reviews of each.
-
-    Raises:
-        ValueError: Something else, another number of weights, or weights that cannot be.
-    """
-    if weights == "balanced":
-        return [sum(counts) / (len(counts) * count) for count in counts]
-    try:
-        parsed = [float(weight) for weight in (weights.split(",") if isinstance(weights, str) else weights)]
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"class_weights is {weights!r}; allowed: balanced, or a number for each label with commas between them "
-            f"({listed(names)})"
-        ) from error
-    check_class_weights(parsed, names)
-    return parsed
-
-
 def class_counts(part: Dataset, labels: int = 2) -> tuple[int, ...]:
-    """Numbers of reviews of each label.
-
-    Args:
-        part: Reviews with the column `label`.
-        labels: How many labels there are.
-    """
+    """Numbers of reviews of each label."""
     return tuple(np.bincount(whole_numbers(part, "label"), minlength=labels).tolist())
 
 
 def missing_labels(part: Dataset, names: Sequence[str]) -> list[str]:
-    """Names of the labels that no review has.
-
-    Args:
-        part: Reviews with the column `label`.
-        names: Names of all labels.
-    """
+    """Names of the labels that no review has, out of the names of all labels."""
     return [name for name, count in zip(names, class_counts(part, len(names)), strict=True) if not count]
 
 
 def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
-    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each.
-
-    Args:
-        part: The data set.
-        name: The column.
-    """
+    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each."""
     batches = part.select_columns([name]).with_format("numpy").iter(BATCH)
     return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
 
 
 def place_of(value: Any, names: Sequence[str]) -> int:
-    """The place among the names of labels of what stands for one of them in data that they come from.
-
-    Args:
-        value: A label as it stands in the data.
-        names: Names that were found there, as :func:`read_labelled` finds them.
-    """
+    """The place of a label, as it stands in the data, among names that :func:`read_labelled` found there."""
     key = _key(_as_text(value, None))
     return cast(int, SENTIMENTS[key]) if tuple(names) == Labels.names else [_key(name) for name in names].index(key)

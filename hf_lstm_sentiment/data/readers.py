@@ -7,35 +7,33 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..utils.imports import require
 from ..utils.messages import first_line, shown
-from .columns import ReadRow
+from .columns import ReadRow, Row
 from .csv_rows import DELIMITERS, find_csv_form, read_csv
-from .json_rows import read_json
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 # Bytes that are looked at to tell an encoding, and lines to tell a table from texts.
 _HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
+# Objects and lists in one another. What Python's own parser and writer can hold is about ten times as much, and
+# depends on who calls them.
+_DEEPEST = 100
+_PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
 
 
 @dataclass(frozen=True)
 class FileForm:
-    """How files are written, where they do not tell it themselves.
-
-    Attributes:
-        separator: What stands between two fields of a csv or tsv file.
-        column_names: Names of the columns of csv and tsv files that have no header.
-        encoding: The encoding of text files.
-    """
+    """How files are written, where they do not tell it themselves: csv and tsv files, and the encoding of any text."""
 
     separator: str | None = None
+    # Of files that have no header.
     column_names: Sequence[str] | None = None
     encoding: str | None = None
 
@@ -58,25 +56,26 @@ class FileForm:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a file or of a part of a data set, which can be read again and again.
+    """Rows of a file or of a part of a data set, which can be read again and again."""
 
-    Attributes:
-        name: What messages call it.
-        columns: Names of the columns, in order.
-        state: What tells its content from another one's.
-        read: Reads the rows; of files of columns, only those named.
-        schema: Types of the columns as an Arrow schema, where it has them.
-        class_names: Names of the whole numbers in a column, where it has them.
-        total: How many rows there are, where that is known without reading them.
-    """
-
+    # What messages call it, and its columns in order.
     name: str
     columns: Sequence[str]
+    # What tells its content from another one's.
     state: str
+    # Reads the rows; of files of columns, only those named.
     read: Callable[[Sequence[str] | None], Iterator[ReadRow]]
+    # Types of the columns as an Arrow schema, where it has them.
     schema: Any = None
-    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # How many rows there are, where that is known without reading them.
     total: int | None = None
+
+    @property
+    def class_names(self) -> Mapping[str, Sequence[str]]:
+        """Names of the whole numbers in columns, as `datasets` notes them beside an Arrow schema."""
+        said = json.loads(((self.schema and self.schema.metadata) or {}).get(b"huggingface", b"{}"))
+        features = said.get("info", {}).get("features", {})
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
 
     def with_text(
         self,
@@ -86,16 +85,9 @@ class Rows:
         skip: Callable[[ReadRow], object] | None = None,
         advice: str = "",
     ) -> Iterator[ReadRow]:
-        """The rows that can be read and have a text.
+        """The rows that can be read and have a text in a column; of all columns, or those named.
 
-        Args:
-            column: Where the text stands.
-            only: Columns to read; all of them where None.
-            skip: Takes the other rows; without it, they are refused.
-            advice: What else can be done about a refused row.
-
-        Raises:
-            ValueError: While iterating: a row cannot be read, or has no text; the message tells the row.
+        `skip` takes the other rows. Without it, a ValueError names the first one, with some more `advice`.
         """
         for read in self.read(only):
             problem = read.problem
@@ -113,32 +105,17 @@ class Rows:
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a file by its name, whether or not it is compressed.
-
-    Args:
-        path: The file.
-
-    Returns:
-        One of `KINDS`, or an empty string.
-    """
+    """The kind of a file by its name, whether or not it is compressed: one of `KINDS`, or an empty string."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes = [suffix for suffix in suffixes[:-1] if suffix != ".parquet"]
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
 
 
-def open_rows(path: Path, form: FileForm, *, name: str | None = None, text_column: str | None = None) -> Rows:
-    """Open a file, after a look at all of it where its columns need one.
+def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
+    """Open a file, which messages call by a name, after a look at all of it where its columns need one.
 
-    Args:
-        path: The file.
-        form: How it is written.
-        name: What messages call it; its name where None.
-        text_column: The column of texts that the user named.
-
-    Raises:
-        ValueError: It is not what its name says; the message tells where.
-        ModuleNotFoundError: Parquet files need the extra `train`.
+    A ValueError says where it is not what its name says; a ModuleNotFoundError, that parquet needs the extra `train`.
     """
     name, kind = name or path.name, kind_of(path)
     found = path.stat()
@@ -149,16 +126,12 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None, text_colum
     def lines(newline: str = "\n") -> Iterator[str]:
         return _lines(path, form.encoding, newline)
 
+    def cells() -> Iterator[str]:
+        return lines("")
+
     if kind in DELIMITERS:
-        csv_form = find_csv_form(
-            name,
-            lambda: lines(""),
-            kind,
-            separator=form.separator,
-            column_names=form.column_names,
-            wanted=text_column,
-        )
-        return Rows(name, csv_form.columns, state, lambda _: read_csv(name, lambda: lines(""), csv_form))
+        csv = find_csv_form(name, cells, kind, separator=form.separator, column_names=form.column_names)
+        return Rows(name, csv.columns, state, lambda _: read_csv(name, cells, csv))
     if kind == ".txt":
         first = [read.row["text"] for read in islice(_placed(name, _read_lines(lines(), False)), _LOOKED_AT)]
         tabs = {line.count("\t") for line in first if line}
@@ -172,7 +145,7 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None, text_colum
         return Rows(name, columns, state, lambda _: _placed(name, _read_lines(lines(), has_labels)))
 
     def read(_: object = None) -> Iterator[ReadRow]:
-        return _placed(name, read_json(lines(), may_be_list=kind == ".json"))
+        return _placed(name, _read_json(lines(), may_be_list=kind == ".json"))
 
     columns = list(dict.fromkeys(chain.from_iterable(found.row for found in read())))
     if not columns and (bad := next(read(), None)) and bad.problem:
@@ -181,15 +154,7 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None, text_colum
 
 
 def read_text(path: Path, form: FileForm) -> str:
-    """The content of a text file.
-
-    Args:
-        path: The file.
-        form: How it is written.
-
-    Raises:
-        ValueError: Its bytes are no text; the message names it.
-    """
+    """The content of a text file; a ValueError where its bytes are no text."""
     try:
         return "".join(_lines(path, form.encoding, "\n"))
     except ValueError as error:
@@ -205,6 +170,80 @@ def _placed(name: str, rows: Iterator[ReadRow]) -> Iterator[ReadRow]:
             yield read
     except ValueError as error:
         raise ValueError(f"{name}, row {number + 1}: {error}") from error
+
+
+def _read_json(lines: Iterable[str], *, may_be_list: bool) -> Iterator[ReadRow]:
+    """Rows of a file that holds an object per line or, where it may, a list of objects, which is read whole.
+
+    Python's own parser reads them: Arrow's, through which `datasets` reads such files, ends the process where a file
+    begins with `null` (pyarrow 26.0.1), and holds columns that nobody asked for. A blank line is no row.
+    """
+    numbered = ((line, text) for line, text in enumerate(lines, start=1) if text.strip())
+    first = next(numbered, None)
+    if first is None:
+        return
+    if may_be_list and first[1].lstrip().startswith("["):
+        # Blank lines in front count where an error names a line.
+        text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
+        escaped = "\\u" in text
+        for number, value in enumerate(_parse(text, _IN_LIST), start=1):
+            yield _checked(ReadRow(number, None, {}), value, _IN_LIST, escaped)
+        return
+    for number, (line, text) in enumerate(chain([first], numbered), start=1):
+        read = ReadRow(number, line, {})
+        try:
+            yield _checked(read, _parse(text.rstrip(), _PER_LINE), _PER_LINE, "\\u" in text)
+        except ValueError as error:
+            yield read._replace(problem=str(error))
+
+
+def _parse(text: str, form: str) -> Any:
+    """A JSON value; a ValueError where it is none, or holds what no table can."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unambiguous)
+        # Counting all brackets is quick and enough for nearly every text.
+        if text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST:
+            raise RecursionError
+    except RecursionError:
+        raise ValueError(f"its values are nested more than {_DEEPEST} deep; flatten or remove them") from None
+    except json.JSONDecodeError as error:
+        place = f"character {error.pos + 1}" if error.lineno == 1 else f"line {error.lineno}, character {error.colno}"
+        raise ValueError(f"it is not JSON: {error.msg}, {place}; {form}") from error
+    return value
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> Row:
+    """An object without two values of one name."""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has two values called {twin!r}; remove or rename one")
+    return row
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=-1)
+
+
+def _checked(read: ReadRow, value: Any, form: str, escaped: bool) -> ReadRow:
+    """The row of a value; only where characters are `escaped` can there be half of a surrogate pair."""
+    if escaped:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return read._replace(problem="it holds half of a surrogate pair, which is no text; correct or remove it")
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        said = "null" if value is None else f"an {kind}" if kind == "int" else f"a {kind}"
+        return read._replace(problem=f"it is {said}; {form}")
+    if value and all(isinstance(inner, dict | list) for inner in value.values()):
+        return read._replace(
+            problem="it is a whole table in one object; one object per row is read, as pandas writes it with "
+            'to_json(path, orient="records", lines=True)'
+        )
+    return read._replace(row=value)
 
 
 def _read_lines(lines: Iterator[str], has_labels: bool) -> Iterator[ReadRow]:
@@ -242,16 +281,13 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
 
 
 def _encoding(head: bytes) -> str:
-    for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        if head.startswith(mark):
-            return "utf-16"
-    # Without a mark: every second byte of Latin text is zero.
-    zeros = [head[place::2].count(0) for place in (0, 1)]
-    half = len(head) // 2
-    if half > 1 and zeros[1] > 0.8 * half and not zeros[0]:
-        return "utf-16-le"
-    if half > 1 and zeros[0] > 0.8 * half and not zeros[1]:
-        return "utf-16-be"
+    """UTF-16 by its mark, or without one, where every second byte of Latin text is zero; else UTF-8."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    for place, encoding in enumerate(("utf-16-be", "utf-16-le")):
+        half = len(head) // 2
+        if half > 1 and head[place::2].count(0) > 0.8 * half and not head[1 - place :: 2].count(0):
+            return encoding
     return "utf-8"
 
 
@@ -289,24 +325,28 @@ def _open_parquet(name: str, path: Path, state: str) -> Rows:
     if twins := [column for column in schema.names if schema.names.count(column) > 1]:
         raise ValueError(f"{name} has several columns called {twins[0]!r}; rename all but one")
 
-    def read(only: Sequence[str] | None) -> Iterator[ReadRow]:
-        number = 0
+    def batches(only: Sequence[str] | None) -> Iterator[Any]:
+        with pq.ParquetFile(path) as file:
+            # One row group at a time: batches that span two of them come out damaged where a struct holds nulls only.
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(batch_size=1_000, row_groups=[group], columns=only)
+
+    def damaged(number: int, error: Exception) -> Exception:
+        return ValueError(f"{name}, row {number + 1}: {first_line(error)}; write the file anew")
+
+    return Rows(name, schema.names, state, lambda only: arrow_rows(batches(only), damaged), schema)
+
+
+def arrow_rows(batches: Iterator[Any], failed: Callable[[int, Exception], Exception]) -> Iterator[ReadRow]:
+    """Rows of Arrow's batches; where one cannot be read, what `failed` makes of the last row's number and the error."""
+    number = 0
+    while True:
         try:
-            with pq.ParquetFile(path) as file:
-                # One row group at a time: batches that span two of them come out damaged where a struct holds nulls
-                # only.
-                for group in range(file.num_row_groups):
-                    for batch in file.iter_batches(batch_size=1_000, row_groups=[group], columns=only):
-                        for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
-                            yield ReadRow(number, None, row)
-        except pa.ArrowException as error:
-            raise ValueError(f"{name}, row {number + 1}: {first_line(error)}; write the file anew") from error
-
-    return Rows(name, schema.names, state, read, schema, class_names_of(schema))
-
-
-def class_names_of(schema: Any) -> dict[str, Sequence[str]]:
-    """Names of the whole numbers in columns, as `datasets` notes them beside an Arrow schema."""
-    said = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = said.get("info", {}).get("features", {})
-    return {column: feature["names"] for column, feature in features.items() if feature.get("_type") == "ClassLabel"}
+            batch = next(batches, None)
+        except Exception as error:
+            # What a stream from the Hub raises when the connection breaks depends on its client.
+            raise failed(number, error) from error
+        if batch is None:
+            return
+        for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
+            yield ReadRow(number, None, row)

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..model.configuration_sentiment_lstm import check_class_weights
 from ..utils.messages import check_text, differences, listed, shown
 from .columns import ReadRow
-from .labels import (
-    BATCH,
-    Labels,
-    class_counts,
-    missing_labels,
-    parse_class_weights,
-    parse_labels,
-    read_labelled,
-    read_unlabeled,
-    whole_numbers,
-)
+from .labels import BATCH, Labels, class_counts, missing_labels, parse_labels, read_labelled, whole_numbers
 from .readers import FileForm, Rows
-from .sources import UNLABELED_NAMES, VALIDATION_NAMES, find_source, hub_error, open_source
-from .splitting import split_off, stratified_sample
+from .sources import SPLITS, UNLABELED_NAMES, find_source, hub_error, open_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,11 +33,7 @@ SPLIT = ("train", "validation", "test", "split_seed", "held_out")
 
 
 class Texts:
-    """The texts of data sets, one after the other, read from their files whenever they are iterated over.
-
-    Args:
-        parts: Data sets with a column `text`.
-    """
+    """The texts of data sets, one after the other, read from their files whenever they are iterated over."""
 
     def __init__(self, *parts: Dataset) -> None:
         self._parts = parts
@@ -119,7 +106,18 @@ class Reviews:
         Raises:
             ValueError: Something else, another number of weights, a negative one, or fewer than two above 0.
         """
-        return parse_class_weights(weights, self.label_names, class_counts(self.train, len(self.label_names)))
+        if weights == "balanced":
+            counts = class_counts(self.train, len(self.label_names))
+            return [sum(counts) / (len(counts) * count) for count in counts]
+        try:
+            parsed = [float(weight) for weight in (weights.split(",") if isinstance(weights, str) else weights)]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"class_weights is {weights!r}; allowed: balanced, or a number for each label with commas between "
+                f"them ({listed(self.label_names)})"
+            ) from error
+        check_class_weights(parsed, self.label_names)
+        return parsed
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
@@ -142,14 +140,7 @@ class Reviews:
 def check_reviews_source(source: str | os.PathLike[str]) -> None:
     """Say what is wrong with a source without loading it; of a data set of the Hub, only its description is fetched.
 
-    Args:
-        source: As for :func:`load_reviews`.
-
-    Raises:
-        FileNotFoundError: A file or directory that is not there.
-        ModuleNotFoundError: The offline package is not installed.
-        ValueError: A file of another kind, or something that is neither a path nor a Hub id.
-        ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
+    Raises what :func:`load_reviews` raises of a source that is not there or that cannot be read.
     """
     if find_source(source) is None:
         from datasets import load_dataset_builder
@@ -209,41 +200,38 @@ def load_reviews(
         ClassLabel, numbers rising, texts by the alphabet.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: As `check_reviews_source`; a column that is not
+        FileNotFoundError: A file or directory that is not there.
+        ModuleNotFoundError: The offline package is not installed.
+        ValueError: A file of another kind, or something that is neither a path nor a Hub id; a column that is not
             there, a missing text, a label that is none or that no training review has, too few reviews of a label, a
             share outside of 0 to 1, unlabeled reviews that are asked for and not there.
-        ConnectionError: The Hub cannot be reached, or holds no such data set.
+        ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
     sampling = _Sampling(
         validation_fraction, test_fraction, split_seed, max_train_samples, max_validation_samples, max_test_samples
     )
     meant = None if labels is None else parse_labels(labels)
-    name, found = open_source(source, FileForm(separator, column_names, encoding), text_column)
-    splits = _choose_splits(source, found)
-    extra = splits.pop("unlabeled", None)
-    if unlabeled and extra is None:
+    name, found = open_source(source, FileForm(separator, column_names, encoding))
+    splits = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
+    if "train" not in splits:
+        raise ValueError(f"{source} has the splits {', '.join(map(repr, found))}; one must be called 'train'")
+    if unlabeled and "unlabeled" not in splits:
         raise ValueError(
             f"{source} holds no unlabeled reviews; a split called one of {', '.join(UNLABELED_NAMES)} is needed to "
             "train on soft labels; use a preset without soft_labels for this data"
         )
-    parts, names = read_labelled(splits, text_column=text_column, label_column=label_column, labels=meant)
-    reviews = sampling.split(name, parts, names)
-    if unlabeled is not False and extra is not None:
-        reviews = replace(reviews, unlabeled=read_unlabeled(extra, text_column=text_column))
-    return _with_digests(reviews)
+    if unlabeled is False:
+        splits.pop("unlabeled", None)
+    return sampling.split(
+        name, *read_labelled(splits, text_column=text_column, label_column=label_column, labels=meant)
+    )
 
 
 def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -> Reviews:
-    """Make reviews of texts and labels, split and checked as :func:`load_reviews` does it with those of a file.
+    """Make reviews of texts and labels, checked, split and sampled as :func:`load_reviews` does it.
 
-    Args:
-        texts: A list, a column or the like.
-        labels: A label for each: texts, whole numbers or booleans.
-        sampling: `validation_fraction`, `test_fraction`, `split_seed` and the largest samples, as for `load_reviews`.
-
-    Raises:
-        TypeError: `texts` or `labels` are no sequence, or one of the texts is no string.
-        ValueError: As `load_reviews`; texts and labels of different number.
+    Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of the
+    texts is no string; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
     """
     checked = _Sampling(**sampling)
     for name, values in (("texts", texts), ("labels", labels)):
@@ -264,8 +252,8 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
             yield ReadRow(number, None, {"text": text, "label": label})
 
     rows = Rows("texts", ["text", "label"], digest.hexdigest(), read)
-    parts, names = read_labelled({"train": [rows]}, text_column="text", label_column="label")
-    return _with_digests(checked.split(f"{len(texts):,} texts given in Python", parts, names))
+    found = read_labelled({"train": [rows]}, text_column="text", label_column="label")
+    return checked.split(f"{len(texts):,} texts given in Python", *found)
 
 
 @dataclass(frozen=True)
@@ -287,27 +275,26 @@ class _Sampling:
             raise ValueError(f"split_seed is {self.split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
 
     def split(self, source: str, parts: Mapping[str, Dataset], names: tuple[str, ...]) -> Reviews:
-        """Hold out what a source does not hold out, and draw the samples."""
+        """Hold out what a source does not hold out, draw the samples, and tell what stands in several parts."""
         parts = dict(parts)
         held_out, notes = [], []
         if "test" not in parts:
-            parts["train"], parts["test"] = split_off(parts["train"], self.test_fraction, self.split_seed, names)
+            parts["train"], parts["test"] = _split_off(parts["train"], self.test_fraction, self.split_seed, names)
             held_out.append("test")
             notes.append(
                 f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
                 "one, so the figures are not comparable with those on an official test split"
             )
         if "validation" not in parts:
-            parts["train"], parts["validation"] = split_off(
-                parts["train"], self.validation_fraction, self.split_seed, names
-            )
+            fraction = self.validation_fraction
+            parts["train"], parts["validation"] = _split_off(parts["train"], fraction, self.split_seed, names)
             held_out.append("validation")
             notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
-        for limit_of in _LIMITS:
-            key, limit = limit_of.split("_")[1], getattr(self, limit_of)
+        for option in _LIMITS:
+            key, limit = option.split("_")[1], getattr(self, option)
             if limit is not None and limit < len(parts[key]):
                 notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-                parts[key] = stratified_sample(parts[key], limit, self.split_seed, limit_of, names)
+                parts[key] = _sample(parts[key], limit, self.split_seed, option, names)
         for key in ("validation", "test"):
             if missing := missing_labels(parts[key], names):
                 notes.append(f"{key}: holds no review of {listed(missing)}")
@@ -315,29 +302,60 @@ class _Sampling:
             counts = class_counts(parts["train"], len(names))
             said = (f"{name} ({count:,} training reviews)" for name, count in zip(names, counts, strict=True))
             logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
+        ordered = {key: parts[key] for key in ("train", "validation", "test", "unlabeled") if key in parts}
+        digests = {key: _digests(part) for key, part in ordered.items()}
+        trained_on = np.concatenate([digests[key][1] for key in ("train", "unlabeled") if key in digests])
         return Reviews(
             source=source,
             split_seed=self.split_seed,
             held_out=tuple(held_out),
             notes=tuple(notes),
+            overlap={
+                key: whole_numbers(parts[key], "row")[np.isin(digests[key][1], trained_on)]
+                for key in ("validation", "test")
+            },
+            digests={key: digest for key, (digest, _) in digests.items()},
             validation_fraction=self.validation_fraction if "validation" in held_out else None,
             label_names=names,
-            **parts,
+            **ordered,
         )
 
 
-def _with_digests(reviews: Reviews) -> Reviews:
-    """The same reviews with the digests of their parts, and what stands in several of them."""
-    parts = {key: getattr(reviews, key) for key in ("train", "validation", "test", "unlabeled")}
-    digests, text_digests = {}, {}
-    for key, part in parts.items():
-        if part is not None:
-            digests[key], text_digests[key] = _digests(part)
-    trained_on = np.concatenate([text_digests[key] for key in ("train", "unlabeled") if key in text_digests])
-    overlap = {
-        key: whole_numbers(parts[key], "row")[np.isin(text_digests[key], trained_on)] for key in ("validation", "test")
-    }
-    return replace(reviews, digests=digests, overlap=overlap)
+def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
+    """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
+    from sklearn.utils import resample
+
+    labels = whole_numbers(part, "label")
+    return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
+
+
+def _split_off(part: Dataset, fraction: float, seed: int, names: Sequence[str]) -> tuple[Dataset, Dataset]:
+    """Take a stratified share off reviews: what remains, and the share; each has every label."""
+    counts = class_counts(part, len(names))
+    if min(round(share * min(counts)) for share in (fraction, 1 - fraction)) >= 1:
+        taken = _stratified(part, round(fraction * len(part)), seed)
+        both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
+        if not any(missing_labels(side, names) for side in both):
+            return both
+    least = math.ceil(1 / min(fraction, 1 - fraction))
+    few = (f"{count:,} of {name!r}" for count, name in sorted(zip(counts, names, strict=True)) if count < least)
+    raise ValueError(
+        f"{len(part):,} reviews, {listed(few) or f'{min(counts):,} of the rarest label'}, are too few to split off "
+        f"{fraction:.0%} with every label on both sides; at least {least} of each label are needed; add reviews, or "
+        "give labels one name or none with --labels"
+    )
+
+
+def _sample(part: Dataset, count: int, seed: int, option: str, names: Sequence[str]) -> Dataset:
+    """Draw reviews with the classes in the proportions of the whole."""
+    if count < len(names):
+        raise ValueError(f"{option} is {count}; allowed: at least {len(names)}, one review of each label")
+    sample = part.select(_stratified(part, count, seed))
+    if missing := [name for name in missing_labels(sample, names) if name not in missing_labels(part, names)]:
+        raise ValueError(
+            f"a sample of {count:,} out of {len(part):,} reviews holds none of {listed(missing)}; raise {option}"
+        )
+    return sample
 
 
 def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
@@ -354,26 +372,8 @@ def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
     return f"sha256:{whole.hexdigest()}", np.frombuffer(single, dtype=np.uint64)
 
 
-def _choose_splits(source: str | os.PathLike[str], splits: Mapping[str, list[Rows]]) -> dict[str, list[Rows]]:
-    chosen = {}
-    for name, part in splits.items():
-        if name in ("train", "test"):
-            chosen[name] = part
-        elif name in VALIDATION_NAMES:
-            chosen["validation"] = part
-        elif name in UNLABELED_NAMES:
-            chosen["unlabeled"] = part
-    if "train" not in chosen:
-        raise ValueError(f"{source} has the splits {', '.join(map(repr, splits))}; one must be called 'train'")
-    return chosen
-
-
 def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
-    """Load the reviews that a run was trained and tested on.
-
-    Args:
-        recipe: From `run_directory.read_recipe`.
-    """
+    """Load the reviews that a run was trained and tested on, by its recipe (`run_directory.read_recipe`)."""
     known = {name: recipe[name] for name in (*_SAMPLING, "validation_fraction") if name in recipe}
     return load_reviews(recipe["dataset"], **known)
 
@@ -381,16 +381,10 @@ def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
 def load_recorded_reviews(
     metrics: Mapping[str, Any], dataset: str | os.PathLike[str], *, of: str | os.PathLike[str]
 ) -> Reviews:
-    """Load the reviews that a run was trained and tested on, by what its results say of them.
+    """Load the reviews that a run was trained and tested on from where they lie, by what its `metrics.json` says.
 
-    Args:
-        metrics: The content of its `metrics.json`, which a pushed run has too.
-        dataset: Where the reviews lie, as for `load_reviews`.
-        of: What the run is called, for messages.
-
-    Raises:
-        ValueError: The results do not say how the reviews were split, or these are others.
-        FileNotFoundError, ModuleNotFoundError, ConnectionError: As `load_reviews`.
+    A ValueError where that does not say how the reviews were split, or these are others; what the run is called (`of`)
+    is for messages.
     """
     try:
         recorded, options = metrics["dataset"], metrics["options"]

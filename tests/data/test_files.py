@@ -1,7 +1,7 @@
 """Files as people have them, read by training and by prediction alike: the same rows, or the same refusal.
 
 Every case is one line: the file, its content, the options, and what is expected: the reviews of `ROWS` where it is
-None, else a part of the message.
+None, other reviews, or a part of the message.
 """
 
 from __future__ import annotations
@@ -11,28 +11,35 @@ import gzip
 import io
 import json
 import logging
+import pickle
+import sys
 
-import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hf_lstm_sentiment import Classifier, load_reviews, predict_file
 from tests.demo_model import save_model
-from tests.reviews import make_reviews
+from tests.reviews import make_reviews, refused
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
 # Commas, semicolons, quotes, apostrophes and line breaks in the places where they hurt.
 SPECIAL = ["Well, I liked it; really", 'He said "no" twice', "It's a \\ backslash", "naïve café", "two\nlines"]
 ROWS = [(t, ("neg", "pos")[y]) for t, y in [*make_reviews(12), *zip(SPECIAL, (0, 1, 0, 1, 0), strict=True)]]
-PLAIN = ROWS[:12]
-ONE_LINE = ROWS[:16]
+PLAIN, ONE_LINE = ROWS[:12], ROWS[:16]
+RANDOM = np.random.default_rng(0).bytes(4096)
 
 
 def table(rows=ROWS, header=("text", "label"), end="\r\n", **options):
     file = io.StringIO()
     csv.writer(file, lineterminator=end, **options).writerows([header, *rows] if header else rows)
     return file.getvalue()
+
+
+def tabs(rows, header="text\tlabel\n"):
+    """Without quotes around anything."""
+    return header + "".join(f"{t}\t{y}\n" for t, y in rows)
 
 
 def escaped(rows, separator):
@@ -45,8 +52,8 @@ def objects(rows=ROWS):
     return [{"text": t, "label": y} for t, y in rows]
 
 
-def indexed(rows=ROWS):
-    return [(i, *row) for i, row in enumerate(rows)]
+def with_object(**row):
+    return LINES + json.dumps(row)
 
 
 def parquet(rows=ROWS):
@@ -55,43 +62,44 @@ def parquet(rows=ROWS):
     return file.getvalue()
 
 
-FRAME = {name: {str(i): row[k] for i, row in enumerate(PLAIN)} for k, name in enumerate(("text", "label"))}
-SPLIT = {"columns": ["text", "label"], "index": list(range(12)), "data": PLAIN}
 LINES = "".join(json.dumps(row) + "\n" for row in objects())
 EXCEL = table(delimiter=";")
-SENTIMENT140 = [(y, i, "Mon Apr 06", "NO_QUERY", "user", t) for i, (t, y) in enumerate(ROWS)]
-SIX = "label,id,date,query,user,text"
-TABLE_IN_ONE = "it is a whole table in one object; .*orient="
+INDEXED = [(i, *row) for i, row in enumerate(ROWS)]
+TWICE = [(t, t, y) for t, y in ROWS]
+OPINION = {"text_column": "opinion", "label_column": "stars"}
+SENTIMENT140 = table([(y, i, "Mon Apr 06", "NO_QUERY", "user", t) for i, (t, y) in enumerate(ROWS)], header=None)
+SIX = {"column_names": "label,id,date,query,user,text"}
+TWO = {"column_names": "text,label"}
+FRAME = {name: {str(i): row[k] for i, row in enumerate(PLAIN)} for k, name in enumerate(("text", "label"))}
+SPLIT = {"columns": ["text", "label"], "index": list(range(12)), "data": PLAIN}
+LONE = [*PLAIN, ('"Great', "pos"), ('a "fine', "neg"), ('fine"', "neg")]
+KINDS = [{**o, "more": [None, [], {}, {"a": [1]}, "b", 2.5, [None]][i % 7]} for i, o in enumerate(objects())]
+NO_TEXT = r"row 18 \(line 18\): the text is {}; every row needs a string .*with --text_column"
+NO_TEXT_COLUMN = "none is known as the text; name it with --text_column"
 WIDTH = r"row 13 \(line 14\): it has {} fields and the header 2"
+TABLE_IN_ONE = "it is a whole table in one object; .*orient="
+ONE_OBJECT, A_LIST = "; one object per line is read", "; a list of objects is read"
+DEEP = "its values are nested more than 100 deep; flatten or remove them"
+LAST = r"row 18 \(line 18\): "
+NOT_UTF8 = "byte 0x.. is not UTF-8"
+NO_PARQUET = "a.parquet cannot be read as a Parquet file: .*; write it anew"
 CASES = {
     # Separators
     "commas": ("a.csv", table(), {}, None),
     "Excel's semicolons": ("a.csv", EXCEL, {}, None),
     "Excel's semicolons, named": ("a.csv", EXCEL, {"separator": ";"}, None),
-    "semicolons, a column of two": ("a.csv", EXCEL, {"text_column": "text;label"}, "holds ';'.*--separator ';'"),
-    "the advice on that, followed": ("a.csv", EXCEL, {"separator": ";", "text_column": "text"}, None),
+    "a column of two": ("a.csv", EXCEL, {"text_column": "text;label"}, "the data has 'text', 'label'"),
     "tabs in .csv": ("a.csv", table(delimiter="\t"), {}, None),
     "bars": ("a.csv", table(delimiter="|"), {}, None),
     "commas in .tsv": ("a.tsv", table(), {}, None),
     "quoted semicolons": ("a.csv", table(delimiter=";", quoting=csv.QUOTE_ALL), {}, None),
-    "unknown names": (
-        "a.csv",
-        table(delimiter=";", header=("opinion", "stars")),
-        {"text_column": "opinion", "label_column": "stars"},
-        None,
-    ),
+    "unknown names": ("a.csv", table(delimiter=";", header=("opinion", "stars")), OPINION, None),
     "a tab by name": ("a.csv", table(delimiter="\t"), {"separator": "\\t"}, None),
     "a caret": ("a.csv", table(delimiter="^"), {"separator": "^"}, None),
-    "a caret, not named": ("a.csv", table(PLAIN, delimiter="^"), {}, "none is known as the text; name it with"),
-    "two separators": (
-        "a.csv",
-        "a;b\tc\n1;2\t3\n",
-        {},
-        "separated by any of ';', '.t'; name one with --separator",
-    ),
+    "a caret, not named": ("a.csv", table(PLAIN, delimiter="^"), {}, NO_TEXT_COLUMN),
+    "two separators": ("a.csv", "a;b\tc\n1;2\t3\n", {}, "separated by any of ';', '.t'; name one with --separator"),
     "a separator of two": ("a.csv", table(), {"separator": "::"}, "separator is '::'; allowed: one character"),
     "sep=; line": ("a.csv", "sep=;\r\n" + EXCEL, {}, None),
-    "sep=, line": ("a.csv", "sep=,\n" + table(), {}, None),
     "sep=| line": ("a.csv", '"sep=|"\n' + table(delimiter="|"), {}, None),
     # Encodings and line ends
     "byte order mark": ("a.csv", EXCEL.encode("utf-8-sig"), {}, None),
@@ -100,110 +108,112 @@ CASES = {
     "UTF-16 little, no mark": ("a.csv", table().encode("utf-16-le"), {}, None),
     "UTF-16 big, no mark": ("a.tsv", table(delimiter="\t").encode("utf-16-be"), {}, None),
     "UTF-16 jsonl": ("a.jsonl", LINES.encode("utf-16"), {}, None),
-    "cp1252": (
-        "a.csv",
-        table().encode("cp1252"),
-        {},
-        r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252",
-    ),
+    "a mark in jsonl": ("a.jsonl", LINES.encode("utf-8-sig"), {}, None),
+    "cp1252": ("a.csv", table().encode("cp1252"), {}, r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252"),
     "cp1252, named": ("a.csv", table().encode("cp1252"), {"encoding": "cp1252"}, None),
     "an unknown encoding": ("a.csv", table(), {"encoding": "klingon"}, "encoding is 'klingon'; allowed: utf-8"),
-    "CR": ("a.csv", table(ONE_LINE, end="\r"), {}, None),
+    "CR": ("a.csv", table(ONE_LINE, end="\r"), {}, ONE_LINE),
     "LF": ("a.csv", table(end="\n"), {}, None),
     "CR jsonl": ("a.jsonl", LINES.replace("\n", "\r"), {}, None),
-    # Headers
-    "spaces around names": ("a.csv", table(header=(" text ", " label")), {}, None),
-    "spaces behind commas": ("a.csv", "text, label\n" + "".join(f'"{t}", {y}\n' for t, y in PLAIN), {}, None),
+    "blank lines, no last end": ("a.csv", table(PLAIN, end="\n\n").rstrip("\n"), {}, PLAIN),
+    "NUL bytes": ("a.csv", table([*PLAIN, ("a\0b", "pos")]), {}, [*PLAIN, ("a\0b", "pos")]),
+    # Headers and columns
+    "spaces around names": ("a.csv", table(header=(" TEXT ", " Label")), {"text_column": "TEXT"}, None),
+    "spaces behind commas": ("a.csv", "text, label\n" + "".join(f'"{t}", {y}\n' for t, y in PLAIN), {}, PLAIN),
     "trailing empty columns": ("a.csv", table([(*r, "", "") for r in ROWS], ("text", "label", "", "")), {}, None),
     "trailing empty fields": ("a.csv", table([(*r, "") for r in ROWS]), {}, None),
-    "an index of pandas": ("a.csv", table(indexed(), ("", "text", "label")), {}, None),
-    "an index of R": ("a.csv", table(indexed()), {}, r"row 1 \(line 2\): it has 3 fields and the header 2"),
+    "an index of pandas": ("a.csv", table(INDEXED, ("", "text", "label")), {}, None),
+    "an index of R": ("a.csv", table(INDEXED), {}, r"row 1 \(line 2\): it has 3 fields and the header 2"),
     "a header in the middle": ("a.csv", table([*ROWS[:5], ("text", "label"), *ROWS[5:]]), {}, None),
-    "no header": ("a.csv", table(SENTIMENT140, header=None), {}, "none is known as the text.*--column_names"),
-    "the advice on that": ("a.csv", table(SENTIMENT140, header=None), {"column_names": SIX}, None),
-    "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, "none is known as the text"),
-    "names and a header": ("a.csv", table(), {"column_names": "text,label"}, "its first line is a header, .*leave"),
-    "names and another": ("a.csv", table(header=("Review", "Class")), {"column_names": "text,label"}, "is a header"),
+    "no header": ("a.csv", SENTIMENT140, {}, "none is known as the text.*--column_names"),
+    "the advice on that": ("a.csv", SENTIMENT140, SIX, None),
+    "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, NO_TEXT_COLUMN),
+    "names and a header": ("a.csv", table(), TWO, "its first line is a header, .*leave"),
+    "names and another": ("a.csv", table(header=("Review", "Class")), TWO, "is a header"),
     "names as a list": ("a.csv", table(header=None), {"column_names": ["text", "label"]}, None),
-    "no header, semicolons": ("a.csv", table(header=None, delimiter=";"), {"column_names": "text,label"}, None),
-    "too few names": ("a.csv", table(SENTIMENT140, header=None), {"column_names": "text,label"}, "has 6 fields and"),
+    "no header, semicolons": ("a.csv", table(header=None, delimiter=";"), TWO, None),
+    "too few names": ("a.csv", SENTIMENT140, TWO, "has 6 fields and"),
     "an empty name": ("a.csv", table(), {"column_names": "text,,label"}, "allowed: a name for each column"),
-    "two of one name": ("a.csv", table([(t, t, y) for t, y in ROWS], ("text", "text", "label")), {}, "several columns"),
+    "two of one name": ("a.csv", table(TWICE, ("text", "text", "label")), {}, "several columns called 'text'; rename"),
+    "review_text": ("a.csv", table(header=("review_text", "label")), {"text_column": "review_text"}, None),
+    "two texts": ("a.csv", table(TWICE, ("reviewText", "comment", "label")), {}, r"several could be the text \('rev"),
+    "a column that is not there": ("a.csv", table(), {"text_column": ""}, "column '' not found; .*pass another --text"),
     # Quotes and widths
-    "a lone quote": (
-        "a.csv",
-        table(PLAIN) + '"Great,pos\nBad,neg\n',
-        {},
-        r"row 13 \(line 14\): unexpected end",
-    ),
-    "a lone quote in .tsv": (
-        "a.tsv",
-        "text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in [*PLAIN, ('"Great', "pos"), ('a "fine', "neg")]),
-        {},
-        [*PLAIN, ('"Great', "pos"), ('a "fine', "neg")],
-    ),
-    "two lone quotes in .tsv": (
-        "a.tsv",
-        "text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in [*PLAIN, ('"Great', "pos"), ('fine"', "neg")]),
-        {},
-        [*PLAIN, ('"Great', "pos"), ('fine"', "neg")],
-    ),
+    "a lone quote": ("a.csv", table(PLAIN) + '"Great,pos\nBad,neg\n', {}, r"row 13 \(line 14\): unexpected end"),
+    "lone quotes in .tsv": ("a.tsv", tabs(LONE), {}, LONE),
     "quoted .tsv": ("a.tsv", table(delimiter="\t"), {}, None),
-    "Kaggle's .tsv": ("labeledTrainData.tsv", escaped(ONE_LINE, "\t"), {}, None),
-    "escaped quotes in .csv": ("a.csv", escaped(ONE_LINE, ","), {}, None),
+    "Kaggle's .tsv": ("labeledTrainData.tsv", escaped(ONE_LINE, "\t"), {}, ONE_LINE),
+    "escaped quotes in .csv": ("a.csv", escaped(ONE_LINE, ","), {}, ONE_LINE),
     "too many fields": ("a.csv", table(PLAIN) + "well, done,pos\n", {}, WIDTH.format(3)),
     "too few fields": ("a.csv", table(PLAIN) + "well done\n", {}, WIDTH.format(1)),
     "too few in .tsv": ("a.tsv", table(PLAIN, delimiter="\t") + "well done\n", {}, WIDTH.format(1)),
-    # Columns
-    "review_text": ("a.csv", table(header=("review_text", "label")), {}, None),
-    "reviewText": ("a.csv", table(header=("reviewText", "label")), {}, None),
-    "review_text and comment": (
-        "a.csv",
-        table([(t, t, y) for t, y in ROWS], ("review_text", "comment", "label")),
-        {},
-        r"several could be the text \('review_text', 'comment'\); name it with --text_column",
-    ),
-    # Other forms
+    # Objects
     ".ndjson": ("a.ndjson", LINES, {}, None),
-    "a list": ("a.json", json.dumps(objects()), {}, None),
-    "an indented list": ("a.json", json.dumps(objects(), indent=2), {}, None),
+    "objects in .json": ("a.json", LINES, {}, None),
+    "an indented list": ("a.json", "\ufeff\n" + json.dumps(objects(), indent=2), {}, None),
     "pandas' columns": ("a.json", json.dumps(FRAME), {}, TABLE_IN_ONE),
     "pandas' index": ("a.json", json.dumps({str(i): o for i, o in enumerate(objects())}), {}, TABLE_IN_ONE),
     "pandas' split": ("a.json", json.dumps(SPLIT), {}, TABLE_IN_ONE),
-    "pandas' values": ("a.json", json.dumps(PLAIN), {}, "row 1: it is a list; a list of objects is read"),
+    "pandas' values": ("a.json", json.dumps(PLAIN), {}, f"row 1: it is a list{A_LIST}"),
     "lists of columns": ("a.json", json.dumps({"text": ["a"], "label": [1]}), {}, TABLE_IN_ONE),
+    "a number": ("a.json", "3", {}, rf"a.json, row 1 \(line 1\): it is an int{ONE_OBJECT}"),
+    "null in a list": ("a.json", json.dumps([None, *objects()]), {}, f"row 1: it is null{A_LIST}"),
+    "a broken list": ("a.json", json.dumps(objects(), indent=1)[:-2], {}, f"line 69, character 3{A_LIST}"),
+    "null first": ("a.jsonl", "null\n" + LINES, {}, rf"row 1 \(line 1\): it is null{ONE_OBJECT}"),
+    "null last": ("a.jsonl", LINES + "\n\n null", {}, rf"row 18 \(line 20\): it is null{ONE_OBJECT}"),
+    "a broken line": ("a.jsonl", LINES + '{"text": "a', {}, LAST + "it is not JSON: Unterminated"),
+    "single quotes": ("a.jsonl", LINES + "{'text': 'a'}", {}, LAST + "it is not JSON: .*, character 2"),
+    "half a pair": ("a.jsonl", with_object(text="\ud800"), {}, LAST + "it holds half of a surrogate"),
+    "a key twice": ("a.jsonl", LINES + '{"text": "a", "text": "b"}', {}, LAST + "it has two values called 'text'"),
+    "far too deep": ("a.jsonl", LINES + "[" * 3000 + "]" * 3000, {}, LAST + DEEP),
+    "too deep": ("a.jsonl", LINES + f'{{"more": {"[" * 101}{"]" * 101}}}', {}, LAST + DEEP),
+    "many brackets": ("a.jsonl", LINES + json.dumps({"text": "[{" * 99, "label": "pos", "m": [[[]], {}]}), {},
+                      [*ROWS, ("[{" * 99, "pos")]),
+    "5,000 digits": ("a.jsonl", LINES + f'{{"label": {"1" * 5000}}}', {}, LAST + "Exceeds the limit .4300 digits"),
+    "columns of many kinds": ("a.jsonl", "\n".join(map(json.dumps, KINDS)), {}, None),
+    # Other forms
     "parquet": ("a.parquet", parquet(), {}, None),
     "csv.gz": ("a.csv.gz", gzip.compress(table().encode()), {}, None),
     "jsonl.gz": ("a.jsonl.gz", gzip.compress(LINES.encode()), {}, None),
     "gzip without its name": ("a.csv", gzip.compress(table().encode()), {}, None),
     "gzip cut short": ("a.csv.gz", gzip.compress(table().encode())[:200], {}, "cannot be decompressed .*is damaged"),
     "a workbook": ("a.csv", b"PK\x03\x04rest", {}, "a zip archive or a workbook; .*save the table as csv"),
-    "fastText": ("a.txt", "".join(f"__label__{y} {t}\n" for t, y in ONE_LINE), {}, None),
+    "labels behind tabs in .txt": ("a.txt", tabs(ONE_LINE, ""), {}, "call the file .tsv, and"),
+    "the advice on tabs": ("a.tsv", tabs(ONE_LINE, ""), TWO, ONE_LINE),
+    "fastText": ("a.txt", "".join(f"__label__{y} {t}\n" for t, y in ONE_LINE), {}, ONE_LINE),
     "fastText, half": ("a.txt", "__label__pos good\nbad\n", {}, r"row 2 \(line 2\): .*begins with none or several"),
     "fastText, two labels": ("a.txt", "__label__pos __label__neg good\n", {}, "none or several __label__"),
-    "labels behind tabs in .txt": ("a.txt", "".join(f"{t}\t{y}\n" for t, y in ONE_LINE), {}, "call the file .tsv, and"),
-    "the advice on tabs": (
-        "a.tsv",
-        "".join(f"{t}\t{y}\n" for t, y in ONE_LINE),
-        {"column_names": "text,label"},
-        ONE_LINE,
-    ),
+    # No data at all
+    "empty csv": ("a.csv", "", {}, "is empty; a .csv file starts with a line of column names"),
+    "blank tsv": ("a.tsv", "\n\n\n", {}, "is empty; a .tsv file starts with"),
+    "empty parquet": ("a.parquet", "", {}, NO_PARQUET),
+    "random parquet": ("a.parquet", RANDOM, {}, NO_PARQUET),
+    "a parquet cut short": ("a.parquet", b"PAR1" + b"\0" * 100, {}, NO_PARQUET),
+    "random bytes": ("a.csv", RANDOM, {}, NOT_UTF8),
+    "random bytes as jsonl": ("a.jsonl", RANDOM, {}, f"a.jsonl, row 1: {NOT_UTF8}"),
+    "a pickle called csv": ("a.csv", pickle.dumps({"text": ["a"], "label": [1]}), {}, NOT_UTF8),
+    "only NUL bytes": ("a.csv", "\0" * 1000, {}, NO_TEXT_COLUMN),
+    "an HTML page": ("a.csv", "<!doctype html><html><body>Not found</body></html>", {}, NO_TEXT_COLUMN),
+    "an unknown kind": ("a.xlsx", "", {}, "are not read; allowed: .csv"),
+    "no kind": ("reviews", "text,label", {}, "are not read; allowed: .csv"),
     # Missing texts
-    "null": ("a.jsonl", LINES + '{"text": null, "label": 1}\n', {}, r"row 18 \(line 18\): the text is None; every row"),
+    "null": ("a.jsonl", with_object(text=None, label="pos"), {}, NO_TEXT.format("None")),
     "null in parquet": ("a.parquet", parquet([*PLAIN, (None, "pos")]), {}, "row 13: the text is None; every row"),
-    "no text": ("a.jsonl", LINES + '{"label": 1}\n', {}, r"row 18 \(line 18\): the text is None; every row"),
-    "a number": ("a.jsonl", LINES + '{"text": 1.0, "label": 1}\n', {}, r"row 18 \(line 18\): the text is 1.0; every"),
-}
+    "no text": ("a.jsonl", with_object(label="pos"), {}, NO_TEXT.format("None")),
+    **{f"a text {v}": ("a.jsonl", with_object(text=v, label="pos"), {}, NO_TEXT.format(".*"))
+       for v in (1.0, ["a"], {"a": 1})},
+    # Texts that look like something else
+    **{f"texts of {t!r}": ("a.csv", table([(t, y) for _, y in PLAIN]), {}, [(t, y) for _, y in PLAIN])
+       for t in ("", "007", "true", "NA", "2020-01-01")},
+    # Names of files
+    **{f"called {name}": (name, table(), {}, None)
+       for name in ("A.CSV", "my reviews (1).csv", "a[1].csv", "a*.csv", "r\u00e9sum\u00e9.csv", "a%20b.csv")},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     return Classifier.from_pretrained(save_model(tmp_path_factory.mktemp("model") / "run"))
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def learned(path, **options):
@@ -217,12 +227,10 @@ def learned(path, **options):
 def predicted(path, classifier, **options):
     """What prediction reads of a file: texts whose predictions and other columns are all there."""
     output = path.with_name("output.jsonl")
-    text_column = options.get("text_column")
-    options = {name: value for name, value in options.items() if name not in ("label_column", "labels")}
+    options.pop("label_column", None)
     predict_file(path, output, model=classifier, batch_size=4, **options)
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").split("\n") if line]
-    names = [text_column] if text_column else ["text", "review_text", "reviewText"]
-    texts = [next(row[name] for name in names if name in row) for row in rows]
+    texts = [row[options.get("text_column", "text")] for row in rows]
     labels = [prediction.label for prediction in classifier(texts, batch_size=4)]
     assert [row.get("predicted_label", row["label"]) for row in rows] == labels
     return texts
@@ -234,90 +242,53 @@ def test_training_and_prediction_read_the_same(name, tmp_path, classifier):
     path = tmp_path / file
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     if isinstance(expected, str):
-        for read in (lambda: learned(path, **options), lambda: predicted(path, classifier, **options)):
-            with pytest.raises(ValueError, match=expected):
-                read()
-        return
-    shorter = any(word in name for word in ("fastText", "CR", "Kaggle", "escaped"))
-    rows = expected or (ONE_LINE if shorter and name != "CR jsonl" else PLAIN if "behind" in name else ROWS)
-    assert learned(path, **options) == rows
-    assert predicted(path, classifier, **options) == [text for text, _ in rows]
-
-
-def class_labels(*names, values=None):
-    """A data set on disk whose label column has names."""
-    values = values or [y == "pos" for _, y in PLAIN]
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(names))})
-    columns = {"text": [text for text, _ in PLAIN], "label": list(map(int, values))}
-    return datasets.Dataset.from_dict(columns, features=features)
-
-
-TURNED = [y == "neg" for _, y in PLAIN]
-THREE = [2 * (y == "pos") for _, y in PLAIN]
-NAMED = {
-    "negative, positive": (class_labels("negative", "positive"), None),
-    "positive, negative": (class_labels("positive", "negative", values=TURNED), None),
-    "good, bad": (class_labels("good", "bad", values=TURNED), None),
-    "Fresh, Rotten": (class_labels("Fresh", "Rotten", values=TURNED), None),
-    "LABEL_1, LABEL_0": (class_labels("LABEL_1", "LABEL_0", values=TURNED), None),
-    "three with one left out": (class_labels("negative", "neutral", "positive", values=THREE), None),
-    "three in another order": (class_labels("pos", "neu", "neg", values=[2 - v for v in THREE]), None),
-    "three": (
-        class_labels("neg", "neu", "pos", values=[1, *THREE[1:]]),
-        "row 1: label 'neu' is not known; allowed",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", ["saved", "parquet"])
-@pytest.mark.parametrize("name", NAMED)
-def test_names_of_classes_are_used_or_refused(name, kind, tmp_path):
-    data, expected = NAMED[name]
-    path = tmp_path / f"data.{kind}"
-    if kind == "saved":
-        data.save_to_disk(path)
+        refused(lambda: learned(path, **options), expected)
+        refused(lambda: predicted(path, classifier, **options), expected)
     else:
-        data.to_parquet(path)
-    if expected is None:
-        assert learned(path) == PLAIN
-    else:
-        with pytest.raises(ValueError, match=expected):
-            learned(path)
+        rows = expected or ROWS
+        assert learned(path, **options) == rows
+        assert predicted(path, classifier, **options) == [text for text, _ in rows]
 
 
-LABELS = {
-    # negative, positive, option, message
-    "booleans": ("False", "True", None, None),
-    "upper case booleans": ("FALSE", "TRUE", None, None),
-    "words": ("rotten", "fresh", None, None),
-    "a model's": ("LABEL_0", "LABEL_1", None, None),
-    "0 and 4, said": ("0", "4", "0=negative 4=positive", None),
-    "1 and 2, said": ("1", "2", {"1": "neg", "2": "pos"}, None),
-    "turned, said": ("1", "0", "1=negative 0=positive", None),
-    "more words": ("very bad", "so=so", "'very bad=negative' so=so=positive", None),
-    "half said": ("0", "4", "0=negative", "label '4' is not known; allowed: '0'"),
-}
+NOTHING = {"a.jsonl": "", "b.jsonl": "\n\n", "a.json": "[]", "b.json": "{}", "a.csv": "text,label\n"}
 
 
-@pytest.mark.parametrize("name", LABELS)
-def test_labels_are_understood_or_explained(name, tmp_path):
-    negative, positive, labels, message = LABELS[name]
-    path = tmp_path / "a.csv"
-    path.write_text(table([(t, positive if y == "pos" else negative) for t, y in PLAIN]))
-    if message is None:
-        assert learned(path, labels=labels) == PLAIN
-    else:
-        with pytest.raises(ValueError, match=message):
-            learned(path, labels=labels)
+@pytest.mark.parametrize("file", NOTHING)
+def test_a_file_without_rows_is_none_to_train_on(file, tmp_path):
+    (tmp_path / file).write_text(NOTHING[file])
+    refused(lambda: load_reviews(tmp_path / file), "holds no row|the text is None")
 
 
-def test_rows_of_labels_without_a_meaning_are_left_out(tmp_path):
-    path = tmp_path / "a.csv"
-    path.write_text(table([*PLAIN[:5], ("so so", "3"), *PLAIN[5:], ("hm", "3")]))
-    assert learned(path, labels="neg=negative pos=positive 3=") == PLAIN
-    reviews = load_reviews(path, labels="neg=negative pos=positive 3=")
-    rows = sorted(row for part in (reviews.train, reviews.validation, reviews.test) for row in part["row"])
-    assert rows == [*range(5), *range(6, 13)]
+ARGUMENTS = [
+    ({"label_column": "stars"}, "column .stars. not found.*pass another --label_column"),
+    ({"text_column": "label", "label_column": "label"}, "cannot be both; name another"),
+    ({"max_train_samples": 0}, "allowed: at least 2"),
+    ({"max_test_samples": 1}, "allowed: at least 2"),
+    ({"max_validation_samples": -5}, "allowed: at least 2"),
+    ({"test_fraction": float("nan")}, "test_fraction is nan; allowed"),
+    ({"test_fraction": 1e-9}, "too few to split off"),
+    *(({"validation_fraction": f}, f"validation_fraction is {f}; allowed") for f in (0, 1, -0.1, 1.5)),
+    *(({"split_seed": seed}, "split_seed is .*; allowed: a whole number from 0 to 4294967295") for seed in (-1, 2**40)),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ARGUMENTS)
+def test_arguments(arguments, message, tmp_path):
+    (tmp_path / "a.csv").write_text(table())
+    refused(lambda: load_reviews(tmp_path / "a.csv", **arguments), message)
+
+
+@pytest.mark.parametrize("module", ["datasets", "sklearn"])
+def test_a_missing_extra_is_named(module, tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text(table())
+    monkeypatch.setitem(sys.modules, module, None)
+    for source in (tmp_path / "a.csv", "stanfordnlp/imdb"):
+        refused(lambda source=source: load_reviews(source), r'pip install "hf_lstm_sentiment\[train\]"')
+
+
+def test_a_long_line(tmp_path):
+    (tmp_path / "a.csv").write_text(table([*PLAIN, ("word " * 10**6, "pos")]))
+    assert max(len(text) for text, _ in learned(tmp_path / "a.csv")) == 5_000_000
 
 
 def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
@@ -341,24 +312,18 @@ def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
         predicted(tmp_path / "aclImdb" / "train", classifier)
 
 
-def test_the_console_says_which_columns_are_read(tmp_path, classifier, caplog):
+def test_the_console_says_what_is_read(tmp_path, classifier, caplog):
     path = tmp_path / "a.csv"
-    path.write_text(table([(t, t, y) for t, y in PLAIN], ("clean_text", "review", "sentiment"), delimiter=";"))
+    names, rows = ("clean_text", "review", "sentiment"), [(t, t, y) for t, y in PLAIN]
+    path.write_text(table([*rows, names, *rows, names], names, delimiter=";"))
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
         load_reviews(path)
-        predict_file(path, tmp_path / "out.csv", model=classifier)
+        assert caplog.text.count("the header comes again in 2 places, where it is left out") == 1
+        assert predict_file(path, tmp_path / "out.csv", model=classifier) == 24
     said = "texts from column 'review' (not 'clean_text': choose with --text_column)"
     assert f"train reviews: {said}, labels from column 'sentiment'" in caplog.messages
     assert f"{path}: {said}" in caplog.messages
     assert "a.csv: its fields are separated by ';'" in caplog.messages
-
-
-def test_headers_that_come_again_are_told(tmp_path, classifier, caplog):
-    path = tmp_path / "a.csv"
-    path.write_text(table([*PLAIN, ("text", "label"), *PLAIN, ("text", "label")]))
-    with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
-        assert predict_file(path, tmp_path / "out.csv", model=classifier) == 24
-    assert caplog.text.count("the header comes again in 2 places, where it is left out") == 1
 
 
 def test_bad_rows_are_set_aside_and_counted(tmp_path, classifier, caplog):
