@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,7 +12,6 @@ from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 from transformers import PreTrainedTokenizerFast
 
-from ..utils.files import read_json, write_json
 from ..utils.messages import check_text, shown
 from .normalization import words_normalizer
 
@@ -46,22 +42,12 @@ _WORD = "|".join(
 
 def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
     """Make the normalizer and the splitter of a scheme."""
-    if scheme == "whitespace":
-        return (
-            # A review that spells out a special token holds text. WordLevel would look it up in its vocabulary, so
-            # it must not be spelled the same when it gets there.
-            normalizers.Sequence(
-                [
-                    normalizers.Lowercase(),
-                    *(normalizers.Replace(token, f"[{token[1:-1]}]") for token in (PAD_TOKEN, UNK_TOKEN)),
-                ]
-            ),
-            pre_tokenizers.WhitespaceSplit(),
-        )
-    return (
-        words_normalizer(),
-        pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True),
-    )
+    if scheme == "words":
+        return words_normalizer(), pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    # A review that spells out a special token holds text. WordLevel would look it up in its vocabulary, so it must not
+    # be spelled the same when it gets there.
+    tokens = [normalizers.Replace(token, f"[{token[1:-1]}]") for token in (PAD_TOKEN, UNK_TOKEN)]
+    return normalizers.Sequence([normalizers.Lowercase(), *tokens]), pre_tokenizers.WhitespaceSplit()
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -163,16 +149,7 @@ def train_tokenizer(
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], count: int) -> None:
-    """Append words of a corpus to a vocabulary: the most frequent ones that it does not hold.
-
-    Args:
-        tokenizer: A word-level tokenizer; changed.
-        texts: The corpus, as for :func:`train_tokenizer`.
-        count: How many words.
-
-    Raises:
-        ValueError: There are not so many, or the tokenizer is of another kind.
-    """
+    """Append to a word-level vocabulary so many words of a corpus: the most frequent ones that it does not hold."""
     backend = tokenizer.backend_tokenizer
     if not isinstance(backend.model, WordLevel):
         raise ValueError(f"the tokenizer is a {type(backend.model).__name__}; only to a WordLevel can words be added")
@@ -187,23 +164,3 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], c
     first = 1 + max(vocabulary.values())
     vocabulary |= {word: first + place for place, word in enumerate(words[:count])}
     backend.model = WordLevel(vocabulary, unk_token=backend.model.unk_token)
-
-
-def refresh_tokenizer(checkpoint: str | os.PathLike[str]) -> None:
-    """Give the tokenizer of a checkpoint the normalizer and splitter of this version; its vocabulary stays.
-
-    Args:
-        checkpoint: A directory with a `tokenizer.json` of the scheme "words".
-
-    Raises:
-        ValueError: The tokenizer has another scheme.
-        OSError: There is none.
-    """
-    path = Path(checkpoint) / "tokenizer.json"
-    content = read_json(path)
-    if content.get("model", {}).get("type") != "WordLevel" or content["pre_tokenizer"].get("type") != "Split":
-        raise ValueError(f"{path} is no tokenizer of the scheme 'words'; only that one has a normalizer to refresh")
-    tokenizer = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = _pipeline("words")
-    own = json.loads(tokenizer.to_str())
-    write_json({**content, "normalizer": own["normalizer"], "pre_tokenizer": own["pre_tokenizer"]}, path)

@@ -86,31 +86,22 @@ def grow_vocabulary(run):
 
 TABLE = "sentiment_lstm.word_embeddings.weight"
 MISFIT = "weights that its config.json describes"
-CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+CONFIG, TOKENIZER, SETTINGS, WEIGHTS = "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"
+DESCRIPTIONS = [CONFIG, TOKENIZER, SETTINGS]
 CHECKPOINTS = {
     "no config": (remove(CONFIG), "config.json"),
-    "an empty config": (write(CONFIG, ""), "config.json"),
-    "a config cut short": (cut(CONFIG, 0.5), "config.json"),
     "a config that is a list": (write(CONFIG, "[]"), "config.json"),
-    "a config nested deep": (write(CONFIG, "[" * 100_000), "config.json is damaged"),
-    "a tokenizer_config nested deep": (
-        write("tokenizer_config.json", "[" * 100_000),
-        "tokenizer_config.json is damaged",
-    ),
-    "a tokenizer nested deep": (write(TOKENIZER, "[" * 100_000), "tokenizer.json is damaged"),
+    **{f"{name} nested deep": (write(name, "[" * 100_000), f"{name} is damaged") for name in DESCRIPTIONS},
     "a config without a type": (write(CONFIG, "{}"), "of type None"),
     "another type": (change(CONFIG, model_type="bert"), "classifies with its own"),
-    "an unknown type": (change(CONFIG, model_type="no_such_model"), "is of type .no_such_model."),
     "vocab_size 0": (change(CONFIG, vocab_size=0), "vocab_size is 0; allowed"),
-    "vocab_size a text": (change(CONFIG, vocab_size="42"), "vocab_size is '42'; allowed: int"),
-    "vocab_size null": (change(CONFIG, vocab_size=None), "vocab_size is None; allowed: int"),
+    "vocab_size a text": (change(CONFIG, vocab_size="42"), "'vocab_size' expected int, got str"),
     "vocab_size 1e12": (change(CONFIG, vocab_size=10**12), MISFIT),
     "a million layers": (change(CONFIG, num_hidden_layers=10**6), MISFIT),
     "two layers for one": (change(CONFIG, num_hidden_layers=2), MISFIT),
     "two directions for one": (change(CONFIG, bidirectional=True), MISFIT),
-    "pooling unknown": (change(CONFIG, pooling="attention"), r"pooling is 'attention'; allowed: Literal\['last'"),
+    "pooling unknown": (change(CONFIG, pooling="attention"), "'pooling' expected one of .'last'"),
     "dropout NaN": (change(CONFIG, classifier_dropout=float("nan")), "classifier_dropout is nan; allowed"),
-    "padding outside": (change(CONFIG, pad_token_id=10**6), "pad_token_id is 1000000; allowed"),
     "three labels": (change(CONFIG, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None), MISFIT),
     "labels that are a list": (change(CONFIG, id2label=["a", "b"]), "id2label"),
     "numbers of labels that are none": (change(CONFIG, id2label=None, label2id=True), "label2id is True; allowed"),
@@ -118,8 +109,8 @@ CHECKPOINTS = {
     "two labels of one name": (change(CONFIG, id2label={"0": "same", "1": "same"}), "id2label"),
     "another problem": (change(CONFIG, problem_type="regression"), "problem_type"),
     "code of the checkpoint": (
-        change(CONFIG, model_type="other", auto_map={"AutoConfig": "evil.Config"}),
-        "is of type .other.",
+        change(CONFIG, model_type="x", auto_map={"AutoConfig": "evil.Config"}),
+        "is of type .x.",
     ),
     "no weights": (remove(WEIGHTS), "model.safetensors"),
     "empty weights": (write(WEIGHTS, b""), "is damaged"),
@@ -128,20 +119,14 @@ CHECKPOINTS = {
     "weights that are a pickle": (write(WEIGHTS, pickle.dumps(Payload())), "is damaged"),
     "pickled weights": (pickled, "model.safetensors"),
     "a pickle beside": (write("pytorch_model.bin", pickle.dumps(Payload())), None),
-    "training_args beside": (write("training_args.bin", pickle.dumps(Payload())), None),
     "no tensors": (weights(dict.clear), MISFIT),
     "a table missing": (weights(lambda t: t.pop(TABLE)), MISFIT),
     "a tensor too many": (weights(lambda t: t.update(x=torch.ones(1))), MISFIT),
-    "a table of another width": (
-        weights(lambda t: t.update({TABLE: t[TABLE][:, :3].clone()})),
-        MISFIT,
-    ),
+    "a table of another width": (weights(lambda t: t.update({TABLE: t[TABLE][:, :3].clone()})), MISFIT),
     "a table of whole numbers": (weights(lambda t: t.update({TABLE: t[TABLE].long()})), "int64"),
     "NaN in the weights": (weights(lambda t: t[TABLE].fill_(float("nan"))), "not finite"),
-    "infinite weights": (weights(lambda t: t["classifier.weight"].fill_(float("inf"))), "not finite"),
     "no tokenizer": (remove(TOKENIZER), "tokenizer.json"),
     "a tokenizer that is a pickle": (write(TOKENIZER, pickle.dumps(Payload())), "tokenizer.json is damaged"),
-    "a tokenizer cut short": (cut(TOKENIZER, 0.7), "tokenizer.json is damaged"),
     "a larger vocabulary": (grow_vocabulary, "embedding table"),
     "a tokenizer that panics": (
         change(TOKENIZER, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
@@ -160,15 +145,15 @@ CHECKPOINTS = {
         "ids up to 4294967295 and the model's embedding table",
     ),
     "an unknown token with its matching": (
-        change("tokenizer_config.json", unk_token={"__type": "AddedToken", "content": "<unk>", "lstrip": False}),
+        change(SETTINGS, unk_token={"__type": "AddedToken", "content": "<unk>", "lstrip": False}),
         None,
     ),
-    "an unknown token that is a number": (change("tokenizer_config.json", unk_token=3), "unk_token is 3; allowed"),
-    "an unknown token of nothing": (change("tokenizer_config.json", unk_token={"content": [1]}), "unk_token is .1.; a"),
-    "no tokenizer_config": (remove("tokenizer_config.json"), "tokenizer_config.json"),
-    "length 0": (change("tokenizer_config.json", model_max_length=0), "model_max_length"),
-    "length a text": (change("tokenizer_config.json", model_max_length="many"), "model_max_length"),
-    "length NaN": (change("tokenizer_config.json", model_max_length=float("nan")), "model_max_length"),
+    "an unknown token that is a number": (change(SETTINGS, unk_token=3), "unk_token is 3; allowed"),
+    "an unknown token of nothing": (change(SETTINGS, unk_token={"content": [1]}), "unk_token is .1.; a"),
+    "no tokenizer_config": (remove(SETTINGS), SETTINGS),
+    "length 0": (change(SETTINGS, model_max_length=0), "model_max_length"),
+    "length a text": (change(SETTINGS, model_max_length="many"), "model_max_length"),
+    "length NaN": (change(SETTINGS, model_max_length=float("nan")), "model_max_length"),
 }
 
 
@@ -182,9 +167,9 @@ def test_checkpoints(name, run):
         refused(lambda: Classifier.from_pretrained(run), message)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("name", [CONFIG, pytest.param(TOKENIZER, marks=pytest.mark.slow), "tokenizer_config.json"])
+@pytest.mark.parametrize("name", [CONFIG, pytest.param(TOKENIZER, marks=pytest.mark.slow), SETTINGS])
 def test_any_change_of_a_description(name, data, whole, run):
     changed = mutated(json.loads((whole / name).read_text()), lambda values: data.draw(st.sampled_from(values)))
     (run / name).write_text(json.dumps(changed))

@@ -10,7 +10,6 @@ import pytest
 from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, pretrained, train_tokenizer
-from hf_lstm_sentiment.model.tokenization import refresh_tokenizer
 
 PLAIN = "I don't think it's good."
 SAME = [
@@ -132,20 +131,3 @@ console.log(JSON.stringify(texts.map((text) => normalize(text).match(regex(saved
     for text, tokens in zip(texts, json.loads(done.stdout), strict=True):
         normal = backend.normalizer.normalize_str(text)
         assert tokens == [token for token, _ in backend.pre_tokenizer.pre_tokenize_str(normal)], text
-
-
-def test_a_tokenizer_is_refreshed_with_its_vocabulary_kept(tmp_path):
-    tokenizer = train_tokenizer(["I do n't think it 's good", "it 's"], scheme="words")
-    tokenizer.save_pretrained(tmp_path)
-    path = tmp_path / "tokenizer.json"
-    now = json.loads(path.read_text())
-    before = {**now, "normalizer": {"type": "Lowercase"}}
-    path.write_text(json.dumps(before))
-    # What an older version saved keeps what it did.
-    assert AutoTokenizer.from_pretrained(tmp_path).tokenize("it&rsquo;s") == ["it", *["<unk>"] * 4]
-    refresh_tokenizer(tmp_path)
-    assert json.loads(path.read_text()) == now
-    assert AutoTokenizer.from_pretrained(tmp_path).tokenize("it&rsquo;s") == ["it", "'s"]
-    train_tokenizer(["good"], scheme="whitespace").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="no tokenizer of the scheme 'words'"):
-        refresh_tokenizer(tmp_path)

@@ -15,14 +15,14 @@ from hf_lstm_sentiment.model.pretrained_models import held
 
 TEXTS = ["a wonderful film", "a terrible film", ""]
 SLOW_TO_IMPORT = ["transformers.modeling_utils", "torch._dynamo", "datasets", "evaluate", "matplotlib", "sklearn"]
+# Each in a process of its own.
 SCRIPTS = {
-    "predict": """
-from hf_lstm_sentiment import predict
-answer = [p.label for p in predict(texts, model=run)]
-""",
-    "command": """
+    "alone": """
 from hf_lstm_sentiment.cli import main
-answer = main(["predict", *texts])
+status = main(["predict", *texts])
+shipped = sorted(sys.modules)
+from hf_lstm_sentiment import predict
+answer = status, shipped, [p.label for p in predict(texts, model=run)]
 """,
     "pipeline": """
 import hf_lstm_sentiment
@@ -70,19 +70,18 @@ def answers(checkpoint):
 
 
 def test_every_way_gives_the_same_answers(answers):
-    labels = answers["predict"][0]
-    assert answers["pipeline"][0] == labels
+    assert answers["pipeline"][0] == answers["alone"][0][2]
     assert answers["auto"][0] == [*MODELS, *MODELS, MODELS[0]]
 
 
 def test_classifying_imports_no_model_class_of_transformers(answers):
-    modules = answers["predict"][1]
+    modules = answers["alone"][1]
     assert "hf_lstm_sentiment.model.packed_lstm" in modules
     assert not set(SLOW_TO_IMPORT) & set(modules)
 
 
 def test_the_command_imports_no_transformers_for_the_shipped_model(answers):
-    status, modules = answers["command"]
+    status, modules, _ = answers["alone"][0]
     assert status == 0
     assert "hf_lstm_sentiment.inference.classifier" in modules
     assert not {*SLOW_TO_IMPORT, "transformers", "huggingface_hub", "filelock", "yaml"} & set(modules)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
@@ -115,41 +113,38 @@ def test_truncation_keeps_the_first_words_when_asked_for():
     assert len(tokenizer("the film is good")["input_ids"]) == 4
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.text(), st.sampled_from(["whitespace", "words"]))
-def test_any_text_is_encoded_the_same_after_saving(tmp_path_factory, text, scheme):
-    directory = tmp_path_factory.getbasetemp() / f"saved-{scheme}"
-    tokenizer = train_tokenizer(CORPUS, scheme=scheme)
-    if not directory.exists():
-        tokenizer.save_pretrained(directory)
-    again = AutoTokenizer.from_pretrained(directory)
+@pytest.fixture(scope="module", params=["whitespace", "words"])
+def saved(request, tmp_path_factory):
+    """A tokenizer, and what is loaded of it without the package."""
+    directory = tmp_path_factory.mktemp("saved")
+    tokenizer = train_tokenizer(CORPUS, scheme=request.param, max_length=5)
+    tokenizer.save_pretrained(directory)
+    assert sorted(path.name for path in directory.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+    return tokenizer, AutoTokenizer.from_pretrained(directory), Tokenizer.from_file(str(directory / "tokenizer.json"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text())
+@example("The film <pad> isn't good")
+def test_any_text_is_encoded_the_same_after_saving(saved, text):
+    tokenizer, again, plain = saved
     ids = tokenizer(text)["input_ids"]
     assert again(text)["input_ids"] == ids
+    assert plain.encode(text).ids == ids or any(token in text for token in ("<pad>", "<unk>"))
     assert all(0 < i < len(tokenizer) for i in ids)
-    if scheme == "whitespace":
+    if len(tokenizer("a.")["input_ids"]) == 1:
         # Python alone takes these four control characters for white space.
         separators = dict.fromkeys(range(0x1C, 0x20), "x")
         assert len(ids) == len(text.translate(separators).split())
 
 
-def test_loads_in_a_fresh_process_without_the_package_or_remote_code(tmp_path):
-    tokenizer = train_tokenizer(CORPUS, scheme="words", max_length=5)
-    tokenizer.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
-    text = "The film <pad> isn't good"
-    plain = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert plain.encode("The film isn't good").ids == tokenizer("The film isn't good")["input_ids"]
-    program = f"""
-import sys
-sys.modules["hf_lstm_sentiment"] = None
-from transformers import AutoTokenizer
-t = AutoTokenizer.from_pretrained({str(tmp_path)!r})
-print(t({text!r})["input_ids"], t.model_max_length, t.pad_token, t.unk_token, t.pad_token_id, t.unk_token_id,
-      t.padding_side, t.backend_tokenizer.truncation, t.backend_tokenizer.padding, t.model_input_names)
-"""
-    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    expected = f"{tokenizer(text)['input_ids']} 5 <pad> <unk> 0 1 right None None ['input_ids', 'attention_mask']"
-    assert printed.strip() == expected
+def test_what_is_saved_says_how_it_is_used(saved):
+    _, again, plain = saved
+    assert (again.pad_token, again.unk_token, again.pad_token_id, again.unk_token_id) == ("<pad>", "<unk>", 0, 1)
+    assert (again.model_max_length, again.padding_side) == (5, "right")
+    assert again.model_input_names == ["input_ids", "attention_mask"]
+    assert plain.truncation is None
+    assert plain.padding is None
 
 
 @pytest.mark.parametrize(
