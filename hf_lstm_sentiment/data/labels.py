@@ -233,7 +233,7 @@ def _find_labels(splits: Mapping[str, Sequence[Rows]], columns: Mapping[str, _Co
         )
     trained = counts["train"]
     for split, counted in counts.items():
-        for text in counted.keys() - trained.keys():
+        for text in (text for text in counted if text not in trained):
             raise ValueError(
                 f"{counted[text]:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which no "
                 f"training review has; correct or remove them, or say what each label means, where those that mean "
