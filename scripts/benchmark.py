@@ -399,6 +399,8 @@ def main() -> None:
     start = time.perf_counter()
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: no directory {options.json.parent}; make it")
+    # As a training does, before torch starts its threads.
+    torch.set_flush_denormal(True)
     bench = Bench(options)
     rate = product_rate()
     about = {

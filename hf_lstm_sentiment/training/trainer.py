@@ -23,6 +23,7 @@ from transformers.trainer_callback import ExportableState
 from ..hub.push import PushedRun
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
+from ..utils.threads import flushing_denormals
 from .arguments import (
     check_arguments,
     check_metric,
@@ -84,6 +85,8 @@ class Body:
         """Write what is shown beside the weights."""
 
 
+# From its start: torch's threads compute as the thread that starts them did then.
+@flushing_denormals()
 def run_recipe(
     body: Body,
     run: Path,

@@ -132,6 +132,19 @@ def test_a_preset_without_vectors_says_that_it_uses_none(reviews, glove, tmp_pat
     assert "learned from scratch" in (result.run_directory / "README.md").read_text()
 
 
+def test_a_training_and_nothing_after_it_takes_denormal_numbers_for_zero(reviews, tmp_path, monkeypatch):
+    found, step = [], Trainer.training_step
+
+    def training_step(self, *args, **kwargs):
+        found.append(float(torch.tensor(1e-30) * 1e-10))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", training_step)
+    train(replace(TINY, epochs=1), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
+    assert set(found) == {0.0}
+    assert float(torch.tensor(1e-30) * 1e-10) > 0
+
+
 def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, monkeypatch):
     widths = set()
     forward = SentimentLSTMForSequenceClassification.forward
