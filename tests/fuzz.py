@@ -6,11 +6,13 @@ Only errors that are meant for a reader may come out; anything else is a finding
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import atheris
+import torch
 
 with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
     from hf_lstm_sentiment import SentimentLSTMConfig
@@ -20,6 +22,7 @@ with atheris.instrument_imports(include=["hf_lstm_sentiment"]):
     from hf_lstm_sentiment.model import loading as checkpoints
     from hf_lstm_sentiment.model import tokenization
 
+from tests.demo_model import save_model
 from tests.mutations import mutated
 
 FOLDER = Path(tempfile.mkdtemp())
@@ -52,13 +55,10 @@ def fuzz_rows(data):
     except MEANT:
         pass
     else:
-        assert all(
-            "label" in json.loads(line) for line in (FOLDER / "out.jsonl").read_text("utf-8").split("\n") if line
-        )
-    for left in (*FOLDER.glob("out.jsonl.parts/*"), *FOLDER.glob("out.jsonl")):
-        left.unlink()
-    for left in FOLDER.glob("out.jsonl.parts"):
-        left.rmdir()
+        lines = (FOLDER / "out.jsonl").read_text("utf-8").split("\n")
+        assert all("label" in json.loads(line) for line in lines if line)
+    (FOLDER / "out.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(FOLDER / "out.jsonl.parts", ignore_errors=True)
 
 
 def fuzz_tokenizer(data):
@@ -83,8 +83,7 @@ def fuzz_config(data):
     except MEANT:
         return
     assert isinstance(config, SentimentLSTMConfig)
-    assert config.num_labels == 2
-    assert set(config.id2label) == {0, 1}
+    assert set(config.id2label) == set(range(config.num_labels))
 
 
 def fuzz_json(data):
@@ -119,32 +118,11 @@ def fuzz_checkpoint(data):
     assert all(0.5 <= score <= 1 for _, score in classifier(["a good film", "", "b \u00e9\U0001f600"]))
 
 
-def _save_checkpoint():
-    """Write one, and return what of it is JSON."""
-    from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
-
-    tokenizer = tokenization.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=12)
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=2, hidden_size=2)
-    SentimentLSTMForSequenceClassification(config).save_pretrained(FOLDER / "checkpoint")
-    tokenizer.save_pretrained(FOLDER / "checkpoint")
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json")
-    return {name: json.loads((FOLDER / "checkpoint" / name).read_text("utf-8")) for name in names}
-
-
-def _classifier():
-    import torch
-
-    from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification
-
-    torch.set_num_threads(1)
-    tokenizer = tokenization.train_tokenizer(["a good film", "a bad film"])
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=2, hidden_size=2)
-    return Classifier(SentimentLSTMForSequenceClassification(config), tokenizer)
-
-
 if __name__ == "__main__":
     target = sys.argv.pop(1)
-    CLASSIFIER = _classifier() if target == "rows" else None
-    CHECKPOINT = _save_checkpoint() if target == "checkpoint" else {}
+    torch.set_num_threads(1)
+    CLASSIFIER = inference.Classifier.from_pretrained(save_model(FOLDER / "checkpoint"))
+    NAMES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+    CHECKPOINT = {name: json.loads((FOLDER / "checkpoint" / name).read_text("utf-8")) for name in NAMES}
     atheris.Setup(sys.argv, globals()[f"fuzz_{target}"])
     atheris.Fuzz()
