@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, pretrained, train_tokenizer
+from hf_lstm_sentiment import pretrained
 from hf_lstm_sentiment.model.loading import ShippedConfig
 from hf_lstm_sentiment.model.pretrained_models import held
+from tests.demo_model import save_model
 
 TEXTS = ["a wonderful film", "a terrible film", ""]
 SLOW_TO_IMPORT = ["transformers.modeling_utils", "torch._dynamo", "datasets", "evaluate", "matplotlib", "sklearn"]
@@ -44,25 +45,14 @@ MODELS = ["SentimentLSTMModel", "SentimentLSTMForSequenceClassification"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "run"
-    tokenizer = train_tokenizer(TEXTS, scheme="whitespace", vocab_size=10, max_length=8)
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=4, hidden_size=4)
-    SentimentLSTMForSequenceClassification(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def answers(checkpoint):
+def answers(tmp_path_factory):
     """What each script answers in a process of its own, and what it has imported."""
+    checkpoint = save_model(tmp_path_factory.mktemp("model") / "run")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     found = {}
     for name, script in SCRIPTS.items():
-        source = (
-            f"import json, sys\nrun, texts = {str(checkpoint)!r}, {TEXTS!r}\n{script}\n"
-            "print(json.dumps([answer, sorted(sys.modules)]))"
-        )
+        names = f"import json, sys\nrun, texts = {str(checkpoint)!r}, {TEXTS!r}\n"
+        source = f"{names}{script}\nprint(json.dumps([answer, sorted(sys.modules)]))"
         done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         found[name] = json.loads(done.stdout.splitlines()[-1])
