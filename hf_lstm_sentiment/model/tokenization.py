@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain
 from typing import Literal, get_args
 
-import numpy as np
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
-from tokenizers.trainers import WordLevelTrainer
 from transformers import PreTrainedTokenizerFast
 
 from ..utils.messages import check_text, shown
@@ -17,9 +16,6 @@ from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
 Scheme = Literal["whitespace", "words"]
-
-# Texts handed to the tokenizer at once: enough to keep its threads busy, few enough to keep their encodings small.
-_BATCH = 1_000
 
 # What counts as one word in the `words` scheme, in the order in which it is tried.
 _WORD = "|".join(
@@ -50,41 +46,17 @@ def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.Pr
     return normalizers.Sequence([normalizers.Lowercase(), *tokens]), pre_tokenizers.WhitespaceSplit()
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(texts)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch
-
-
 def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
     """Split each text into the words that a tokenizer of this package would look up."""
-    normalizer, splitter = _pipeline(scheme)
+    return _split(texts, *_pipeline(scheme))
+
+
+def _split(
+    texts: Iterable[str], normalizer: normalizers.Normalizer | None, splitter: pre_tokenizers.PreTokenizer | None
+) -> Iterator[list[str]]:
     for text in texts:
-        yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
-
-
-def _words_by_frequency(
-    texts: Iterable[str], normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer
-) -> list[str]:
-    """List words in the order of `collections.Counter.most_common`: of equals, the one that occurs first is first."""
-    # Split by the tokenizer that will be used, so that no word is counted which it would never produce.
-    counter = Tokenizer(WordLevel({UNK_TOKEN: 0}, unk_token=UNK_TOKEN))
-    counter.normalizer, counter.pre_tokenizer = normalizer, splitter
-    everything = WordLevelTrainer(vocab_size=2**31 - 1, min_frequency=0, show_progress=False)
-    counter.train_from_iterator(_batches(texts), everything)
-    counts = np.zeros(counter.get_vocab_size(), dtype=np.int64)
-    first = np.full(len(counts), np.iinfo(np.int64).max)
-    position = 0
-    for batch in _batches(texts):
-        ids = np.concatenate([np.asarray(e.ids, dtype=np.int64) for e in counter.encode_batch(batch)])
-        found, where, number = np.unique(ids, return_index=True, return_counts=True)
-        counts[found] += number
-        first[found] = np.minimum(first[found], where + position)
-        position += len(ids)
-    seen = np.flatnonzero(counts)
-    order = seen[np.lexsort((first[seen], -counts[seen]))]
-    words = {index: word for word, index in counter.get_vocab().items()}
-    return [words[int(i)] for i in order]
+        text = text if normalizer is None else normalizer.normalize_str(text)
+        yield [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
 
 
 def train_tokenizer(
@@ -98,8 +70,7 @@ def train_tokenizer(
     """Build a word-level tokenizer from a corpus.
 
     Args:
-        texts: The corpus. Its order decides which of two equally frequent words comes first. It is read three times,
-            in batches; an iterator, which can be read once only, becomes a list.
+        texts: The corpus. Its order decides which of two equally frequent words comes first. It is read once.
         scheme: "whitespace" lower-cases and splits on white space, as the reference experiment does. "words" removes
             HTML line breaks and splits punctuation and contractions off as the GloVe vocabulary does: do n't, it 's.
         vocab_size: Words to keep, the most frequent ones; `<pad>` (id 0) and `<unk>` (id 1) come on top.
@@ -122,11 +93,18 @@ def train_tokenizer(
             raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise TypeError(f"texts is {shown(texts)}; pass a list of strings, one per review")
-    corpus = list(texts) if isinstance(texts, Iterator) else texts
     count = 0
-    for count, text in enumerate(corpus, start=1):
-        check_text(count - 1, text)
-    words = _words_by_frequency(corpus, *_pipeline(scheme)) if count else []
+
+    def checked() -> Iterator[str]:
+        nonlocal count
+        for count, text in enumerate(texts, start=1):
+            check_text(count - 1, text)
+            yield text
+
+    # Split by what the tokenizer is made of, so that no word is counted which it would never produce.
+    counts = Counter(chain.from_iterable(split_words(checked(), scheme=scheme)))
+    # Of words that are as frequent, the one that occurs first is first.
+    words = [word for word, _ in counts.most_common()]
     if not words:
         raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
 
@@ -154,8 +132,8 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], c
     if not isinstance(backend.model, WordLevel):
         raise ValueError(f"the tokenizer is a {type(backend.model).__name__}; only to a WordLevel can words be added")
     vocabulary = backend.get_vocab()
-    found = _words_by_frequency(texts, backend.normalizer, backend.pre_tokenizer)
-    words = [word for word in found if word not in vocabulary]
+    counts = Counter(chain.from_iterable(_split(texts, backend.normalizer, backend.pre_tokenizer)))
+    words = [word for word, _ in counts.most_common() if word not in vocabulary]
     if len(words) < count:
         raise ValueError(
             f"extend_vocab is {count:,}, and the training reviews hold {len(words):,} words that the base model does "

@@ -40,12 +40,6 @@ def test_order_is_that_of_most_common(texts):
         assert vocabulary(train_tokenizer(texts))[2:] == [word for word, _ in Counter(words).most_common()]
 
 
-def test_order_holds_across_batches_of_texts():
-    texts = [f"w{i}" for i in range(2_500)] + ["w7", "w2400"]
-    words = vocabulary(train_tokenizer(texts))
-    assert words[2:6] == ["w7", "w2400", "w0", "w1"]
-
-
 def test_whitespace_scheme_lower_cases_and_splits_on_white_space_only():
     tokenizer = train_tokenizer(["Don't panic!\tIT'S  a<br />trap..."])
     assert tokenizer.tokenize("Don't panic!\tIT'S  a<br />trap...") == ["don't", "panic!", "it's", "a<br", "/>trap..."]
