@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.training.presets import PRESETS
 
 GOOD = ["wonderful", "great", "funny", "moving", "superb"]
@@ -52,6 +53,13 @@ def make_reviews(count: int, *, seed: int = 0) -> list[tuple[str, int]]:
         words.insert(generator.randrange(len(words)), generator.choice(GOOD if i % 2 else BAD))
         reviews.append((" ".join(words), i % 2))
     return reviews
+
+
+def rows_of(reviews: Reviews) -> list[tuple[str, int]]:
+    """Text and label of every review that was split off one source, in its order."""
+    parts = (reviews.train, reviews.validation, reviews.test)
+    rows = sorted(row for part in parts for row in zip(part["row"], part["text"], part["label"], strict=True))
+    return [(text, label) for _, text, label in rows]
 
 
 def write_csv(path: Path, reviews: list[tuple[str, object]], header: tuple[str, str] = ("text", "label")) -> Path:

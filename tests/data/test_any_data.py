@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hf_lstm_sentiment import load_reviews
-from tests.reviews import FOREIGN
+from tests.reviews import FOREIGN, rows_of
 
 few = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # A surrogate is no text that a file could hold.
@@ -24,16 +24,12 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def loaded(path):
     """Text and label of every row, in the order of the file; None where it is refused."""
     try:
-        found = load_reviews(path)
+        return rows_of(load_reviews(path))
     except (ValueError, OSError) as error:
         said = str(error)
         assert not FOREIGN.search(said), said
         assert 20 < len(said) < 1_500, said
         return None
-    parts = [part[name][:] for part in (found.train, found.validation, found.test) for name in ("row", "text", "label")]
-    rows = sorted(row for place in range(0, 9, 3) for row in zip(*parts[place : place + 3], strict=True))
-    assert [row for row, _, _ in rows] == list(range(len(rows)))
-    return [(text, label) for _, text, label in rows]
 
 
 @few

@@ -21,7 +21,7 @@ import pytest
 
 from hf_lstm_sentiment import Classifier, load_reviews, predict_file
 from tests.demo_model import save_model
-from tests.reviews import make_reviews, refused
+from tests.reviews import make_reviews, refused, rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
 # Commas, semicolons, quotes, apostrophes and line breaks in the places where they hurt.
@@ -218,10 +218,7 @@ def classifier(tmp_path_factory):
 
 def learned(path, **options):
     """What training reads of a file, in its order."""
-    found = load_reviews(path, **options)
-    parts = (found.train, found.validation, found.test)
-    rows = sorted(row for part in parts for row in zip(part["row"], part["text"], part["label"], strict=True))
-    return [(text, ("neg", "pos")[label]) for _, text, label in rows]
+    return [(text, ("neg", "pos")[label]) for text, label in rows_of(load_reviews(path, **options))]
 
 
 def predicted(path, classifier, **options):

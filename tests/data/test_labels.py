@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_lstm_sentiment.data.labels import class_counts
 from hf_lstm_sentiment.data.reviews import load_recorded_reviews, load_reviews, reviews_from
-from tests.reviews import refused
+from tests.reviews import refused, rows_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -23,9 +23,7 @@ def source(folder, labels, name="a.csv"):
 
 def named(reviews):
     """The name of every review's label, by the place of the review."""
-    parts = (reviews.train, reviews.validation, reviews.test)
-    pairs = [(row["row"], reviews.label_names[row["label"]]) for part in parts for row in part]
-    return [name for _, name in sorted(pairs)]
+    return [reviews.label_names[label] for _, label in rows_of(reviews)]
 
 
 NAMES = {
