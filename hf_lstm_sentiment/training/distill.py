@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,11 @@ from ..utils import run_directory as runs
 from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
+from .inputs import PASSAGES, SAMPLING, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
-from .short_texts import (
-    as_labeled,
-    cut_reviews,
-    find_names,
-    generate_pairs,
-    generate_passages,
-    move_to_other_things,
-    swap_names,
-)
-from .transformer_teacher import find_teacher, fit_transformer, teacher_digest, transformer_logits
+from .short_texts import cut_reviews, find_names, generate_pairs, generate_passages, move_to_other_things, swap_names
+from .transformer_teacher import find_teacher, fit_transformer, transformer_logits
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +59,17 @@ class Teaching:
 
     def summary(self) -> str:
         """What was measured, for a console."""
-        lines = [""]
-        for name, teacher in self.metrics["teachers"].items():
-            lines.append(
-                f"{name:<22} validation accuracy {teacher['validation_accuracy']:.2%}, weight {teacher['weight']:.2f}, "
-                f"{teacher['seconds']:,.0f} s"
-            )
-        lines.append(
-            f"{'all of them':<22} validation accuracy {self.metrics['cross_validated_accuracy']:.2%}, cross-validated "
-            f"({self.metrics['dataset']['validation']:,} reviews)"
+        dataset, accuracy = self.metrics["dataset"], self.metrics["cross_validated_accuracy"]
+        teachers = (
+            f"{name:<22} validation accuracy {teacher['validation_accuracy']:.2%}, weight {teacher['weight']:.2f}, "
+            f"{teacher['seconds']:,.0f} s\n"
+            for name, teacher in self.metrics["teachers"].items()
         )
-        lines.append(f"Soft labels of {self.metrics['dataset']['unlabeled']:,} reviews: {self.directory}")
-        return "\n".join(lines)
+        return (
+            f"\n{''.join(teachers)}{'all of them':<22} validation accuracy {accuracy:.2%}, cross-validated "
+            f"({dataset['validation']:,} reviews)\n"
+            f"Soft labels of {dataset['unlabeled']:,} reviews: {self.directory}"
+        )
 
 
 def teach(
@@ -137,21 +129,12 @@ def teach(
         ValueError: Data that cannot be used, teachers that were fitted on other data, a student that was trained on
             another split, or two of one name.
     """
+    passed = locals()
     require("gensim", "sklearn", "datasets", extra="teach")
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
     check_reviews_source(source)
     directory = user_path(output_dir, "the output").resolve()
-    sampling = {
-        "split_seed": split_seed,
-        "validation_fraction": validation_fraction,
-        "max_train_samples": max_train_samples,
-        "text_column": text_column,
-        "label_column": label_column,
-        "labels": labels,
-        "separator": separator,
-        "column_names": column_names,
-        "encoding": encoding,
-    }
+    sampling = {name: passed[name] for name in ("validation_fraction", *SAMPLING) if name in passed}
     names = [Path(run).name for run in students]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two students are called {duplicates[0]}; the names of their directories must differ")
@@ -168,13 +151,16 @@ def teach(
     with only_writer(directory):
         settings = {"dataset": source, "seed": seed, **sampling}
         known = _open(directory, settings, resume=resume)
-        reviews = load_reviews(source, unlabeled=True, **sampling)  # type: ignore[arg-type]
+        reviews = load_reviews(source, unlabeled=True, **sampling)
         refuse_many_labels(reviews)
         digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
         if changed := differences(known.get("digests", digests), digests):
             raise ValueError(f"the teachers in {directory} were fitted on other reviews: {changed}; {_ELSE}")
         write_json({**settings, "digests": digests}, directory / _SETTINGS)
-        transformer = None if teacher is None else _Transformer(teacher, teacher_epochs, short_texts, passages, bf16)
+        short = None if short_texts is None else load_short_texts(short_texts)
+        transformer = None
+        if teacher is not None:
+            transformer = _Transformer(teacher, teacher_epochs, passages, bf16, reviews, short, directory, seed)
         metrics = _fit(reviews, directory, students, seed, transformer)
         write_json({**settings, **metrics}, directory / TEACHERS)
     return Teaching(directory, {**settings, **metrics})
@@ -209,22 +195,21 @@ def _fit(
     """Fit or take up each teacher, weigh them and write the soft labels; what `teachers.json` says of it."""
     from scipy.special import expit
 
+    from ..inference.classifier import Classifier
+
     kept = partial(_kept, directory)
     vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
-    found = {
-        "ngrams_and_vectors": kept(
-            "ngrams_and_vectors", lambda: _named(ngrams_and_vectors(reviews, vectors["vectors"])), before=seconds
-        )
-    }
+    ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
+    found = {"ngrams_and_vectors": ngrams}
     for run in map(user_path, students):
         refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
         digest = file_digest(run / runs.WEIGHTS)
-        found[run.name] = kept(run.name, lambda run=run: _named(_student(reviews, run)), digest=digest)  # type: ignore[misc]
-
+        # A student may be a teacher of the next one (Furlanello et al. 2018).
+        ask = Classifier.from_pretrained(run).logits
+        found[run.name] = kept(run.name, partial(_answers, ask, reviews), digest=digest)
     facts: dict[str, Any] = {}
     if transformer is not None:
-        found["transformer"], facts = transformer.teach(reviews, directory, seed)
-
+        found["transformer"], facts = transformer.teach()
     assert reviews.unlabeled is not None
     labels = np.asarray(reviews.validation["label"][:])
     validation, unlabeled = (
@@ -261,118 +246,95 @@ class _Transformer:
 
     source: str | os.PathLike[str]
     epochs: float
-    short_texts: str | os.PathLike[str] | None
     passages: int
     bf16: bool
+    reviews: Reviews
+    short: Reviews | None
+    directory: Path
+    seed: int
 
-    def teach(
-        self, reviews: Reviews, directory: Path, seed: int
-    ) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
-        """Fit it, ask it about reviews and passages, write the passages.
-
-        Returns:
-            Its logits and seconds, as of every teacher, and what `teachers.json` says of it.
-        """
-        short = None if self.short_texts is None else load_short_texts(self.short_texts)
-        start, folder = time.perf_counter(), directory / "transformer"
-        texts = self.fit(reviews, short, folder, seed)
-        seconds, digest = time.perf_counter() - start, teacher_digest(folder)
-        ask = partial(transformer_logits, folder, bf16=self.bf16)
-        asked = teaching_texts(reviews)[1:]
-        answers = _kept(
-            directory, "transformer", lambda: _named((ask(asked[0]), ask(asked[1]))), digest=digest, before=seconds
-        )
-        facts: dict[str, Any] = {"transformer": {"source": os.fspath(self.source), "texts": texts, "weights": digest}}
+    def teach(self) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
+        """Fit it, ask it about reviews and passages; its logits and seconds, and what `teachers.json` says of it."""
+        reviews, short, folder = self.reviews, self.short, self.directory / "transformer"
+        start = time.perf_counter()
+        number = self._fit(folder)
+        seconds, digest = time.perf_counter() - start, file_digest(folder / runs.WEIGHTS)
+        kept, ask = partial(_kept, self.directory), partial(transformer_logits, folder, bf16=self.bf16)
+        answers = kept("transformer", partial(_answers, ask, reviews), digest=digest, before=seconds)
+        facts: dict[str, Any] = {"transformer": {"source": os.fspath(self.source), "texts": number, "weights": digest}}
         # On short texts it is another classifier than on long ones, and is calibrated by itself.
         validation, known = answers[0]["validation"], np.asarray(reviews.validation["label"][:])
         if short is not None:
             known = np.asarray(short.validation["label"][:])
-            validation = _kept(
-                directory, "transformer_short", lambda: {"validation": ask(short.validation["text"][:])}, digest=digest
-            )[0]["validation"]
-            facts["short_texts"] = {
-                **short.summary(),
-                "validation_accuracy": float(np.mean((validation > 0) == known)),
-            }
+            asked = kept("transformer_short", lambda: {"validation": ask(short.validation["text"][:])}, digest=digest)
+            validation = asked[0]["validation"]
+            accuracy = float(np.mean((validation > 0) == known))
+            facts["short_texts"] = {**short.summary(), "validation_accuracy": accuracy}
         weight, bias, _ = weigh(validation[:, None], known)
-        facts["passages"] = self._write_passages(reviews, directory, seed, digest, short, (weight, bias))
+        kinds = self._make_passages()
+        texts = list(chain(*kinds.values()))
+        logits = kept("passages", lambda: {"logits": ask(texts)}, digest=f"{digest} {self.passages}")[0]["logits"]
+        facts["passages"] = self._write_passages(kinds, logits * weight[0] + bias)
         return answers, facts
 
-    def fit(self, reviews: Reviews, short: Reviews | None, folder: Path, seed: int) -> int:
+    def _fit(self, folder: Path) -> int:
         """Fit it to the labeled reviews, the labeled short texts and generated pairs; the number of texts."""
-        texts, labels = list(reviews.train["text"][:]), list(reviews.train["label"][:])
-        if short is not None:
-            texts += short.train["text"][:] * _SHORT_PASSES
-            labels += short.train["label"][:] * _SHORT_PASSES
-        for text, label in as_labeled(generate_pairs(_FITTED_PAIRS, seed=seed + 1)):
-            texts.append(text)
-            labels.append(label)
-        fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=seed, bf16=self.bf16)
+        pairs = generate_pairs(_FITTED_PAIRS, seed=self.seed + 1)
+        texts, labels = list(self.reviews.train["text"][:]), list(self.reviews.train["label"][:])
+        if self.short is not None:
+            texts += self.short.train["text"][:] * _SHORT_PASSES
+            labels += self.short.train["label"][:] * _SHORT_PASSES
+        texts += chain(*pairs)
+        labels += [1, 0] * len(pairs)
+        fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=self.seed, bf16=self.bf16)
         return len(texts)
 
-    def _write_passages(
-        self,
-        reviews: Reviews,
-        directory: Path,
-        seed: int,
-        digest: str,
-        short: Reviews | None,
-        calibration: tuple[Logits, float],
-    ) -> dict[str, Any]:
+    def _make_passages(self) -> dict[str, list[str]]:
+        """Cut and generate what it is to label, by kind; the pairs come last."""
+        count, seed = self.passages, self.seed
+        cuts = cut_reviews(teaching_texts(self.reviews)[2], count * 7 // 10, seed=seed)
+        return {
+            "cut from unlabeled reviews": cuts,
+            "moved to other things": move_to_other_things(cuts, count // 5, seed=seed),
+            "generated passages": generate_passages(count // 10, seed=seed + 2),
+            "generated pairs": list(chain(*generate_pairs(count // 8, seed=seed + 3))),
+        }
+
+    def _write_passages(self, kinds: Mapping[str, Sequence[str]], logits: Logits) -> dict[str, Any]:
         """Write the passages with the probability of each, and say how many there are of each kind."""
         from datasets import Dataset
         from scipy.special import expit
 
-        unlabeled = teaching_texts(reviews)[2]
-        cuts = cut_reviews(unlabeled, self.passages * 7 // 10, seed=seed)
-        kinds = {
-            "cut from unlabeled reviews": cuts,
-            "moved to other things": move_to_other_things(cuts, self.passages // 5, seed=seed),
-            "generated passages": generate_passages(self.passages // 10, seed=seed + 2),
-            "generated pairs": [text for pair in generate_pairs(self.passages // 8, seed=seed + 3) for text in pair],
-        }
-        texts = [text for group in kinds.values() for text in group]
-        folder = directory / "transformer"
-        logits = _kept(
-            directory,
-            "passages",
-            lambda: {"logits": transformer_logits(folder, texts, bf16=self.bf16)},
-            digest=f"{digest} {self.passages}",
-        )[0]["logits"]
-        weight, bias = calibration
-        probabilities = np.asarray(expit(logits * weight[0] + bias), dtype=np.float32)
+        counts = {kind: len(group) for kind, group in kinds.items()}
+        cuts, moved, _, pairs = counts.values()
+        texts, probabilities = list(chain(*kinds.values())), np.asarray(expit(logits), dtype=np.float32)
         # A pair says by its construction what it means; where the transformer reads it the other way, it is left out.
-        made = np.resize([_SURE, 1 - _SURE], len(kinds["generated pairs"]))
-        agreed = np.where(made > 0.5, probabilities[-len(made) :], 1 - probabilities[-len(made) :]) > _DOUBTED
-        kept = np.concatenate([np.ones(len(texts) - len(made), dtype=bool), agreed])
-        probabilities[-len(made) :] = made
+        made, read = np.resize([_SURE, 1 - _SURE], pairs), probabilities[len(texts) - pairs :]
+        kept = np.ones(len(texts), dtype=bool)
+        kept[len(texts) - pairs :] = np.where(made > 0.5, read, 1 - read) > _DOUBTED
+        read[:] = made
+        counts["generated pairs"] = int(kept.sum()) - len(texts) + pairs
         # What is cut from reviews is full of names; by few words, a model would decide by them too.
-        full = len(kinds["cut from unlabeled reviews"]) + len(kinds["moved to other things"])
-        texts[:full] = swap_names(texts[:full], find_names(unlabeled), seed=seed + 4)
-        chosen = {"text": [t for t, keep in zip(texts, kept, strict=True) if keep], "probability": probabilities[kept]}
-        counts = {kind: len(group) for kind, group in kinds.items()} | {"generated pairs": int(agreed.sum())}
-        if short is not None:
-            counts["labeled short texts"] = len(short.train)
-            chosen["text"] += short.train["text"][:]
-            chosen["probability"] = np.concatenate(
-                [chosen["probability"], np.asarray(short.train["label"][:], dtype=np.float32)]
-            )
-        with replacing(directory / PASSAGES) as file:
-            Dataset.from_dict(chosen).to_parquet(file)
-        return {"kinds": counts, "digest": file_digest(directory / PASSAGES)}
+        names = find_names(teaching_texts(self.reviews)[2])
+        texts[: cuts + moved] = swap_names(texts[: cuts + moved], names, seed=self.seed + 4)
+        texts, probabilities = list(compress(texts, kept)), probabilities[kept]
+        if self.short is not None:
+            counts["labeled short texts"] = len(self.short.train)
+            texts += self.short.train["text"][:]
+            probabilities = np.append(probabilities, np.asarray(self.short.train["label"][:], dtype=np.float32))
+        with replacing(self.directory / PASSAGES) as file:
+            Dataset.from_dict({"text": texts, "probability": probabilities}).to_parquet(file)
+        return {"kinds": counts, "digest": file_digest(self.directory / PASSAGES)}
 
 
 def load_short_texts(source: str | os.PathLike[str]) -> Reviews:
-    """Load labeled short texts and split them: eight tenths to train on, one to validate, one to test.
-
-    Args:
-        source: As for `load_reviews`.
-    """
+    """Load labeled short texts and split them: eight tenths to train on, one to validate, one to test."""
     return load_reviews(source, validation_fraction=1 / 9, test_fraction=0.1, split_seed=42)
 
 
-def _named(logits: tuple[Logits, Logits]) -> dict[str, Logits]:
-    return dict(zip(("validation", "unlabeled"), logits, strict=True))
+def _answers(ask: Callable[[list[str]], Logits], reviews: Reviews) -> dict[str, Logits]:
+    """The logits of validation and unlabeled reviews."""
+    return dict(zip(("validation", "unlabeled"), map(ask, teaching_texts(reviews)[1:]), strict=True))
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> None:
@@ -405,24 +367,11 @@ def _kept(
     return made, seconds
 
 
-def _student(reviews: Reviews, run: Path) -> tuple[Logits, Logits]:
-    """Logits of an earlier student, a teacher of the next one (Furlanello et al. 2018)."""
-    from ..inference.classifier import Classifier
-
-    classifier = Classifier.from_pretrained(run)
-    _, validation, unlabeled = teaching_texts(reviews)
-    return classifier.logits(validation), classifier.logits(unlabeled)
-
-
 def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDArray[np.int64]]:
     """Find the weights of teachers under which the sum of their logits is calibrated best.
 
-    Args:
-        logits: Of each teacher. *Shape:* (reviews, teachers)
-        labels: 0 or 1. *Shape:* (reviews,)
-
-    Returns:
-        A weight per teacher, what is added to the sum, and each review's label by weights fitted on the other folds.
+    *Shapes:* (reviews, teachers), (reviews,) to a weight per teacher, what is added to the sum, and each review's label
+    by weights fitted on the other folds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +20,14 @@ Logits = NDArray[np.float32]
 def document_vectors(reviews: Reviews, *, epochs: int = 8, min_count: int = 10, seed: int = 42) -> NDArray[np.float32]:
     """A vector per review that predicts its 1-, 2- and 3-grams.
 
-    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016. No label is read.
-
-    Args:
-        reviews: All parts but `test` are read.
-        epochs: Passes over the texts.
-        min_count: n-grams that occur less often are left out.
-        seed: Of the order of the reviews and of the vectors.
-
-    Returns:
-        Of the training, then the validation, then the unlabeled reviews. *Shape:* (reviews, 200)
+    The distributed bag of words of Le and Mikolov 2014, over n-grams as in Li et al. 2016, without those that occur
+    less often than `min_count`. No label is read. *Shape:* (training, then validation, then unlabeled reviews, 200)
     """
     from gensim.models.doc2vec import Doc2Vec
 
     texts = [text for part in teaching_texts(reviews) for text in part]
     counts: Counter[str] = Counter()
-    for words in _words(texts):
+    for words in split_words(texts, scheme="words"):
         counts.update(_ngrams(words, joint="_"))
     kept = {gram for gram, count in counts.items() if count >= min_count}
     del counts
@@ -43,7 +35,7 @@ def document_vectors(reviews: Reviews, *, epochs: int = 8, min_count: int = 10, 
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus.txt"
         with corpus.open("w", encoding="utf-8") as file:
-            for words in _words(texts[i] for i in order):
+            for words in split_words((texts[i] for i in order), scheme="words"):
                 # gensim numbers the lines; an empty one must not shift the others.
                 file.write(" ".join(gram for gram in _ngrams(words, joint="_") if gram in kept) or "_")
                 file.write("\n")
@@ -66,25 +58,18 @@ def document_vectors(reviews: Reviews, *, epochs: int = 8, min_count: int = 10, 
     return vectors
 
 
-def ngrams_and_vectors(reviews: Reviews, vectors: NDArray[np.float32]) -> tuple[Logits, Logits]:
-    """One logistic regression on the n-grams of a review, weighted by naive Bayes, and on its document vector.
+def ngrams_and_vectors(reviews: Reviews, vectors: NDArray[np.float32]) -> dict[str, Logits]:
+    """Logits of validation and unlabeled reviews, by one logistic regression on n-grams and document vectors.
 
     Which 1-, 2- and 3-grams occur is weighted by their naive-Bayes log-count ratio (Wang and Manning 2012). Reviews
     are scaled to the same length of that vector, so that a long one is no more decided than a short one.
-
-    Args:
-        reviews: Fitted on `train`.
-        vectors: As :func:`document_vectors` returns them.
-
-    Returns:
-        Logits of the validation and of the unlabeled reviews.
     """
     from scipy.sparse import csr_matrix, diags, hstack
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler, normalize
 
-    words = [_words(part) for part in teaching_texts(reviews)]
+    words = [split_words(part, scheme="words") for part in teaching_texts(reviews)]
     counter = CountVectorizer(analyzer=lambda text: set(_ngrams(text)), min_df=3, dtype=np.float32)
     present = [counter.fit_transform(words[0]), *(counter.transform(part) for part in words[1:])]
     labels = np.asarray(reviews.train["label"][:], dtype=np.float32)
@@ -100,8 +85,8 @@ def ngrams_and_vectors(reviews: Reviews, vectors: NDArray[np.float32]) -> tuple[
     ]
     model = LogisticRegression(C=0.3, solver="liblinear", dual=True, max_iter=1_000, random_state=0)
     model.fit(features[0], labels)
-    known, unknown = (model.decision_function(part).astype(np.float32) for part in features[1:])
-    return known, unknown
+    logits = (model.decision_function(part).astype(np.float32) for part in features[1:])
+    return dict(zip(("validation", "unlabeled"), logits, strict=True))
 
 
 def teaching_texts(reviews: Reviews) -> tuple[list[str], list[str], list[str]]:
@@ -109,10 +94,6 @@ def teaching_texts(reviews: Reviews) -> tuple[list[str], list[str], list[str]]:
     assert reviews.unlabeled is not None
     train, validation, unlabeled = (part["text"][:] for part in (reviews.train, reviews.validation, reviews.unlabeled))
     return train, validation, unlabeled
-
-
-def _words(texts: Iterable[str]) -> Iterator[list[str]]:
-    return split_words(texts, scheme="words")
 
 
 def _ngrams(words: list[str], joint: str = " ") -> Iterator[str]:

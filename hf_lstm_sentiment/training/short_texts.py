@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,29 +23,17 @@ _LENGTHS = range(4, 41)
 
 
 def generate_pairs(count: int, *, seed: int) -> list[tuple[str, str]]:
-    """Make pairs of verdicts of nearly the same words, about films, products, restaurants, services and more.
+    """Make pairs of verdicts of nearly the same words, from `short_texts.json`: one praises, the other one blames.
 
-    Negation, contrast, concession, comparison, irrealis and later verdicts, from the templates and words in
-    `short_texts.json`.
-
-    Args:
-        count: Number of pairs.
-        seed: Of the choice of templates and words.
-
-    Returns:
-        For each pair, the text that praises and the one that blames.
+    They are about films, products, restaurants, services and more, and hold negation, contrast, concession, comparison,
+    irrealis and later verdicts.
     """
     rng = Random(seed)  # noqa: S311
     return [_pair(rng, rng.choice(list(_SOURCE["domains"]))) for _ in range(count)]
 
 
 def generate_passages(count: int, *, seed: int) -> list[str]:
-    """Make texts of two to five verdicts on one thing, which may contradict each other; whoever labels them decides.
-
-    Args:
-        count: Number of texts.
-        seed: Of their content.
-    """
+    """Make texts of two to five verdicts on one thing, which may contradict each other; whoever labels them decides."""
     rng = Random(seed)  # noqa: S311
     passages = []
     for _ in range(count):
@@ -58,10 +46,7 @@ def generate_passages(count: int, *, seed: int) -> list[str]:
 def cut_reviews(texts: Sequence[str], count: int, *, seed: int) -> list[str]:
     """Cut sentences of 4 to 40 words, and for every third of them a passage of two to six sentences, out of reviews.
 
-    Args:
-        texts: Reviews.
-        count: How many cuts, at most; no two are equal.
-        seed: Of the choice.
+    There are at most `count` cuts, and no two are equal.
     """
     rng = Random(seed)  # noqa: S311
     sentences: set[str] = set()
@@ -79,13 +64,7 @@ def cut_reviews(texts: Sequence[str], count: int, *, seed: int) -> list[str]:
 
 
 def move_to_other_things(cuts: Sequence[str], count: int, *, seed: int) -> list[str]:
-    """Put products, places and services, and what they have, where cuts of film reviews speak of a film.
-
-    Args:
-        cuts: From :func:`cut_reviews`.
-        count: How many texts, at most.
-        seed: Of the choice.
-    """
+    """Put products, places and services, and what they have, where cuts of film reviews speak of a film."""
     rng = Random(seed)  # noqa: S311
     domains = [domain for domain in _SOURCE["domains"] if domain != "films"]
     speaking = [cut for cut in cuts if _SWAP.search(cut)]
@@ -108,9 +87,7 @@ def move_to_other_things(cuts: Sequence[str], count: int, *, seed: int) -> list[
 def find_names(texts: Sequence[str], *, at_least: int = 10) -> list[str]:
     """Find the words that stand in the middle of sentences with a capital, and hardly ever without: names of any kind.
 
-    Args:
-        texts: Reviews.
-        at_least: How often they must.
+    They stand so `at_least` so often.
     """
     capital = Counter(word for text in texts for word in _CAPITAL.findall(text))
     small = Counter(word for text in texts for word in _SMALL.findall(text))
@@ -120,10 +97,7 @@ def find_names(texts: Sequence[str], *, at_least: int = 10) -> list[str]:
 def swap_names(texts: Sequence[str], names: Sequence[str], *, seed: int) -> list[str]:
     """Put other names in the place of those in texts that have their labels already, so that a name decides nothing.
 
-    Args:
-        texts: A name that occurs twice in one of them becomes one other.
-        names: From :func:`find_names`.
-        seed: Of the choice.
+    A name that occurs twice in a text becomes one other.
     """
     rng, known, word = Random(seed), frozenset(names), re.compile(r"\b[A-Z][a-z]+\b")  # noqa: S311
 
@@ -163,10 +137,3 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def as_labeled(pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    """Give each text of pairs its label: 1 to the one that praises, 0 to the one that blames."""
-    for praise, blame in pairs:
-        yield praise, 1
-        yield blame, 0

