@@ -74,7 +74,7 @@ class PaddingCollator:
     pad_to: int | None = None
 
     def __call__(self, reviews: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Stack reviews. *Shapes:* input_ids and attention_mask (batch_size, seq_len), labels (batch_size,)."""
+        """Stack reviews. *Shapes:* input_ids, attention_mask (batch_size, seq_len), labels, if any, (batch_size,)."""
         ids, mask = pad_batch([review["input_ids"] for review in reviews], self.pad_token_id, width=self.pad_to or 0)
-        labels = torch.tensor([review["label"] for review in reviews])
-        return {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}
+        labels = {"labels": torch.tensor([review["label"] for review in reviews])} if "label" in reviews[0] else {}
+        return {"input_ids": ids, "attention_mask": mask.long(), **labels}

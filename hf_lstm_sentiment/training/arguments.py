@@ -7,14 +7,14 @@ import logging
 import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
@@ -121,12 +121,10 @@ def unknown_option(name: str) -> str:
 
 
 def _check_trackers(report_to: Any) -> None:
-    for tracker in [report_to] if isinstance(report_to, str) else report_to or []:
-        if tracker in ("all", "none"):
-            continue
-        if tracker not in INTEGRATION_TO_CALLBACK:
-            allowed = ", ".join(["none", "all", *INTEGRATION_TO_CALLBACK])
-            raise ValueError(f"report_to is {tracker!r}, which transformers does not know; allowed: {allowed}")
+    trackers = [report_to] if isinstance(report_to, str) else report_to or []
+    for tracker in [tracker for tracker in trackers if tracker not in ("all", "none")]:
+        # It refuses those that it does not know.
+        get_reporting_integration_callbacks([tracker])
         module, package = _TRACKERS.get(tracker, (tracker, tracker.replace("_", "-")))
         if importlib.util.find_spec(module) is None:
             package = '"hf_lstm_sentiment[tensorboard]"' if tracker == "tensorboard" else package
@@ -222,11 +220,10 @@ class HubArguments:
     private: bool | None = None
     revision: str | None = None
 
-    def checked(self) -> HubArguments:
-        """The same with the whole name, once it is known that the run can be pushed there."""
+    def check(self) -> None:
+        """Refuse a place where the run cannot be pushed."""
         repo_id = full_repo_id(self.repo_id, token=self.token)
         check_destination(repo_id, private=self.private, revision=self.revision, token=self.token)
-        return replace(self, repo_id=repo_id)
 
     def push(self, run: Path) -> PushedRun:
         """Publish the finished run, or say how to publish it without training it again."""
@@ -234,6 +231,7 @@ class HubArguments:
             repo_id = full_repo_id(self.repo_id, token=self.token)
             return push_run(run, repo_id, private=self.private, revision=self.revision, token=self.token)
         except (OSError, ValueError) as error:
+            # Kinds of OSError may take other arguments.
             kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
             raise kind(
                 f"the run is finished, but not published: {error}\n"

@@ -31,21 +31,10 @@ _SHAPE = ("embedding_size", "hidden_size", "num_hidden_layers", "bidirectional",
 
 
 class BaseModel:
-    """A trained classifier that another one starts from.
-
-    Args:
-        source: A checkpoint that comes with the package, a run directory, or a repository of the Hub, which may be
-            followed by `@` and a branch, tag or commit.
+    """A trained classifier that another one starts from: of the package, a run directory, or NAME@REVISION of the Hub.
 
     Attributes:
-        source: As it was given.
-        classifier: The model, ready to classify.
-        digest: The sha256 of its weights.
         dataset: What its `metrics.json` says of the reviews that it was trained on; empty where that is not known.
-
-    Raises:
-        FileNotFoundError, OSError: There is no such checkpoint, or the Hub cannot be reached.
-        ValueError: The checkpoint is of another kind, damaged, or was written by a newer release of this package.
     """
 
     def __init__(self, source: str) -> None:
@@ -67,8 +56,7 @@ class BaseModel:
         self.classifier = Classifier.from_pretrained(self._name, revision=self._revision)
         # The commit that was read, should the branch move.
         self._revision = getattr(self.classifier.config, "_commit_hash", None) or self._revision
-        digests = [file_digest(path) for path in find_weights(self._name, self._revision)]
-        self.digest = digests[0] if len(digests) == 1 else ", ".join(digests)
+        self.digest = ", ".join(map(file_digest, find_weights(self._name, self._revision)))
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Load its tokenizer."""
@@ -99,13 +87,10 @@ class BaseModel:
         vectors: GloveVectors | None,
         generator: torch.Generator,
     ) -> dict[str, Any]:
-        """Copy the weights into a model of the same sizes; what `metrics.json` says of it.
+        """Copy the weights into a model of the same sizes, the head too where the labels are the same.
 
-        Args:
-            model: Gets the head too where its labels are the same.
-            vocabulary: Each word of its tokenizer, and the word's row.
-            vectors: GloVe vectors of words that either model knows.
-            generator: Of the rows of words that neither this model nor GloVe knows.
+        Words of its vocabulary that this model does not know start from the vectors of GloVe, or at random. Returns
+        what `metrics.json` says of it.
         """
         network = self.classifier.network
         kept = ["tokenizer"] if vocabulary == self.classifier.tokenizer.get_vocab() else []

@@ -46,21 +46,8 @@ PASSAGES = "passages.parquet"
 class Inputs:
     """The inputs of a recipe: found at once, read when they are first asked for, and never again.
 
-    Args:
-        recipe: Names the sources.
-        sampling: What `load_reviews` takes beside the source: columns, seed of the split, sizes of samples.
-        unlabeled: Whether unlabeled reviews are read in any case.
-        given: Texts and the label of each, in the place of the recipe's source.
-
-    Attributes:
-        recipe: With the sizes of its base model, if it has one.
-        base: The classifier that the recipe starts from, if any.
-        language_model: The language model that it starts from, if any.
-        soft_labels: What the teachers of the recipe said of the unlabeled reviews, if it has teachers.
-
-    Raises:
-        ConnectionError, FileNotFoundError, ImportError, ValueError: A source that is missing or cannot be used; of
-            several the message names each, before any work is done.
+    Sources that are missing or cannot be used are refused at once, by one message. With a base model, `recipe` has its
+    sizes.
     """
 
     def __init__(
@@ -110,10 +97,9 @@ class Inputs:
             reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
         else:
             reviews = reviews_from(*self._given, **self._sampling)
-        if self.language_model is not None:
-            self.language_model.check(reviews)
-        if self.soft_labels is not None:
-            self.soft_labels.check(reviews)
+        for source in (self.language_model, self.soft_labels):
+            if source is not None:
+                source.check(reviews)
         if self.recipe.class_weights is not None:
             # Refused now, if they cannot be.
             reviews.class_weights(self.recipe.class_weights)
@@ -132,16 +118,16 @@ class Inputs:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer: that of the base model, or one for these reviews."""
+        """That of the base model, or one for these reviews."""
         recipe = self.recipe
         if self.base is not None and not recipe.own_vocabulary:
             tokenizer = self.base.tokenizer()
             if recipe.extend_vocab:
                 extend_tokenizer(tokenizer, Texts(self.reviews.train), recipe.extend_vocab)
             return tokenizer
-        passages = None if self.soft_labels is None else self.soft_labels.passages
+        passages = self.soft_labels and self.soft_labels.passages
         return train_tokenizer(
-            self.reviews.vocabulary_texts(*([] if passages is None else [passages])),
+            self.reviews.vocabulary_texts(*([passages] if passages else [])),
             scheme=recipe.scheme,
             vocab_size=recipe.vocab_words,
             max_length=recipe.max_length,
@@ -171,14 +157,10 @@ class Inputs:
         if self.vectors is not None:
             words = "\n".join(sorted(self.vectors.words, key=self.vectors.words.__getitem__))
             found["glove"] = _sha256(words.encode(), self.vectors.vectors.tobytes())
-        if self.language_model is not None:
-            found["language_model"] = self.language_model.digest
-        if self.base is not None:
-            found["base_model"] = self.base.digest
-        if self.soft_labels is not None:
-            found["soft_labels"] = self.soft_labels.digest
-            if self.soft_labels.passages_digest is not None:
-                found["passages"] = self.soft_labels.passages_digest
+        sources = {"language_model": self.language_model, "base_model": self.base, "soft_labels": self.soft_labels}
+        found |= {name: source.digest for name, source in sources.items() if source is not None}
+        if self.soft_labels is not None and self.soft_labels.passages_digest is not None:
+            found["passages"] = self.soft_labels.passages_digest
         return found
 
     def training_reviews(self) -> Dataset:
@@ -221,18 +203,7 @@ class Inputs:
 
 
 class LanguageModel:
-    """A finished language model that a classifier starts from.
-
-    Args:
-        directory: From :func:`pretrain`.
-
-    Attributes:
-        digest: The sha256 of its weights.
-        facts: What `metrics.json` of the classifier says of it.
-
-    Raises:
-        FileNotFoundError: There is no finished pretraining.
-    """
+    """A finished language model that a classifier starts from, and what `metrics.json` says of it."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._run = user_path(directory)
@@ -265,33 +236,14 @@ class LanguageModel:
             for name, tensor in load_file(self._run / runs.WEIGHTS).items()
             if name.startswith("sentiment_lstm.")
         }
-        encoder = model.base_model
-        own = encoder.state_dict()
-        for name in sorted({*weights, *own}):
-            theirs, ours = (tuple(t[name].shape) if name in t else None for t in (weights, own))
-            if theirs != ours:
-                raise ValueError(
-                    f"{self._run}: {name} has the shape {theirs} there and {ours} here; pretrain with the sizes of "
-                    "this preset"
-                )
-        encoder.load_state_dict(weights)
+        try:
+            model.base_model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"{self._run} does not fit: {error}; pretrain with the sizes of this preset") from error
 
 
 class SoftLabels:
-    """The probabilities that teachers gave the unlabeled reviews.
-
-    Args:
-        directory: From :func:`teach`.
-
-    Attributes:
-        digest: The sha256 of the file that holds them.
-        passages_digest: That of the passages, where there are any.
-        facts: What `metrics.json` of a model that learns from them says of the teachers.
-
-    Raises:
-        FileNotFoundError: The directory holds none, or `teach` was stopped before it wrote everything.
-        ValueError: The labels are not those that `teachers.json` is about.
-    """
+    """The probabilities that teachers gave the unlabeled reviews, and what `metrics.json` says of the teachers."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._path = user_path(directory) / SOFT_LABELS
@@ -302,18 +254,17 @@ class SoftLabels:
         metrics = read_json(self._path.with_name(TEACHERS))
         self._dataset: Mapping[str, Any] = metrics["dataset"]
         self.digest = file_digest(self._path)
+        self.passages_digest: str | None = metrics.get("passages", {}).get("digest")
+        passages = self._path.with_name(PASSAGES)
         # Version 0.1.0 recorded none.
-        if metrics.get("soft_labels", self.digest) != self.digest:
-            raise ValueError(f"{self._path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
+        for path, digest in ((self._path, metrics.get("soft_labels")), (passages, self.passages_digest)):
+            if digest is not None and (not path.is_file() or file_digest(path) != digest):
+                raise ValueError(f"{path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
         keys = (
             *("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on"),
             *("transformer", "short_texts", "passages"),
         )
         self.facts = {key: metrics[key] for key in keys if key in metrics}
-        self.passages_digest: str | None = metrics.get("passages", {}).get("digest")
-        path = self._path.with_name(PASSAGES)
-        if self.passages_digest is not None and (not path.is_file() or file_digest(path) != self.passages_digest):
-            raise ValueError(f"{path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
 
     @cached_property
     def passages(self) -> Dataset | None:
@@ -357,8 +308,7 @@ def refuse_many_labels(reviews: Reviews) -> None:
 def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
     """Refuse a model whose `metrics.json`, of which this is the data set, admits that it may know held-out reviews.
 
-    It may not where it was trained on the training reviews of here, or has the held-out reviews of here. The message
-    names the model and the script that makes another one.
+    It may not where it was trained on the training reviews of here, or has the held-out reviews of here.
     """
     if not _is_unseen(dataset, reviews):
         here = reviews.summary()
@@ -374,14 +324,10 @@ def _differing(dataset: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]
 
 
 def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
-    # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
-    known, theirs = ("digests" in dataset), dataset.get("digests", {})
-    return (
-        theirs.get("train") == reviews.digests["train"]
-        or all(theirs.get(part) == reviews.digests[part] for part in ("validation", "test"))
-        if known
-        else not {"split_seed", "validation"}.intersection(_differing(dataset, reviews.summary()))
-    )
+    if (theirs := dataset.get("digests")) is None:
+        # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
+        return not {"split_seed", "validation"}.intersection(_differing(dataset, reviews.summary()))
+    return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
 
 
 def _is_of(dataset: Mapping[str, Any], reviews: Reviews) -> bool:

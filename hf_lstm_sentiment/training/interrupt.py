@@ -112,9 +112,8 @@ class StopAtSignal(TrainerCallback):
 class _LengthGroupedSampler(LengthGroupedSampler):
     """Batches of similar length, drawn anew in each epoch from a seed of its own.
 
-    The one of transformers draws from the global generator. Processes whose generators have gone apart, through
-    dropout over batches of different shapes, would then not share one order, and reviews would be missed; and a
-    training that continues in the middle of an epoch would draw another order than it began with.
+    The one of transformers draws from the global generator, which dropout moves in each process at its own pace:
+    reviews would be missed, and a training that continues in the middle of an epoch would draw another order.
     """
 
     def __init__(self, sampler: LengthGroupedSampler, seed: int) -> None:
@@ -138,14 +137,8 @@ class SafeTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)
-        try:
+        with telling_of_a_full_disk(checkpoint, "the checkpoint before it is whole", remove=True):
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            # torch's writer of files raises a RuntimeError, and so does a lost process.
-            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
-                raise
-            shutil.rmtree(checkpoint, ignore_errors=True)
-            raise _not_written(checkpoint, error, "the checkpoint before it is whole") from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # As the base class, but for the arguments, a pickle that nothing of ours reads.
@@ -166,20 +159,18 @@ class SafeTrainer(Trainer):
 
 
 @contextmanager
-def telling_of_a_full_disk(run: Path) -> Iterator[None]:
-    """Turn failures to write the results of a run into one kind of error, an OSError."""
+def telling_of_a_full_disk(path: Path, state: str, *, remove: bool = False) -> Iterator[None]:
+    """Turn failures to write a directory into one kind of error, an OSError that says what is whole."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise _not_written(run, error, "the training itself is done") from error
-
-
-def _not_written(path: Path, error: Exception, state: str) -> OSError:
-    try:
-        free = f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free there"
-    except OSError:
-        free = "how much is free there is not known"
-    return OSError(
-        f"{path} could not be written ({first_line(error)}); {free}; {state}. Make room, then run the same "
-        "command with --resume"
-    )
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch's writer of files raises a RuntimeError, and so does a lost process.
+        if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            raise
+        if remove:
+            shutil.rmtree(path, ignore_errors=True)
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise OSError(
+            f"{path} could not be written ({first_line(error)}); {free:,.1f} MB are free there; {state}. Make room, "
+            "then run the same command with --resume"
+        ) from error

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
-from ..data.encoding import PaddingCollator, encode_reviews, longest_first
+from ..data.encoding import encode_reviews, longest_first
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from ..utils.files import user_path
@@ -63,16 +63,9 @@ class SentimentLSTMForCausalLM(SentimentLSTMPreTrainedModel):
 
     The score of token w after state h is `e_w · (W h + a) + b_w`, with the word vectors e of the input (Press and Wolf
     2017). Outside of training the softmax runs over the whole vocabulary. In training, what the other tokens add to its
-    denominator is estimated from a sample of them, shared by the batch, each score lowered by the logarithm of how
-    often that token is expected in the sample (importance sampling: Bengio and Senécal 2008, Jean et al. 2015).
-
-    Args:
-        config: Shape and behavior; one direction only.
-        frequencies: How often each token is drawn into the sample; they need not sum to 1. *Shape:* (vocab_size,)
-        sampled_words: Size of the sample.
-
-    Raises:
-        ValueError: Two directions: one of them would have read what it is to predict.
+    denominator is estimated from a sample of them, drawn by `frequencies` and shared by the batch, each score lowered
+    by the logarithm of how often that token is expected in the sample (importance sampling: Bengio and Senécal 2008,
+    Jean et al. 2015).
     """
 
     # The loss is a mean over the tokens of a batch; Trainer must not divide it again.
@@ -92,15 +85,9 @@ class SentimentLSTMForCausalLM(SentimentLSTMPreTrainedModel):
         self._freeze_embeddings_if_configured()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, return_loss: bool = True) -> CausalLMOutput:
-        """Measure how surprising the tokens are.
+        """Take the mean negative log-likelihood (natural logarithm) of every token but the first ones as the loss.
 
-        Args:
-            input_ids: Token ids, padded on the right. *Shape:* (batch_size, seq_len)
-            attention_mask: 1 at real tokens, 0 at padding. *Shape:* (batch_size, seq_len)
-            return_loss: There is nothing else to return; Trainer looks for this argument.
-
-        Returns:
-            `loss`: mean negative log-likelihood (natural logarithm) of every token but the first ones.
+        *Shapes:* (batch_size, seq_len). Trainer looks for the argument `return_loss`.
         """
         states = self.sentiment_lstm(input_ids, attention_mask, return_dict=True).last_hidden_state
         follows = attention_mask[:, 1:] != 0
@@ -131,16 +118,6 @@ class SentimentLSTMForCausalLM(SentimentLSTMPreTrainedModel):
             for part, target in zip(outputs.split(_CHUNK), targets.split(_CHUNK), strict=True)
         ]
         return torch.cat(parts)
-
-
-@dataclass(frozen=True)
-class _TextCollator(PaddingCollator):
-    """As `PaddingCollator`, without labels."""
-
-    def __call__(self, reviews: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        batch = super().__call__([{**review, "label": 0} for review in reviews])
-        del batch["labels"]
-        return batch
 
 
 def pretrain(
@@ -213,27 +190,24 @@ def pretrain(
 
 class _LanguageModeling(Body):
     fixed: ClassVar = {"metric_for_best_model": "loss", "greater_is_better": False, "prediction_loss_only": True}
-    unlabeled = True
+    classifies = False
 
     def encode(self, inputs: Inputs) -> dict[str, Dataset]:
         from datasets import concatenate_datasets
 
         reviews, length = inputs.reviews, self.recipe.max_length
         assert reviews.unlabeled is not None
-        labeled = reviews.train.remove_columns("label")
-        texts = concatenate_datasets([labeled, reviews.unlabeled.cast(labeled.features)])
+        train, validation = (part.remove_columns("label") for part in (reviews.train, reviews.validation))
+        train = concatenate_datasets([train, reviews.unlabeled.cast(train.features)])
         return {
-            "train": encode_reviews(texts, inputs.tokenizer, max_length=length),
-            "validation": longest_first(encode_reviews(reviews.validation, inputs.tokenizer, max_length=length)),
+            "train": encode_reviews(train, inputs.tokenizer, max_length=length),
+            "validation": longest_first(encode_reviews(validation, inputs.tokenizer, max_length=length)),
         }
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForCausalLM:
         tokenizer = inputs.tokenizer
         config = self.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         return SentimentLSTMForCausalLM(config, _frequencies(encoded["train"], len(tokenizer)))
-
-    def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
-        return {"data_collator": _TextCollator(pad_token_id=inputs.tokenizer.pad_token_id)}
 
     def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         return {"perplexity": _perplexity(trainer, encoded["validation"])}

@@ -12,28 +12,31 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerFast, Trainer, pipeline
+from transformers import Trainer
 
-from ..data.encoding import PaddingCollator, encode_reviews, longest_first
+from ..data.encoding import encode_reviews, longest_first
 from ..data.labels import Labels
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
 from ..hub.model_card import write_model_card
 from ..hub.push import PushedRun
+from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path
 from ..utils.imports import require
-from ..utils.messages import listed, shown
+from ..utils.messages import check_count, listed, shown
 from .inputs import READING, SAMPLING, Inputs
 from .presets import Preset, find_preset
-from .trainer import Body, exact_batches, run_recipe
+from .trainer import Body, exact_batches, free_logits, run_recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 logger = logging.getLogger(__name__)
 
+# What of a preset is chosen for each training.
+_FLAGS = ("extend_vocab", "own_vocabulary", "freeze_encoder", "class_weights")
 # What a preset does that has no use for a source.
 _UNUSED = {
     "glove": "does not start from word vectors",
@@ -74,10 +77,9 @@ class TrainingResult:
             confusion = test["confusion_matrix"]
             detail = f"{confusion['fp']:,} false positives, {confusion['fn']:,} false negatives"
         lines = [
-            "",
-            f"{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
-            f"{metrics['train_seconds']:,.0f} s of training, {metrics['train_tokens_per_second']:,} tokens a second on "
-            f"{metrics['device']}",
+            f"\n{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of "
+            f"{metrics['epochs']}, {metrics['train_seconds']:,.0f} s of training, "
+            f"{metrics['train_tokens_per_second']:,} tokens a second on {metrics['device']}",
             f"  validation accuracy  {validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
             f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {detail}, calibration error "
             f"{test['expected_calibration_error']:.3f})",
@@ -198,24 +200,17 @@ def train(
         OSError: A checkpoint or the results could not be written.
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
-    passed = locals()
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     usual = "v2_glove" if model_name_or_path is None else "finetune"
     recipe = find_preset(usual if preset is None else preset)
-    if extend_vocab is not None and extend_vocab < 1:
-        raise ValueError(f"extend_vocab is {extend_vocab}; allowed: a whole number of at least 1, or leave it out")
-    if isinstance(class_weights, Iterable) and not isinstance(class_weights, str):
-        class_weights = ",".join(map(str, class_weights))
-    chosen = {
-        "extend_vocab": extend_vocab,
-        "own_vocabulary": own_vocabulary,
-        "freeze_encoder": freeze_encoder,
-        "class_weights": None if class_weights is None else str(class_weights),
-    }
-    flags: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if extend_vocab is not None:
+        check_count("extend_vocab", extend_vocab)
+    if class_weights is not None and not isinstance(class_weights, str):
+        class_weights = ",".join(map(str, class_weights if isinstance(class_weights, Iterable) else [class_weights]))
+    passed = locals()
+    flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
     recipe = replace(recipe, **flags)
-    given = {"dataset": dataset, "glove": glove, "soft_labels": soft_labels, "pretrained": pretrained}
-    sources: dict[str, Any] = {name: os.fspath(source) for name, source in given.items() if source is not None}
+    sources = {name: os.fspath(passed[name]) for name in ("dataset", *_UNUSED) if passed[name] is not None}
     usable = {"glove"} if recipe.own_vocabulary or recipe.extend_vocab else set()
     for name in [name for name in sources if getattr(recipe, name) is None and name not in usable]:
         logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
@@ -247,8 +242,6 @@ def train(
 
 
 class _Classification(Body):
-    publishes = stops_early = True
-
     def encode(self, inputs: Inputs) -> dict[str, Dataset]:
         tokenizer, length = inputs.tokenizer, self.recipe.max_length
         held_out = {"validation": inputs.reviews.validation, "test": inputs.reviews.test}
@@ -270,20 +263,11 @@ class _Classification(Body):
         )
         return SentimentLSTMForSequenceClassification(config)
 
-    def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
-        pad_to = self.recipe.max_length if self.recipe.naive_padding else None
-        return {
-            "data_collator": PaddingCollator(pad_token_id=inputs.tokenizer.pad_token_id, pad_to=pad_to),
-            "compute_metrics": _compute_metrics,
-        }
-
     def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         reviews = encoded["validation"]
         logits, labels = _exact_logits(trainer, reviews), reviews["label"][:]
         _check_score(trainer, evaluate_logits(logits, labels))
-        if not self.recipe.calibrate:
-            return {}
-        temperature = fit_temperature(logits, labels)
+        temperature = fit_temperature(logits, labels) if self.recipe.calibrate else None
         if temperature is None:
             return {}
         unseen = cross_validate_temperature(logits, labels)
@@ -330,15 +314,6 @@ class _Classification(Body):
         write_model_card(run, asdict(recipe), metrics)
 
 
-def _compute_metrics(prediction: Any) -> dict[str, float]:
-    """The metrics of an epoch, from the logits of each review."""
-    measured = evaluate_logits(_free_logits(prediction.predictions), prediction.label_ids)
-    # The Trainer has its own counts; trackers take numbers only.
-    return {
-        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
-    }
-
-
 def _exact_logits(
     trainer: Trainer, reviews: Dataset, model: SentimentLSTMForSequenceClassification | None = None
 ) -> NDArray[np.float32]:
@@ -347,13 +322,8 @@ def _exact_logits(
     for exact, batch in exact_batches(trainer, reviews, model):
         with torch.inference_mode():
             output = exact(**{name: batch[name] for name in ("input_ids", "attention_mask")})
-        logits.append(_free_logits(output.logits.float().cpu().numpy()))
+        logits.append(free_logits(output.logits.float().cpu().numpy()))
     return np.concatenate(logits)
-
-
-def _free_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of two labels, that of the second one, as the first is zero. *Shape:* (reviews,) or (reviews, labels)."""
-    return logits[:, 1] if logits.shape[1] == 2 else logits
 
 
 def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
@@ -364,10 +334,6 @@ def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
     state = trainer.state
     name = str(trainer.args.metric_for_best_model).removeprefix("eval_")
     again, recorded = measured.get(name), state.best_metric
-    if name == "loss":
-        # Where labels have weights, the loss that the Trainer logs is another one.
-        at_best = (entry for entry in state.log_history if entry.get("step") == state.best_global_step)
-        recorded = next((entry["eval_exact_loss"] for entry in at_best if "eval_exact_loss" in entry), recorded)
     if again is None or recorded is None or abs(again - recorded) > 0.01 + 2.5 / measured["reviews"]:
         raise RuntimeError(
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
@@ -376,9 +342,6 @@ def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
 
 
 def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:
-    """Classify with what was written to disk, as a user will. The classes are ours, so no remote code is run."""
-    model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
-    classify = pipeline("text-classification", model=model, tokenizer=PreTrainedTokenizerFast.from_pretrained(run))
-    padding = "max_length" if model.config.naive_padding else "longest"
-    answers = classify(list(_EXAMPLES), truncation=True, padding=padding)
-    return tuple((text, answer["label"], answer["score"]) for text, answer in zip(_EXAMPLES, answers, strict=True))
+    """Classify with what was written to disk, as a user will."""
+    answers = Classifier.from_pretrained(run)(_EXAMPLES)
+    return tuple((text, label, score) for text, (label, score) in zip(_EXAMPLES, answers, strict=True))

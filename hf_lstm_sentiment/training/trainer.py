@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_callback import ExportableState
 
+from ..data.encoding import PaddingCollator
+from ..evaluation.metrics import evaluate_logits
 from ..hub.push import PushedRun
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
@@ -50,13 +53,11 @@ class Body:
 
     Attributes:
         fixed: Fields of `TrainingArguments` that the caller cannot choose.
-        publishes: Whether the finished run can be pushed to the Hub.
-        stops_early: Whether it stops when so many epochs as the recipe's patience were no better.
-        unlabeled: Whether unlabeled reviews are read in any case.
+        classifies: Whether it is of labels: then it stops early and can be pushed. Else it is of unlabeled reviews too.
     """
 
     fixed: ClassVar[Mapping[str, Any]] = {}
-    publishes = stops_early = unlabeled = False
+    classifies = True
 
     def __init__(self, recipe: Preset) -> None:
         self.recipe = recipe
@@ -67,10 +68,6 @@ class Body:
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> PreTrainedModel:
         """Make the model, with random weights."""
-        raise NotImplementedError
-
-    def trainer_options(self, inputs: Inputs) -> dict[str, Any]:
-        """What the Trainer is given beside model and reviews."""
         raise NotImplementedError
 
     def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
@@ -101,27 +98,16 @@ def run_recipe(
 ) -> tuple[dict[str, Any], PushedRun | None]:
     """Train a recipe and write a run directory, or finish what lies there; arguments and errors as for :func:`train`.
 
-    Args:
-        body: What is trained, and its recipe.
-        run: The run directory, an absolute path.
-        seed: Of weights, dropout and the order of the reviews.
-        sampling: What `load_reviews` takes beside the source.
-        flags: What of the recipe is the caller's choice, for the card.
-        texts: Texts and the label of each, in the place of the recipe's source.
-        resume: Continue from the newest whole checkpoint, if there is one.
-        num_threads: CPU threads of each process.
-        given: Fields of `TrainingArguments` that differ from the recipe.
-
-    Returns:
-        The content of `metrics.json`, and where the run was pushed.
+    `flags` is what of the recipe is the caller's choice, for the card; `given` what differs from it in
+    `TrainingArguments`. Returns the content of `metrics.json`, and where the run was pushed.
     """
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     given = dict(given)
     hub = take_hub_arguments(given, run)
-    if hub is not None and not body.publishes:
+    if hub is not None and not body.classifies:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
-    inputs = Inputs(body.recipe, sampling, unlabeled=body.unlabeled, given=texts)
+    inputs = Inputs(body.recipe, sampling, unlabeled=not body.classifies, given=texts)
     body.recipe = recipe = inputs.recipe
     check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.
@@ -132,7 +118,7 @@ def run_recipe(
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
     # Of a finished run, which may lie there already, pushing finds out more.
     if writes and hub is not None and not finished:
-        hub = hub.checked()
+        hub.check()
     run.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(run) if writes else nullcontext():
         if writes:
@@ -141,7 +127,7 @@ def run_recipe(
             before = {**asdict(recipe), "seed": seed, **options, **processes}
             runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
         with arguments.main_process_first(desc="reading the reviews"):
-            if body.publishes:
+            if body.classifies:
                 check_metric(arguments, inputs.reviews.label_names)
             digests = inputs.reviews.digests if finished else inputs.digests
             if writes:
@@ -156,7 +142,7 @@ def run_recipe(
         model = body.make_model(inputs, encoded)
         facts = inputs.start(model, seed)
         stop = StopAtSignal()
-        early = [EarlyStoppingCallback(early_stopping_patience=recipe.patience)] if body.stops_early else []
+        early = [EarlyStoppingCallback(early_stopping_patience=recipe.patience)] if body.classifies else []
         trainer = SafeTrainer(
             model=model,
             args=arguments,
@@ -165,7 +151,10 @@ def run_recipe(
             processing_class=inputs.tokenizer,
             # The stop comes last: another callback may ask for an evaluation in the same step.
             callbacks=[Clock(), *early, stop],
-            **body.trainer_options(inputs),
+            compute_metrics=_compute_metrics if body.classifies else None,
+            data_collator=PaddingCollator(
+                inputs.tokenizer.pad_token_id, pad_to=recipe.max_length if recipe.naive_padding else None
+            ),
         )
         glove = facts.get("glove")
         logger.info(
@@ -179,7 +168,7 @@ def run_recipe(
         fit_seconds = time.perf_counter() - start
         facts |= body.finish(trainer, encoded)
         if writes:
-            with telling_of_a_full_disk(run):
+            with telling_of_a_full_disk(run, "the training itself is done"):
                 trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
                 inputs.tokenizer.save_pretrained(run)
         trainer.accelerator.wait_for_everyone()
@@ -201,7 +190,7 @@ def run_recipe(
             "versions": runs.versions(*_PACKAGES),
         }
         if writes:
-            with telling_of_a_full_disk(run):
+            with telling_of_a_full_disk(run, "the training itself is done"):
                 body.publish(run, metrics)
                 # Last: it marks the run as finished.
                 write_json(metrics, run / runs.METRICS)
@@ -307,6 +296,20 @@ def _switch_tf32_off() -> None:
         torch.backends.fp32_precision = "ieee"
     else:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def free_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of two labels, that of the second one, as the first is zero. *Shape:* (reviews,) or (reviews, labels)."""
+    return logits[:, 1] if logits.shape[1] == 2 else logits
+
+
+def _compute_metrics(prediction: Any) -> dict[str, float]:
+    """The metrics of an epoch, from the logits of each review."""
+    measured = evaluate_logits(free_logits(prediction.predictions), prediction.label_ids)
+    # The Trainer has its own counts; trackers take numbers only.
+    return {
+        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
+    }
 
 
 def _training_facts(trainer: Trainer) -> dict[str, Any]:
