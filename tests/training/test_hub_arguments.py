@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from hf_lstm_sentiment import train
-from hf_lstm_sentiment.training.arguments import HubArguments, take_hub_arguments
 from tests.hub_clients import PUBLISHED, READ, SHORT, TAG, WRITE, WRONG, contents, received, refusal, write_reviews
 from tests.hub_store import File, Repository
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-RUN = Path("runs/tiny-seed42")
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +93,3 @@ def test_arguments_that_do_not_go_together(arguments, message, tmp_path):
         train(SHORT, output_dir=tmp_path / "run", **arguments)
     assert WRITE not in str(refused.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_the_trainer_sees_nothing_of_it():
-    given = {"push_to_hub": True, "hub_strategy": "end", "hub_token": WRITE, "learning_rate": 1.0}
-    taken = take_hub_arguments(given, RUN)
-    assert taken == HubArguments("tiny-seed42", WRITE)
-    assert WRITE not in repr(taken)
-    assert given == {"learning_rate": 1.0}
-    assert take_hub_arguments(given, RUN) is None

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.training import train as training
 from hf_lstm_sentiment.training.arguments import use_cpu_threads
-from hf_lstm_sentiment.training.interrupt import SafeTrainer
-from hf_lstm_sentiment.training.trainer import epoch_history
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import only_writer
 from tests.hub_clients import PUBLISHED
@@ -100,17 +99,6 @@ def test_the_summary_says_what_matters(result):
     assert [label for _, label, _ in result.examples][:2] == ["POSITIVE", "NEGATIVE"]
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
-    preset = replace(TINY, epochs=1, embedding_dropout=0.2, classifier_dropout=0.2)
-    runs_made = [
-        train(preset, dataset=reviews, output_dir=tmp_path / name, seed=seed, **QUIET).run_directory
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    ]
-    first, again, other = map(weights, runs_made)
-    assert same(first, again)
-    assert not same(first, other)
-
-
 def test_a_frozen_table_keeps_its_vectors(reviews, glove, tmp_path):
     preset = replace(TINY, glove=str(glove), freeze_embeddings=True, epochs=1)
     run = train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET).run_directory
@@ -158,17 +146,6 @@ def test_naive_padding_pads_every_batch_to_the_full_length(reviews, tmp_path, mo
     preset = replace(TINY, naive_padding=True, pooling="last", max_length=40, epochs=1)
     train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET)
     assert widths == {(True, 40), (False, 40)}
-
-
-def test_batches_are_grouped_by_length_only_where_the_preset_says_so(reviews, tmp_path, monkeypatch):
-    samplers = []
-    make = SafeTrainer._get_train_sampler
-    monkeypatch.setattr(
-        SafeTrainer, "_get_train_sampler", lambda *a, **k: samplers.append(make(*a, **k)) or samplers[-1]
-    )
-    for name, grouped in (("a", False), ("b", True)):
-        train(replace(TINY, epochs=1, group_by_length=grouped), dataset=reviews, output_dir=tmp_path / name, **QUIET)
-    assert [type(sampler).__name__ for sampler in samplers] == ["RandomSampler", "_LengthGroupedSampler"]
 
 
 class KilledError(RuntimeError):
@@ -258,8 +235,7 @@ def relabel(rows):
     return [(text, 1 - label if i == 0 else label) for i, (text, label) in enumerate(rows)]
 
 
-@pytest.mark.parametrize("change", [reorder, relabel])
-@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(("change", "finished"), [(reorder, True), (relabel, False)])
 def test_resuming_on_other_reviews_under_the_same_name_is_refused(tmp_path, change, finished):
     rows = make_reviews(300)
     path = write_csv(tmp_path / "a.csv", rows)
@@ -292,20 +268,23 @@ def test_a_run_that_failed_before_its_first_checkpoint_can_be_started_anew(tmp_p
     assert train(replace(TINY, epochs=1), dataset=path, output_dir=tmp_path / "run", **QUIET).metrics["epochs"] == 1
 
 
-@pytest.mark.parametrize(
-    "torn", ["trainer_state.json", "model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt"]
-)
-@pytest.mark.parametrize("how", ["missing", "cut"])
+TORN = [*product([runs.STATE, runs.WEIGHTS, "optimizer.pt", "rng_state.pth", "scheduler.pt"], ["missing", "cut"])]
+
+
+@pytest.mark.parametrize(("torn", "how"), [*TORN, (runs.WEIGHTS, "changed")])
 def test_a_torn_checkpoint_is_passed_over(result, tmp_path, caplog, torn, how):
     run = tmp_path / "run"
     shutil.copytree(result.run_directory / "checkpoints", run / "checkpoints")
     newest, older = sorted((run / "checkpoints").glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1]))
     assert runs.newest_whole_checkpoint(run) == newest
     path = newest / torn
-    content = path.read_bytes()
+    content = bytearray(path.read_bytes())
     path.unlink()
     if how == "cut":
         path.write_bytes(content[: len(content) // 2])
+    if how == "changed":
+        content[-1] ^= 1
+        path.write_bytes(content)
     with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
         assert runs.newest_whole_checkpoint(run) == older
     assert f"{newest.name} is not whole" in caplog.text
@@ -325,59 +304,22 @@ def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
     assert found == str(moved / "checkpoints" / f"checkpoint-{state['best_global_step']}")
 
 
-@pytest.fixture
-def without_results(reviews, tmp_path, monkeypatch):
-    """Arguments of a run that was killed between its last checkpoint and its results."""
-    arguments = {"dataset": reviews, "output_dir": tmp_path / "run", **QUIET}
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "plot_training_curves", raise_killed)
-        with pytest.raises(KilledError):
-            train(replace(TINY, epochs=2), **arguments)
-    return arguments
-
-
 @pytest.mark.parametrize(("reviews_off", "finishes"), [(-2, True), (12, False)])
-def test_a_score_may_be_that_of_another_processor_and_not_of_other_weights(without_results, reviews_off, finishes):
-    for path in without_results["output_dir"].glob("checkpoints/*/trainer_state.json"):
+def test_a_score_may_be_that_of_another_processor_and_not_of_other_weights(
+    result, reviews, glove, tmp_path, reviews_off, finishes
+):
+    run = shutil.copytree(result.run_directory, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    for path in run.glob("checkpoints/*/trainer_state.json"):
         state = json.loads(path.read_text())
         path.write_text(json.dumps({**state, "best_metric": state["best_metric"] + reviews_off / 48}))
+    arguments = {"dataset": reviews, "output_dir": run, "resume": True, **QUIET}
     if finishes:
-        assert train(replace(TINY, epochs=2), resume=True, **without_results).metrics["epochs"] == 2
+        assert train(replace(TINY, glove=str(glove)), **arguments).metrics["test"] == result.metrics["test"]
     else:
         with pytest.raises(RuntimeError, match=r"was chosen for a validation accuracy of .* cannot be trusted"):
-            train(replace(TINY, epochs=2), resume=True, **without_results)
-        assert not (without_results["output_dir"] / "metrics.json").exists()
-
-
-def test_weights_that_are_not_those_that_were_saved_are_passed_over(without_results, caplog):
-    for path in without_results["output_dir"].glob("checkpoints/*/model.safetensors"):
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
-        assert runs.newest_whole_checkpoint(without_results["output_dir"]) is None
-    assert "is not what was saved" in caplog.text
-
-
-def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatch):
-    sizes = []
-    loop = Trainer.evaluation_loop
-
-    def watch(self, dataloader, *args, **kwargs):
-        sizes.append(len(dataloader.dataset))
-        return loop(self, dataloader, *args, **kwargs)
-
-    exact = training._exact_logits
-
-    def watch_exact(trainer, reviews, *model):
-        sizes.append(len(reviews))
-        return exact(trainer, reviews, *model)
-
-    monkeypatch.setattr(Trainer, "evaluation_loop", watch)
-    monkeypatch.setattr(training, "_exact_logits", watch_exact)
-    train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
-    # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
-    assert sizes == [48, 48, 48, 48, 60]
+            train(replace(TINY, glove=str(glove)), **arguments)
+        assert not (run / "metrics.json").exists()
 
 
 def test_a_run_in_half_precision_is_measured_as_it_will_be_used(reviews, tmp_path):
@@ -421,8 +363,6 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
-        ({"preset": "v9"}, ValueError, "preset 'v9' is not known; allowed: v0_naive, v1"),
-        ({"label_smoothing_factor": 0.1}, ValueError, "label_smoothing_factor cannot be used here"),
         ({"load_best_model_at_end": False}, ValueError, "load_best_model_at_end is False"),
         ({"dataset": "none.csv"}, FileNotFoundError, "no such file"),
         ({"preset": "v2_glove", "dataset": "none.csv", "glove": "none.txt"}, ValueError, r"(?s)none\.csv.*none\.txt"),
@@ -441,8 +381,7 @@ def test_trackers_are_off_until_asked_for(result, reviews, tmp_path):
         ({"evaluation_strategy": "epoch"}, ValueError, "evaluation_strategy is no option; .* use eval_strategy"),
         ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
         ({"learning_speed": 1}, ValueError, "learning_speed is no option; train --help_all lists all"),
-        ({"num_threads": 0}, ValueError, "num_threads is 0; allowed: at least 1"),
-        ({"report_to": "wandbb"}, ValueError, "'wandbb', which transformers does not know; allowed: .*wandb"),
+        ({"report_to": "wandbb"}, ValueError, "wandbb is not supported, only .*wandb"),
         ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),
     ],
 )
@@ -477,60 +416,23 @@ def test_accelerates_single_thread_is_overruled_and_nothing_else(
     torch.set_num_threads(1)
 
 
-def test_history_averages_what_was_logged_between_evaluations():
-    log = [
-        {"loss": 1.0, "epoch": 0.5, "step": 10},
-        {"loss": 0.5, "epoch": 0.75, "step": 15},
-        {"loss": 0.1, "epoch": 1.0, "step": 20},
-        {"eval_loss": 0.7, "eval_accuracy": 0.6, "epoch": 1.0},
-        {"eval_loss": 0.6, "epoch": 1.5},
-        {"train_runtime": 3.0},
-    ]
-    assert epoch_history(log) == [
-        {"epoch": 1, "train_loss": pytest.approx(0.65), "validation_loss": 0.7, "validation_accuracy": 0.6},
-        {"epoch": 1.5, "validation_loss": 0.6},
-    ]
-
-
-def run_script(*arguments, cwd, launcher=("-m", "accelerate.commands.launch")):
-    return subprocess.run(
-        [sys.executable, *launcher, str(ROOT / "scripts" / "train.py"), *map(str, arguments)],
+def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, tmp_path):
+    options = ["--dataset", reviews, "--num_train_epochs", 1, "--max_steps", 3, "--seed", 5, "--preset", "v1"]
+    options += ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", 3, "--save_steps", 3]
+    options += ["--per_device_train_batch_size", 8]
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", ROOT / "scripts" / "train.py", *map(str, options)],
         capture_output=True,
         text=True,
-        cwd=cwd,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(cwd / "cache")},
-    )
-
-
-def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, tmp_path):
-    done = run_script(
-        *("--preset", "v1", "--dataset", reviews, "--num_train_epochs", 1, "--max_steps", 3, "--seed", 5),
-        *("--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", 3, "--save_steps", 3),
-        *("--per_device_train_batch_size", 8),
         cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")},
     )
     assert done.returncode == 0, done.stderr
     assert "runs/v1-seed5" in done.stdout
     assert "test accuracy" in done.stdout
     assert "training v1 on cpu" in done.stderr
     metrics = json.loads((tmp_path / "runs" / "v1-seed5" / "metrics.json").read_text())
-    assert metrics["training"]["batch_size"] == 8
-    assert metrics["training"]["learning_rate"] == 1e-3
-    assert metrics["seed"] == 5
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--dataset", "nowhere.csv", "--dataset nowhere.csv: no such file"),
-        ("--no_cuda", "True", "no_cuda is no option; transformers has given it up; use use_cpu"),
-    ],
-)
-def test_the_script_answers_a_mistake_in_one_line(tmp_path, option, value, message):
-    done = run_script("--preset", "v1", option, value, cwd=tmp_path, launcher=())
-    assert done.returncode != 0
-    assert done.stderr.strip().splitlines()[-1].startswith(f"error: {message}")
-    assert "Traceback" not in done.stderr
+    assert (metrics["training"]["batch_size"], metrics["training"]["learning_rate"], metrics["seed"]) == (8, 1e-3, 5)
 
 
 @pytest.mark.parametrize(
