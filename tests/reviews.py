@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.training.presets import PRESETS
@@ -60,6 +62,12 @@ def rows_of(reviews: Reviews) -> list[tuple[str, int]]:
     parts = (reviews.train, reviews.validation, reviews.test)
     rows = sorted(row for part in parts for row in zip(part["row"], part["text"], part["label"], strict=True))
     return [(text, label) for _, text, label in rows]
+
+
+def same_weights(run: Path, other: Path) -> bool:
+    """Whether two runs or checkpoints hold the same weights, bit for bit."""
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (run, other))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def write_csv(path: Path, reviews: list[tuple[str, object]], header: tuple[str, str] = ("text", "label")) -> Path:

@@ -61,7 +61,11 @@ _METRICS: Mapping[str, bool] = {
     "loss": False,
 }
 # Trackers whose module and package have another name.
-_TRACKERS = {"azure_ml": ("azureml", "azureml-sdk"), "flyte": ("flytekit", "flytekit")}
+_TRACKERS = {
+    "azure_ml": ("azureml", "azureml-sdk"),
+    "flyte": ("flytekit", "flytekit"),
+    "tensorboard": ("tensorboard", '"hf_lstm_sentiment[tensorboard]"'),
+}
 GONE: Mapping[str, str] = MappingProxyType(
     {
         "evaluation_strategy": "eval_strategy",
@@ -100,7 +104,14 @@ def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
             f"greater_is_better is {given['greater_is_better']}, which would keep the worst epoch by {metric}; leave "
             "it out"
         )
-    _check_trackers(given.get("report_to"))
+    trackers = given.get("report_to") or []
+    for tracker in {trackers} if isinstance(trackers, str) else {*trackers}:
+        # It refuses those that it does not know.
+        if tracker in ("all", "none") or not get_reporting_integration_callbacks([tracker]):
+            continue
+        module, package = _TRACKERS.get(tracker, (tracker, tracker.replace("_", "-")))
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
 
 
 def check_metric(arguments: TrainingArguments, labels: Sequence[str]) -> None:
@@ -118,17 +129,6 @@ def unknown_option(name: str) -> str:
     """Say in one line that there is no such option, and which one takes its place."""
     instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "train --help_all lists all"
     return f"{name} is no option; {instead}"
-
-
-def _check_trackers(report_to: Any) -> None:
-    trackers = [report_to] if isinstance(report_to, str) else report_to or []
-    for tracker in [tracker for tracker in trackers if tracker not in ("all", "none")]:
-        # It refuses those that it does not know.
-        get_reporting_integration_callbacks([tracker])
-        module, package = _TRACKERS.get(tracker, (tracker, tracker.replace("_", "-")))
-        if importlib.util.find_spec(module) is None:
-            package = '"hf_lstm_sentiment[tensorboard]"' if tracker == "tensorboard" else package
-            raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
 
 
 def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:

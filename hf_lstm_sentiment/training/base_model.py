@@ -93,7 +93,6 @@ class BaseModel:
         what `metrics.json` says of it.
         """
         network = self.classifier.network
-        kept = ["tokenizer"] if vocabulary == self.classifier.tokenizer.get_vocab() else []
         table, counts = self._word_vectors(vocabulary, vectors, generator)
         if (pad := model.config.pad_token_id) is not None:
             table[pad] = 0
@@ -103,16 +102,16 @@ class BaseModel:
             model.sentiment_lstm.lstm.load_state_dict(network.lstm.state_dict())
             if same_labels:
                 model.classifier.load_state_dict(network.head.state_dict())
-        kept += ["encoder", *(["head"] if same_labels else [])]
         head = "its head" if same_labels else f"a new head for {len(cast(Any, model.config.id2label))} labels"
         words = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         logger.info(f"starting from {self.source} with {head}; word vectors: {words}")
+        same_words = vocabulary == self.classifier.tokenizer.get_vocab()
         return {
             "name": self.source,
             **({"revision": self._revision} if self._revision else {}),
             "digest": self.digest,
-            "kept": kept,
-            **({} if "tokenizer" in kept else {"new_words": counts}),
+            "kept": [*["tokenizer"] * same_words, "encoder", *["head"] * same_labels],
+            **({} if same_words else {"new_words": counts}),
         }
 
     def knows_labels(self, names: Mapping[Any, str] | None) -> bool:

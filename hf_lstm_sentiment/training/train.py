@@ -238,7 +238,9 @@ def train(
         num_threads=num_threads,
         given=training_arguments,
     )
-    return TrainingResult(run, metrics, _classify_examples(run), pushed)
+    # With what was written to disk, as a user will.
+    answers = zip(_EXAMPLES, Classifier.from_pretrained(run)(_EXAMPLES), strict=True)
+    return TrainingResult(run, metrics, tuple((text, label, score) for text, (label, score) in answers), pushed)
 
 
 class _Classification(Body):
@@ -339,9 +341,3 @@ def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:
             f"the checkpoint of step {state.best_global_step} was chosen for a validation {name} of {recorded}, but "
             f"has {again} when loaded again; its weights cannot be trusted"
         )
-
-
-def _classify_examples(run: Path) -> tuple[tuple[str, str, float], ...]:
-    """Classify with what was written to disk, as a user will."""
-    answers = Classifier.from_pretrained(run)(_EXAMPLES)
-    return tuple((text, label, score) for text, (label, score) in zip(_EXAMPLES, answers, strict=True))

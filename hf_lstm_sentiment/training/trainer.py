@@ -239,7 +239,8 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
         trainer.train()
     else:
         state = TrainerState.load_from_json(str(checkpoint / runs.STATE))
-        if _was_over(state):
+        # Its last checkpoint, after which it stopped before writing its results.
+        if state.global_step >= state.max_steps or _stored(state, "TrainerControl").get("should_training_stop"):
             logger.info(f"the training in {run} was over at step {state.global_step}; only its results are missing")
             trainer.state = state
         else:
@@ -250,18 +251,13 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
     best = runs.checkpoint_at(run, step)
     try:
-        defect = runs.weights_defect(best)
-        state_dict = {} if defect else load_file(best / runs.WEIGHTS)
+        if defect := runs.weights_defect(best):
+            raise OSError(defect)
+        weights = load_file(best / runs.WEIGHTS)
     except (OSError, SafetensorError) as error:
-        defect = str(error)
-    if defect:
-        raise RuntimeError(f"{best}, the best checkpoint, cannot be read: {defect}; train anew in another --output_dir")
-    trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(state_dict)
-
-
-def _was_over(state: TrainerState) -> bool:
-    """Whether a checkpoint was the last one of its training, which then stopped before writing its results."""
-    return state.global_step >= state.max_steps or bool(_stored(state, "TrainerControl").get("should_training_stop"))
+        again = "train anew in another --output_dir"
+        raise RuntimeError(f"{best}, the best checkpoint, cannot be read: {error}; {again}") from error
+    trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(weights)
 
 
 def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
@@ -325,7 +321,7 @@ def _training_facts(trainer: Trainer) -> dict[str, Any]:
         "train_seconds": round(clock.seconds, 1),
         "train_cpu_seconds": round(clock.cpu_seconds, 1),
         "train_tokens_per_second": round(state.num_input_tokens_seen / clock.seconds),
-        "history": epoch_history(state.log_history),
+        "history": _epoch_history(state.log_history),
     }
 
 
@@ -334,27 +330,22 @@ def _plain(epochs: float) -> int | float:
     return int(epochs) if float(epochs).is_integer() else round(epochs, 2)
 
 
-def epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The Trainer's log as one entry per evaluation: its epoch, losses and accuracy, as far as they were measured.
-
-    The loss of the training is the mean over what was logged since the entry before.
-    """
+def _epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The Trainer's log as one entry per evaluation, with the mean of the training loss since the entry before."""
     history: list[dict[str, float]] = []
     losses: list[float] = []
-    steps: list[float] = []
-    before = 0.0
+    ends = [0.0]
     for entry in log:
         if "loss" in entry:
             losses.append(entry["loss"])
-            # An entry covers the steps since the one before it, which may be fewer where a training was stopped.
-            steps.append(entry["step"] - before)
-            before = entry["step"]
+            ends.append(entry["step"])
         elif "eval_loss" in entry:
             row = {"epoch": _plain(entry["epoch"]), "validation_loss": entry["eval_loss"]}
             if "eval_accuracy" in entry:
                 row["validation_accuracy"] = entry["eval_accuracy"]
             if losses:
-                row["train_loss"] = float(np.average(losses, weights=steps))
+                # An entry covers the steps since the one before it, which may be fewer where a training was stopped.
+                row["train_loss"] = float(np.average(losses, weights=np.diff(ends)))
             history.append(row)
-            losses, steps = [], []
+            losses, ends = [], ends[-1:]
     return history

@@ -64,6 +64,10 @@ def test_three_labels_are_learned_weighed_and_calibrated(result):
     classifier = Classifier.from_pretrained(run)
     assert classifier.labels == tuple(NAMES)
     assert [p.label for p in classifier(["word1 dull", "word1 passable", "word1 superb"])] == NAMES
+    summary, said = result.summary(), [f"{weight:.3g}" for weight in weights]
+    assert f"macro F1 {test['macro_f1']:.2%}" in summary
+    assert f"bad (weight {said[0]}), so-so (weight {said[1]}), good (weight {said[2]})" in summary
+    assert "false positives" not in summary
     # A card of many labels, with all plots that it shows.
     card = (run / "README.md").read_text()
     assert "It answers one of bad, so-so, good" in card
@@ -71,14 +75,6 @@ def test_three_labels_are_learned_weighed_and_calibrated(result):
     for plot in ("training_curves", "confusion_matrix", "coverage"):
         assert (run / "plots" / f"{plot}.png").is_file()
         assert f"plots/{plot}.png" in card
-
-
-def test_the_summary_names_labels_and_weights(result):
-    summary = result.summary()
-    assert f"macro F1 {result.metrics['test']['macro_f1']:.2%}" in summary
-    weights = [f"{weight:.3g}" for weight in result.metrics["class_weights"]]
-    assert f"bad (weight {weights[0]}), so-so (weight {weights[1]}), good (weight {weights[2]})" in summary
-    assert "false positives" not in summary
 
 
 def test_numbers_weigh_labels_too_and_a_resume_with_others_is_refused(result, reviews, tmp_path):
@@ -115,10 +111,7 @@ def test_the_head_of_a_base_is_kept_for_the_same_labels_only(result, reviews, tm
         ({"class_weights": "1,2"}, r"class_weights are \[1.0, 2.0\]; allowed: 3 finite numbers"),
         ({"class_weights": "equal"}, "class_weights is 'equal'; allowed: balanced, or a number for each label"),
         ({"class_weights": 2}, "class_weights are .2.0.; allowed: 3 finite numbers"),
-        (
-            {"metric_for_best_model": "roc_auc"},
-            "'roc_auc', which is not measured of 3 labels; allowed: accuracy",
-        ),
+        ({"metric_for_best_model": "roc_auc"}, "'roc_auc', which is not measured of 3 labels; allowed: accuracy"),
     ],
 )
 def test_what_does_not_go_with_three_labels_is_refused_before_any_work(reviews, tmp_path, options, message):
@@ -139,15 +132,8 @@ def test_teachers_have_two_labels(tmp_path):
 
 def test_texts_and_labels_from_python(result, tmp_path):
     texts, labels = zip(*of_three(200, seed=3), strict=True)
-    made = train(
-        model_name_or_path=result.run_directory,
-        texts=texts,
-        labels=labels,
-        test_fraction=0.1,
-        num_train_epochs=1,
-        output_dir=tmp_path / "run",
-        **QUIET,
-    )
+    given = {"texts": texts, "labels": labels, "test_fraction": 0.1, "output_dir": tmp_path / "run", **QUIET}
+    made = train(model_name_or_path=result.run_directory, num_train_epochs=1, **given)
     # The preset for a model to start from, where none is named.
     assert made.metrics["preset"] == "finetune"
     dataset = made.metrics["dataset"]

@@ -7,11 +7,9 @@ import re
 import signal
 
 import pytest
-from safetensors.torch import load_file
-from torch import equal
 
 from hf_lstm_sentiment.utils import run_directory as runs
-from tests.reviews import make_reviews, write_csv
+from tests.reviews import make_reviews, same_weights, write_csv
 
 pytestmark = pytest.mark.slow
 
@@ -67,9 +65,7 @@ def metrics(run):
 
 
 def assert_same(run, whole):
-    ours, theirs = (load_file(path / "model.safetensors") for path in (run, whole))
-    assert ours.keys() == theirs.keys()
-    assert all(equal(ours[name], theirs[name]) for name in theirs)
+    assert same_weights(run, whole)
     for key in ("validation", "test", "best_epoch", "epochs"):
         assert metrics(run)[key] == metrics(whole)[key]
     assert metrics(run)["history"] == [pytest.approx(row) for row in metrics(whole)["history"]]

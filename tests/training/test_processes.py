@@ -20,7 +20,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from hf_lstm_sentiment.training.arguments import check_processes
 from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped, _LengthGroupedSampler
 from hf_lstm_sentiment.utils import run_directory as runs
-from tests.reviews import make_reviews, write_csv
+from tests.reviews import make_reviews, same_weights, write_csv
 
 ROOT = Path(__file__).parents[2]
 STEP = "transformers.trainer:Trainer.training_step"
@@ -100,8 +100,7 @@ def test_when_one_dies_the_other_ends_and_both_can_be_resumed(server, reviews, t
         assert died["codes"][1 - dies] > 0
     done = server(train=train, preset=PLAIN, processes=2)
     assert done["codes"] == [0, 0], done["output"]
-    ours, theirs = (load_file(run / "model.safetensors") for run in (tmp_path / "run", two[0]))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same_weights(tmp_path / "run", two[0])
 
 
 @pytest.mark.slow

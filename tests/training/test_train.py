@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
@@ -25,7 +24,7 @@ from hf_lstm_sentiment.training.arguments import use_cpu_threads
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import only_writer
 from tests.hub_clients import PUBLISHED
-from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, write_csv, write_glove
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, same_weights, write_csv, write_glove
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -49,14 +48,6 @@ def glove(tmp_path_factory):
 def result(reviews, glove, tmp_path_factory):
     preset = replace(TINY, glove=str(glove), freeze_embeddings=False)
     return train(preset, dataset=reviews, output_dir=tmp_path_factory.mktemp("runs") / "run", **QUIET)
-
-
-def weights(run):
-    return load_file(run / "model.safetensors")
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_the_run_directory_is_a_hub_repository(result):
@@ -183,7 +174,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(reviews, tmp_path, monkeypatc
         resumed = train(preset, resume=True, **stopped)
     # 12 steps an epoch; the checkpoint of the second one was there.
     assert len(steps) == 12
-    assert same(weights(whole.run_directory), weights(resumed.run_directory))
+    assert same_weights(whole.run_directory, resumed.run_directory)
     assert resumed.metrics["history"] == whole.metrics["history"]
     assert resumed.metrics["validation"] == whole.metrics["validation"]
     assert resumed.metrics["test"] == whole.metrics["test"]
