@@ -178,7 +178,7 @@ class Inputs:
             return self.reviews.train
         assert self.reviews.unlabeled is not None
         labeled = self.reviews.train.cast_column("label", Value("float64"))
-        soft = self.soft_labels.probabilities.astype(np.float64)
+        soft = self.soft_labels.stored["probability"].astype(np.float64)
         parts = [labeled, self.reviews.unlabeled.add_column("label", soft).cast(labeled.features)]
         if (passages := self.soft_labels.passages) is not None:
             named = passages.rename_column("probability", "label").add_column("row", np.arange(len(passages)))
@@ -283,13 +283,9 @@ class SoftLabels:
         return load_dataset("parquet", data_files=str(self._path.with_name(PASSAGES)), split="train")
 
     @cached_property
-    def _stored(self) -> dict[str, NDArray[Any]]:
+    def stored(self) -> dict[str, NDArray[Any]]:
+        """The `row` of each unlabeled review and the `probability` of POSITIVE."""
         return load_arrays(self._path)
-
-    @property
-    def probabilities(self) -> NDArray[Any]:
-        """Of POSITIVE, for each unlabeled review. *Shape:* (len(reviews.unlabeled),)."""
-        return self._stored["probability"]
 
     def check(self, reviews: Reviews) -> None:
         """Refuse labels of other reviews, and those of teachers that may know reviews that are held out here."""
@@ -297,7 +293,7 @@ class SoftLabels:
         refuse_many_labels(reviews)
         refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "hf-lstm-sentiment distill")
         there, here = self._dataset.get("digests", reviews.digests)["unlabeled"], reviews.digests["unlabeled"]
-        if there != here or not np.array_equal(self._stored["row"], np.asarray(reviews.unlabeled["row"][:])):
+        if there != here or not np.array_equal(self.stored["row"], np.asarray(reviews.unlabeled["row"][:])):
             raise ValueError(
                 f"{self._path} is about other unlabeled reviews; run hf-lstm-sentiment distill on these reviews"
             )

@@ -68,7 +68,7 @@ class TrainingResult:
 
     def summary(self) -> str:
         """What was measured, for a console."""
-        metrics, run = self.metrics, os.path.relpath(self.run_directory)
+        metrics = self.metrics
         validation, test, dataset = metrics["validation"], metrics["test"], metrics["dataset"]
         labels = metrics.get("labels", Labels.names)
         if len(labels) > 2:
@@ -76,33 +76,32 @@ class TrainingResult:
         else:
             confusion = test["confusion_matrix"]
             detail = f"{confusion['fp']:,} false positives, {confusion['fn']:,} false negatives"
+        facts = {
+            "validation accuracy": f"{validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
+            "test accuracy": f"{test['accuracy']:.2%}  ({dataset['test']:,} reviews, {detail}, calibration error "
+            f"{test['expected_calibration_error']:.3f})",
+        }
+        if "labels" in metrics:
+            weights = metrics.get("class_weights", [None] * len(labels))
+            pairs = zip(labels, weights, strict=True)
+            facts["labels"] = listed(n if w is None else f"{n} (weight {w:.3g})" for n, w in pairs)
+        if glove := metrics.get("glove"):
+            tokens = f"{glove['matched']:,} of {glove['vocabulary']:,} tokens ({glove['coverage']:.2%})"
+            facts["word vectors"] = f"{tokens}, {glove['source']}"
+        if base := metrics.get("base_model"):
+            words = "".join(f", {count:,} {what}" for what, count in base.get("new_words", {}).items())
+            facts["started from"] = f"{base['name']}: {', '.join(base['kept'])}{words}"
+        if before := metrics.get("base_validation"):
+            facts["before training"] = f"{before['accuracy']:.2%} validation accuracy"
         lines = [
             f"\n{metrics['preset']}, seed {metrics['seed']}: best epoch {metrics['best_epoch']} of "
             f"{metrics['epochs']}, {metrics['train_seconds']:,.0f} s of training, "
             f"{metrics['train_tokens_per_second']:,} tokens a second on {metrics['device']}",
-            f"  validation accuracy  {validation['accuracy']:.2%}  ({dataset['validation']:,} reviews)",
-            f"  test accuracy        {test['accuracy']:.2%}  ({dataset['test']:,} reviews, {detail}, calibration error "
-            f"{test['expected_calibration_error']:.3f})",
+            *(f"  {what:<20} {said}" for what, said in facts.items()),
+            *(f"  note                 {note}" for note in dataset["notes"]),
+            *(f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples),
+            f"Model, card, metrics and plots: {os.path.relpath(self.run_directory)}",
         ]
-        if "labels" in metrics:
-            weights = metrics.get("class_weights", [None] * len(labels))
-            said = (n if w is None else f"{n} (weight {w:.3g})" for n, w in zip(labels, weights, strict=True))
-            lines.append(f"  labels               {listed(said)}")
-        if "glove" in metrics:
-            glove = metrics["glove"]
-            lines.append(
-                f"  word vectors         {glove['matched']:,} of {glove['vocabulary']:,} tokens "
-                f"({glove['coverage']:.2%}), {glove['source']}"
-            )
-        if "base_model" in metrics:
-            base = metrics["base_model"]
-            words = "".join(f", {count:,} {what}" for what, count in base.get("new_words", {}).items())
-            lines.append(f"  started from         {base['name']}: {', '.join(base['kept'])}{words}")
-        if "base_validation" in metrics:
-            lines.append(f"  before training      {metrics['base_validation']['accuracy']:.2%} validation accuracy")
-        lines += [f"  note                 {note}" for note in dataset["notes"]]
-        lines += [f"  {label:<8} {score:.3f}     {text}" for text, label, score in self.examples]
-        lines.append(f"Model, card, metrics and plots: {run}")
         if self.pushed is not None:
             tag = f", tag {self.pushed.tag}" if self.pushed.tag else ""
             lines.append(f"On the Hub: {self.pushed.url}, commit {self.pushed.commit}{tag}\n\n{self.pushed.snippet}")
