@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def pytest_collection_modifyitems(items):
     """The files that start processes come first: at the end, one process would work on them and the other wait."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    # The libraries stay. Every training collects garbage, for a tenth of its time if it looks through them, too.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -66,22 +65,20 @@ _TRACKERS = {
     "flyte": ("flytekit", "flytekit"),
     "tensorboard": ("tensorboard", '"hf_lstm_sentiment[tensorboard]"'),
 }
-GONE: Mapping[str, str] = MappingProxyType(
-    {
-        "evaluation_strategy": "eval_strategy",
-        "no_cuda": "use_cpu",
-        "group_by_length": "train_sampling_strategy group_by_length",
-        "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
-        "logging_dir": "the environment variable TENSORBOARD_LOGGING_DIR",
-        "overwrite_output_dir": "resume, or another output_dir",
-        "per_gpu_train_batch_size": "per_device_train_batch_size",
-        "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-        "half_precision_backend": "bf16 or fp16",
-        "fp16_backend": "fp16",
-        "use_mps_device": "nothing: an accelerator that is there is used",
-    }
-)
-"""Options that transformers no longer has, and what takes their place."""
+# Options that transformers no longer has, and what takes their place.
+_GONE: Mapping[str, str] = {
+    "evaluation_strategy": "eval_strategy",
+    "no_cuda": "use_cpu",
+    "group_by_length": "train_sampling_strategy group_by_length",
+    "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
+    "logging_dir": "the environment variable TENSORBOARD_LOGGING_DIR",
+    "overwrite_output_dir": "resume, or another output_dir",
+    "per_gpu_train_batch_size": "per_device_train_batch_size",
+    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
+    "half_precision_backend": "bf16 or fp16",
+    "fp16_backend": "fp16",
+    "use_mps_device": "nothing: an accelerator that is there is used",
+}
 
 
 def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
@@ -127,7 +124,7 @@ def check_metric(arguments: TrainingArguments, labels: Sequence[str]) -> None:
 
 def unknown_option(name: str) -> str:
     """Say in one line that there is no such option, and which one takes its place."""
-    instead = f"transformers has given it up; use {GONE[name]}" if name in GONE else "train --help_all lists all"
+    instead = f"transformers has given it up; use {_GONE[name]}" if name in _GONE else "train --help_all lists all"
     return f"{name} is no option; {instead}"
 
 

@@ -257,23 +257,8 @@ FINETUNE = replace(
     metric_for_best_model="loss",
 )
 
-PRESETS = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            V0_NAIVE,
-            V1,
-            V2_GLOVE,
-            V3_GLOVE_FROZEN,
-            QUICKSTART,
-            IMDB_TEACHER,
-            IMDB,
-            REVIEWS_TEACHER,
-            REVIEWS,
-            FINETUNE,
-        )
-    }
-)
+_ALL = (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB, REVIEWS_TEACHER, REVIEWS, FINETUNE)
+PRESETS = MappingProxyType({preset.name: preset for preset in _ALL})
 """Every recipe by its name."""
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(

@@ -422,7 +422,9 @@ def test_the_script_trains_with_overrides_and_says_where_the_result_is(reviews, 
     assert "runs/v1-seed5" in done.stdout
     assert "test accuracy" in done.stdout
     assert "training v1 on cpu" in done.stderr
-    metrics = json.loads((tmp_path / "runs" / "v1-seed5" / "metrics.json").read_text())
+    run = tmp_path / "runs" / "v1-seed5"
+    assert [path.read_bytes()[:4] for path in run.glob("plots/*")] == [b"\x89PNG"] * 3
+    metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["training"]["batch_size"], metrics["training"]["learning_rate"], metrics["seed"]) == (8, 1e-3, 5)
 
 
