@@ -21,7 +21,7 @@ SAVE_WEIGHTS = "transformers.modeling_utils:safe_save_file"
 SAVE_STATE = "transformers.trainer_callback:TrainerState.save_to_json"
 # Where the training is killed: the function, in which call of it in that session, and how; each session continues what
 # the one before left. A number: after so many seconds of processor time.
-MOMENTS = [
+IN_TRAINING = [
     0.25,
     0.5,
     # Before the first checkpoint is whole.
@@ -38,7 +38,8 @@ MOMENTS = [
     (TORCH_SAVE, 2, "half"),
     (SAVE_STATE, 1, "before"),
     ("shutil:rmtree", 1, "half"),
-    # While the results are written.
+]
+WHILE_RESULTS_ARE_WRITTEN = [
     (SAVE_WEIGHTS, 1, "half"),
     ("hf_lstm_sentiment.training.train:plot_training_curves", 1, "half"),
     ("hf_lstm_sentiment.training.train:write_model_card", 1, "before"),
@@ -82,7 +83,7 @@ def test_the_same_seed_gives_the_same_weights_in_another_process(server, reviews
 def test_a_killed_training_resumes_to_the_same_weights(server, reviews, whole, tmp_path):
     train = {"dataset": reviews, "output_dir": tmp_path / "run", "resume": True}
     torn = False
-    for moment in MOMENTS:
+    for place, moment in enumerate([*IN_TRAINING, *WHILE_RESULTS_ARE_WRITTEN]):
         if isinstance(moment, float):
             killed = server(train=train, seconds=moment)
         else:
@@ -90,9 +91,8 @@ def test_a_killed_training_resumes_to_the_same_weights(server, reviews, whole, t
         assert killed["code"] == -signal.SIGKILL, (moment, killed["output"])
         assert not runs.is_finished(tmp_path / "run")
         assert "is not whole and is passed over" in killed["output"] or not torn, moment
-        # A checkpoint is half written, in training; the weights of the results are no part of one.
-        torn = moment in MOMENTS[:-4] and not isinstance(moment, float)
-        torn = torn and moment[0] in (SAVE_WEIGHTS, TORCH_SAVE, SAVE_STATE)
+        # It leaves a checkpoint half written.
+        torn = place in range(2, len(IN_TRAINING)) and moment[0] in (SAVE_WEIGHTS, TORCH_SAVE, SAVE_STATE)
     done = server(train=train)
     assert done["code"] == 0, done["output"]
     assert_same(tmp_path / "run", whole)
