@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from bias import measure_bias
 from generalization import measure_generalization
+from measure import agreement, timed_logits
 from recorded import read_ablations, summarize_seeds
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.reviews import Reviews, load_recorded_reviews
-from hf_lstm_sentiment.evaluation.bias import measure_bias
-from hf_lstm_sentiment.evaluation.measure import agreement, timed_logits
-from hf_lstm_sentiment.hub.model_card import write_model_card
+from hf_lstm_sentiment.hub.model_card import make_model_card
 from hf_lstm_sentiment.hub.publishable import CARD, CONFIG, publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model import pretrained_models as shipped
@@ -115,7 +115,7 @@ def make_release(
         metrics["bias"] = measure_bias(Classifier.from_pretrained(made))
         if generalise:
             metrics["generalisation"] = measure_generalization({name: Classifier.from_pretrained(made)}, reviews)
-        write_model_card(made, {**DEFAULTS, **recipe}, metrics, shipped_as=name)
+        make_model_card({**DEFAULTS, **recipe}, metrics, shipped_as=name).save(made / CARD)
         write_json(metrics, made / runs.METRICS)
         _move(made, target, replaced=temporary / "replaced")
     finally:

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hf_lstm_sentiment import PRESETS
-from hf_lstm_sentiment.hub.model_card import write_model_card
+from hf_lstm_sentiment.hub.model_card import make_model_card
+from hf_lstm_sentiment.hub.publishable import CARD
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from hf_lstm_sentiment.utils.files import read_json
 from hf_lstm_sentiment.utils.run_directory import METRICS
@@ -38,7 +39,8 @@ def main() -> None:
                 raise ValueError(f"{folder} is of the preset {metrics['preset']!r}; allowed: {', '.join(PRESETS)}")
             is_shipped = folder.resolve().parent == shipped.FOLDER.resolve()
             preset = asdict(PRESETS[metrics["preset"]])
-            write_model_card(folder, preset, metrics, shipped_as=folder.name if is_shipped else None)
+            card = make_model_card(preset, metrics, shipped_as=folder.name if is_shipped else None)
+            card.save(folder / CARD)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{len(folders)} cards written")

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from hf_lstm_sentiment import Classifier, predict
-from hf_lstm_sentiment.evaluation.measure import measure
 from hf_lstm_sentiment.evaluation.report import write_report
 from hf_lstm_sentiment.inference.explain import explain
 from hf_lstm_sentiment.inference.onnx import export_onnx
@@ -75,15 +74,6 @@ def test_errors_are_reported_by_label(study_of_three, run):
     assert "POSITIVE" not in page
     assert "Right here, wrong in short-seed1" in page
     assert any(row["predicted"] in row["probabilities"] for rows in found["excerpts"].values() for row in rows)
-
-
-def test_it_is_measured_on_reviews_of_its_labels_only(study_of_three, run, tmp_path):
-    (found,) = measure([run], dataset=study_of_three[1], against=run)["models"]
-    assert found["accuracy"] == json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
-    assert found["against"]["equal_decisions"] == 1
-    others = write_csv(tmp_path / "others.csv", [(t, y.upper()) for t, y in make_rated(60)])
-    with pytest.raises(ValueError, match=r"has the labels .*measure it on reviews of its own labels"):
-        measure([run], dataset=others)
 
 
 def test_all_ways_to_ask_answer_alike(hub, publisher, run, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,10 +163,10 @@ def _neighbors(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.boo
         "b": b,
         "seeds": {"a": list(correct[a]), "b": list(correct[b])},
         "mcnemar": {
-            str(seed): asdict(mcnemar(correct[a][seed], correct[b][seed])) for seed in correct[a] if seed in correct[b]
+            str(seed): mcnemar(correct[a][seed], correct[b][seed]) for seed in correct[a] if seed in correct[b]
         },
         # b - a
-        "difference": asdict(bootstrap_difference(*(list(correct[name].values()) for name in (a, b)))),
+        "difference": bootstrap_difference(*(list(correct[name].values()) for name in (a, b))),
     }
 
 

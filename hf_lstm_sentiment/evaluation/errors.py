@@ -18,18 +18,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..data.labels import Labels
 from ..data.reviews import Reviews
 from ..inference.classifier import Classifier, probabilities
 from ..utils.files import replacing
 from .calibration import certainty, probabilities_of
-from .statistics import as_labels, as_logits, check_lengths, decisions, label_count, proportion_interval
+from .statistics import decisions, proportion_interval
 
 logger = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
+Row = dict[str, Any]
 # Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
 _WINDOW = 4_096
 # Upper limits of the groups; a last one holds what lies above.
@@ -64,11 +64,6 @@ class ScoredReviews:
     max_length: int
     duplicates: NDArray[np.bool_]
     names: Sequence[str] = Labels.names
-
-    def __post_init__(self) -> None:
-        as_labels(self.labels, "labels", count=label_count(as_logits(self.logits, "logits")))
-        columns = ("texts", "labels", "logits", "tokens", "unknown", "duplicates")
-        check_lengths(**{name: getattr(self, name) for name in columns})
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -109,74 +104,6 @@ class ScoredReviews:
         return rows[np.argsort(-sure[rows], kind="stable")]
 
 
-@dataclass(frozen=True)
-class Group:
-    """How often a group of reviews, at least one, is classified correctly, with the limits of its 95 % interval."""
-
-    name: str
-    reviews: int
-    correct: int
-    accuracy: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class WordOdds:
-    """A word, the reviews of either group that hold it, and its log-odds ratio, above 0 if it marks the first group.
-
-    `z` is the ratio in standard deviations.
-    """
-
-    word: str
-    in_a: int
-    in_b: int
-    log_odds: float
-    z: float
-
-
-@dataclass(frozen=True, eq=False)
-class Changes:
-    """Reviews that only the second of two classifiers gets right, and only the first, the largest change first."""
-
-    fixed: Indices
-    broken: Indices
-
-
-def score_reviews(
-    classifier: Classifier,
-    texts: Sequence[str],
-    labels: ArrayLike,
-    *,
-    training_texts: Iterable[str],
-    logits: ArrayLike | None = None,
-) -> ScoredReviews:
-    """Score labeled reviews, with a bar where standard error is a terminal; `logits` are taken where they are known."""
-    computed, tokens, unknown = [], [], []
-    with tqdm(total=len(texts), desc="Scoring", unit="review", disable=None) as bar:
-        for start in range(0, len(texts), _WINDOW):
-            window = list(texts[start : start + _WINDOW])
-            if logits is None:
-                computed.append(np.asarray(classifier.logits(window), dtype=np.float64))
-            for ids in classifier.token_ids(window):
-                read = ids[: classifier.max_length]
-                tokens.append(len(ids))
-                # No id is None, so that a tokenizer without such a token knows every word.
-                unknown.append(read.count(classifier.unk_token_id) / len(read) if read else np.nan)  # type: ignore[arg-type]
-            bar.update(len(window))
-    seen = set(training_texts)
-    return ScoredReviews(
-        texts=texts,
-        labels=np.asarray(labels),
-        logits=np.concatenate(computed) if logits is None else np.asarray(logits, dtype=np.float64),
-        tokens=np.array(tokens),
-        unknown=np.array(unknown),
-        max_length=classifier.max_length,
-        duplicates=np.array([text in seen for text in texts]),
-        names=classifier.labels,
-    )
-
-
 def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictions: Path) -> ScoredReviews:
     """Score the test reviews with a finished run; its logits are computed once and kept in the folder `predictions`."""
     classifier = Classifier.from_pretrained(run)
@@ -191,9 +118,33 @@ def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictio
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(save({"logits": logits}, metadata={"fingerprint": fingerprint}))
-    scored = score_reviews(classifier, texts, labels, training_texts=reviews.train["text"][:], logits=logits)
+    scored = score_reviews(classifier, texts, labels, logits, training_texts=reviews.train["text"][:])
     check_accuracy(run, metrics, scored.correct)
     return scored
+
+
+def score_reviews(
+    classifier: Classifier, texts: Sequence[str], labels: Indices, logits: ArrayLike, *, training_texts: Iterable[str]
+) -> ScoredReviews:
+    """Join labeled reviews, their logits, and what the tokenizer makes of them."""
+    tokens, unknown = [], []
+    for start in range(0, len(texts), _WINDOW):
+        for ids in classifier.token_ids(texts[start : start + _WINDOW]):
+            read = ids[: classifier.max_length]
+            tokens.append(len(ids))
+            # No id is None, so that a tokenizer without such a token knows every word.
+            unknown.append(read.count(classifier.unk_token_id) / len(read) if read else np.nan)  # type: ignore[arg-type]
+    seen = set(training_texts)
+    return ScoredReviews(
+        texts=texts,
+        labels=labels,
+        logits=np.asarray(logits, dtype=np.float64),
+        tokens=np.array(tokens),
+        unknown=np.array(unknown),
+        max_length=classifier.max_length,
+        duplicates=np.array([text in seen for text in texts]),
+        names=classifier.labels,
+    )
 
 
 def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
@@ -217,48 +168,42 @@ def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.b
         )
 
 
-def group(name: str, correct: int, reviews: int) -> Group:
-    """Count a group of reviews."""
-    return Group(name, reviews, correct, correct / reviews, *proportion_interval(correct, reviews))
+def group(name: str, correct: int, reviews: int) -> Row:
+    """How often a group of reviews, at least one, is classified correctly, with the limits of its 95 % interval."""
+    low, high = proportion_interval(correct, reviews)
+    row = {"name": name, "reviews": reviews, "correct": correct, "accuracy": correct / reviews}
+    return {**row, "low": low, "high": high}
 
 
-def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Group]]:
+def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
     """Measure accuracy by length, unknown words, truncation and duplicates; groups without a review are left out."""
     lengths = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTHS)]
     shares = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN)]
-    return {
+    members = {
         "words in the review": _binned(
-            scored, scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]
+            scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]
         ),
         "share of unknown words": _binned(
-            scored, scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]
+            scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]
         ),
-        "truncated or not": _groups(
-            scored, {"read to the end": ~scored.truncated, f"cut after {scored.max_length}": scored.truncated}
-        ),
-        "duplicates of training reviews": _groups(
-            scored, {"new": ~scored.duplicates, "also in training": scored.duplicates}
-        ),
+        "truncated or not": {"read to the end": ~scored.truncated, f"cut after {scored.max_length}": scored.truncated},
+        "duplicates of training reviews": {"new": ~scored.duplicates, "also in training": scored.duplicates},
+    }
+    return {
+        title: [
+            group(name, int(scored.correct[mask].sum()), int(mask.sum())) for name, mask in of.items() if mask.any()
+        ]
+        for title, of in members.items()
     }
 
 
-def _binned(scored: ScoredReviews, values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> list[Group]:
+def _binned(values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     limits = itertools.pairwise([-np.inf, *edges, np.inf])
-    return _groups(
-        scored, {name: (values > low) & (values <= high) for name, (low, high) in zip(names, limits, strict=True)}
-    )
+    return {name: (values > low) & (values <= high) for name, (low, high) in zip(names, limits, strict=True)}
 
 
-def _groups(scored: ScoredReviews, members: Mapping[str, NDArray[np.bool_]]) -> list[Group]:
-    return [
-        group(name, int(scored.correct[mask].sum()), int(mask.sum())) for name, mask in members.items() if mask.any()
-    ]
-
-
-def word_log_odds(
-    texts_a: Sequence[str], texts_b: Sequence[str], *, top: int = 20, min_count: int = 10
-) -> list[WordOdds]:
-    r"""Find the words that tell two groups of reviews apart, for example false positives from true negatives.
+def marking_words(a: Counter[str], b: Counter[str], *, top: int = 15, min_count: int = 20) -> list[Row]:
+    r"""Find the words that mark the first of two groups of reviews, from how many reviews of either hold each word.
 
     The weighted log-odds ratio with an informative Dirichlet prior, equations 16 and 20 to 22 of Monroe, Colaresi and
     Quinn (2008), "Fightin' Words: Lexical Feature Selection and Evaluation for Identifying the Content of Political
@@ -270,17 +215,9 @@ def word_log_odds(
     alpha_w is proportional to the reviews of both groups that hold w, and the sum alpha_0 of all is the n of the
     smaller group, so that the prior never outweighs what was seen.
 
-    A word is a run of letters, apostrophes inside included, in lower case, and counts once a review; tags are left out.
-    Of the words in at least `min_count` reviews, `top` of the first group (z > 0) come first, by falling z, then those
-    of the second.
+    Of the words in at least `min_count` reviews, the `top` with the largest z > 0: "word", "in_a" and "in_b", the
+    reviews of either group that hold it, "log_odds", the delta, and "z".
     """
-    for name, value in (("top", top), ("min_count", min_count)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
-    a, b = _document_frequency(texts_a), _document_frequency(texts_b)
-    if not a or not b:
-        name, texts = ("texts_b", texts_b) if a else ("texts_a", texts_a)
-        raise ValueError(f"{name} are {len(texts)} texts without a word; allowed: at least one text with a word")
     n_a, n_b, strength = a.total(), b.total(), min(a.total(), b.total())
     words = sorted(word for word in {*a, *b} if a[word] + b[word] >= min_count)
     alpha = np.array([a[word] + b[word] for word in words]) * strength / (n_a + n_b)
@@ -292,49 +229,38 @@ def word_log_odds(
     delta = np.where(np.isfinite(delta), delta, 0.0)
     z = delta / np.sqrt(1 / with_a + 1 / with_b)
     order = np.argsort(-z, kind="stable")
-    chosen = [*order[z[order] > 0][:top], *order[z[order] < 0][-top:]]
-    return [WordOdds(words[i], a[words[i]], b[words[i]], float(delta[i]), float(z[i])) for i in chosen]
+    chosen = order[z[order] > 0][:top]
+    names = ("word", "in_a", "in_b", "log_odds", "z")
+    rows = ((words[i], a[words[i]], b[words[i]], float(delta[i]), float(z[i])) for i in chosen)
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def error_words(scored: ScoredReviews) -> dict[str, list[WordOdds]]:
+def document_frequency(texts: Iterable[str]) -> Counter[str]:
+    """Count the texts that hold a word: a run of letters, apostrophes inside included, in lower case; no tags."""
+    return Counter(word for text in texts for word in set(_WORD.findall(_TAG.sub(" ", text.lower()))))
+
+
+def error_words(scored: ScoredReviews) -> dict[str, list[Row]]:
     """Find the words that tell errors from correctly classified reviews of the same label, as far as they were read."""
     found = {}
-    two = {"false positives": "false positives against true negatives"}
-    two["false negatives"] = "false negatives against true positives"
+    right_of = {"false positives": " against true negatives", "false negatives": " against true positives"}
     for kind, label in scored.kinds.items():
         wrong, right = (
             # In words between white space.
-            [
+            document_frequency(
                 " ".join(scored.texts[int(place)].split()[: scored.max_length])
                 for place in np.flatnonzero((scored.labels == label) & chosen)
-            ]
+            )
             for chosen in (~scored.correct, scored.correct)
         )
-        if _document_frequency(wrong) and _document_frequency(right):
-            words = word_log_odds(wrong, right, top=15, min_count=20)
-            found[two.get(kind, kind)] = [word for word in words if word.z > 0]
-    return {name: words for name, words in found.items() if words}
+        if wrong and right and (words := marking_words(wrong, right)):
+            found[kind + right_of.get(kind, "")] = words
+    return found
 
 
-def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> Changes:
-    """Find what classifier b fixes that a misses, and what it breaks; refuse others than the same reviews in order."""
-    check_lengths(a=a, b=b)
-    same = np.array([x == y for x, y in zip(a.texts, b.texts, strict=True)]) & (a.labels == b.labels)
-    if not same.all():
-        raise ValueError(
-            f"review {int(np.argmin(same))} of a and of b differ, {int((~same).sum())} of {len(a)} in all; score the "
-            "same reviews, in the same order"
-        )
+def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> tuple[Indices, Indices]:
+    """Find what classifier b fixes that a misses, and what it breaks, of the same reviews, the largest change first."""
     actual = np.arange(len(a)), a.labels
     change = np.abs(probabilities(b.logits)[actual] - probabilities(a.logits)[actual])
-
-    def rows(chosen: NDArray[np.bool_]) -> Indices:
-        found = np.flatnonzero(chosen)
-        return found[np.argsort(-change[found], kind="stable")]
-
-    return Changes(fixed=rows(b.correct & ~a.correct), broken=rows(a.correct & ~b.correct))
-
-
-def _document_frequency(texts: Sequence[str]) -> Counter[str]:
-    """Texts that hold a word, for each word."""
-    return Counter(word for text in texts for word in set(_WORD.findall(_TAG.sub(" ", text.lower()))))
+    largest = np.argsort(-change, kind="stable")
+    return largest[(b.correct & ~a.correct)[largest]], largest[(a.correct & ~b.correct)[largest]]

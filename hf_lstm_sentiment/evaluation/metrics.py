@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..utils.imports import require
 from .calibration import calibration_bins, cross_entropy, probabilities_of
-from .statistics import as_labels, as_logits, check_lengths, decisions, label_count
+from .statistics import checked_columns, decisions
 
 try:
     import evaluate
@@ -35,19 +35,14 @@ MATRIX_LABELS = 200
 
 
 class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Everything that is measured of a classifier's logits; see `evaluate_logits`.
+    """Everything that is measured of a classifier's logits, in memory alone; see `evaluate_logits`."""
 
-    Args:
-        keep_in_memory: Collect in memory instead of below `cache_dir`; False with `num_process` above 1.
-        kwargs: Everything else that `evaluate.Metric` takes.
-    """
-
-    def __init__(self, *, keep_in_memory: bool = True, **kwargs: Any) -> None:
-        super().__init__(keep_in_memory=keep_in_memory, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(keep_in_memory=True, **kwargs)
 
     def _build_data_dir(self) -> str:
         # The base class creates the directory even if nothing will ever be written to it.
-        return "" if self.keep_in_memory else str(super()._build_data_dir())
+        return ""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -65,16 +60,8 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add reviews, checked: left to itself, `evaluate` turns a label 0.7 into 0 without a word."""
-        z = as_logits(predictions, "logits")
-        y = as_labels(references, "labels", count=label_count(z))
-        check_lengths(logits=z, labels=y)
+        z, y = checked_columns(predictions, references)
         super().add_batch(predictions=z, references=y, **kwargs)
-
-    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
-        """Add one review, likewise."""
-        # `evaluate.combine` names the columns.
-        example = {"predictions": prediction, "references": reference, **kwargs}
-        self.add_batch(**{name: [value] for name, value in example.items()})
 
     def _compute(self, *, predictions: Any, references: Any) -> dict[str, Any]:
         z, y = np.asarray(predictions), np.asarray(references)

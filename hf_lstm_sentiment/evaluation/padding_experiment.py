@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def _by_padding(scored: ScoredReviews) -> list[dict[str, Any]]:
         chosen = groups == place
         lower = 0 if place == 0 else _EDGES[place - 1] + 1
         upper = _EDGES[place] if place < len(_EDGES) else scored.max_length
-        found = asdict(group("", int(scored.correct[chosen].sum()), int(chosen.sum())))
+        found = group("", int(scored.correct[chosen].sum()), int(chosen.sum()))
         kept = {name: found[name] for name in ("reviews", "accuracy", "low", "high")}
         rows.append({"padding": f"{lower}" if lower == upper else f"{lower} to {upper}", **kept})
     return rows

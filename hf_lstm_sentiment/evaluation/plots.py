@@ -7,24 +7,18 @@ window system is needed.
 
 from __future__ import annotations
 
-import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
-from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
 from .calibration import calibration_bins, certainty
-from .errors import Group, ScoredReviews, WordOdds
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from .errors import Row, ScoredReviews
 
 DRAWN_LABELS = 20
 """Labels that fit a readable confusion matrix."""
@@ -35,80 +29,49 @@ _CORRECT = "reviews classified correctly, %"
 _HALF: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 
 
-def plot_training_curves(
-    history: Sequence[Mapping[str, float]], path: str | os.PathLike[str], *, title: str, best_epoch: int | None
-) -> Path:
-    """Draw loss and validation accuracy against the epoch, side by side, and mark the best epoch.
-
-    A mapping per epoch holds "epoch" (its place from 1 if missing), "train_loss" (mean over the epoch),
-    "validation_loss" and "validation_accuracy" (a fraction). A value that is missing, infinite or NaN is left out.
-    """
-    train_loss = _series(history, "train_loss")
-    validation_loss = _series(history, "validation_loss")
-    accuracy = {epoch: 100 * y for epoch, y in _series(history, "validation_accuracy").items()}
-    epochs = sorted({*train_loss, *validation_loss, *accuracy})
-    if not epochs:
-        keys = "train_loss, validation_loss or validation_accuracy"
-        raise ValueError(f"nothing to draw: no finite {keys} in {len(history)} epochs")
-    if best_epoch is not None and best_epoch not in epochs:
-        raise ValueError(f"best_epoch is {best_epoch}; allowed: None or one of {epochs}")
+def plot_training_curves(history: Sequence[Mapping[str, float]], path: Path, *, title: str, best_epoch: float) -> Path:
+    """Draw the losses and the validation accuracy of each epoch, as far as measured, side by side; mark the best."""
     figure = new_figure(8, 4.6, title)
     left, right = figure.subplots(1, 2)
     style(left, "Loss", "epoch", "cross-entropy per review, nats")
     style(right, "Validation accuracy", "epoch", _CORRECT)
-    _draw_curve(left, train_loss, ORANGE, "o", "training, mean over the epoch")
-    _draw_curve(left, validation_loss, BLUE, "s", "validation, after the epoch")
-    _draw_curve(right, accuracy, BLUE, "s", "validation, after the epoch")
+    of_training = {"color": ORANGE, "marker": "o", "linewidth": 2, "label": "training, mean over the epoch"}
+    of_validation = {"color": BLUE, "marker": "s", "linewidth": 2, "label": "validation, after the epoch"}
+    for axes, key, scale, looks in (
+        (left, "train_loss", 1, of_training),
+        (left, "validation_loss", 1, of_validation),
+        (right, "validation_accuracy", 100, of_validation),
+    ):
+        if curve := [(row["epoch"], scale * row[key]) for row in history if key in row]:
+            axes.plot(*zip(*curve, strict=True), **looks)
     best = f"best epoch: {best_epoch}"
-    best_accuracy = f"{best} ({accuracy[best_epoch]:.2f} %)" if best_epoch in accuracy else best
-    for axes, label in ((left, best), (right, best_accuracy)):
-        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    accuracy = next(100 * row["validation_accuracy"] for row in history if row["epoch"] == best_epoch)
+    for axes, label in ((left, best), (right, f"{best} ({accuracy:.2f} %)")):
+        axes.set_xlim(history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.ticklabel_format(axis="y", useOffset=False)
-        if not axes.lines:
-            axes.set_yticks([])
-            place = {"transform": axes.transAxes, "ha": "center"}
-            axes.text(0.5, 0.5, "not measured", color=GREY, fontsize=LABEL_SIZE, **place)
-            continue
-        if best_epoch is not None:
-            axes.axvline(best_epoch, label=label, color=GREY, linestyle="--", linewidth=1.4, zorder=1.5)
+        axes.axvline(best_epoch, label=label, color=GREY, linestyle="--", linewidth=1.4, zorder=1.5)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=TICK_SIZE, frameon=False)
     return write_figure(figure, path)
 
 
 def plot_confusion_matrix(
-    confusion: Mapping[str, int] | Sequence[Sequence[int]],
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    names: Sequence[str] = (NEGATIVE, POSITIVE),
+    confusion: Mapping[str, int] | Sequence[Sequence[int]], path: Path, *, title: str, names: Sequence[str]
 ) -> Path:
-    """Draw how many reviews of each label were predicted to have which.
+    """Draw how many reviews of each label were predicted to have which, as `evaluate_logits` counts them.
 
     A cell shows the count and, of few labels, its share of the row, which also gives the color. Of more labels than
     :data:`DRAWN_LABELS`, those with the most reviews are drawn, and the plot says how many are not.
-
-    Args:
-        confusion: As `evaluate_logits` returns it: four counts, or a row of counts for each label.
-        path: File to write.
-        title: Which model, and which reviews.
-        names: The names of the labels, in their order.
     """
-    keys = ("tn", "fp", "fn", "tp")
+    from matplotlib.colors import LinearSegmentedColormap
+
     if isinstance(confusion, Mapping):
-        counts = np.array([confusion.get(key, -1) for key in keys]).reshape(2, 2)
-    else:
-        counts = np.array(confusion)
-    if counts.shape != (len(names), len(names)) or (counts < 0).any():
-        shown = dict(confusion) if isinstance(confusion, Mapping) else f"of shape {counts.shape}"
-        allowed = f"{keys}" if len(names) == 2 else f"each of {len(names)} labels, in as many rows"
-        raise ValueError(f"confusion is {shown}; allowed: counts of at least 0 for {allowed}")
+        confusion = [[confusion["tn"], confusion["fp"]], [confusion["fn"], confusion["tp"]]]
+    counts = np.array(confusion)
     rows = counts.sum(axis=1)
     drawn = np.sort(np.argsort(-rows, kind="stable")[:DRAWN_LABELS])
     many, few = len(drawn) > 2, len(drawn) <= 6
     figure = new_figure(max(6.2, 3.6 + 0.43 * len(drawn)), max(5.8, 3 + 0.43 * len(drawn)), title)
-    from matplotlib.colors import LinearSegmentedColormap
-
     shares = (counts / np.maximum(rows[:, None], 1))[np.ix_(drawn, drawn)]
     colors = LinearSegmentedColormap.from_list("share", ["#F2F7FB", "#00436B"])
     axes = figure.subplots()
@@ -142,25 +105,16 @@ def plot_confusion_matrix(
     return write_figure(figure, path)
 
 
-def plot_coverage(coverage: Sequence[Mapping[str, float]], path: str | os.PathLike[str], *, title: str) -> Path:
-    """Draw accuracy against coverage: what is gained where the least sure answers are left out.
-
-    Args:
-        coverage: As `measure_coverage` returns it, at least one row.
-        path: File to write.
-        title: Which model, and which reviews.
-    """
-    if not coverage:
-        raise ValueError("coverage has no rows; pass those of measure_coverage")
-    rows = sorted(coverage, key=lambda row: row["rejected"])
+def plot_coverage(rows: Sequence[Mapping[str, float]], path: Path, *, title: str) -> Path:
+    """Draw, of what `measure_coverage` returns, what is gained where the least sure answers are left out."""
     covered, accuracy = [100 * (1 - row["rejected"]) for row in rows], [100 * row["accuracy"] for row in rows]
     figure = new_figure(7.2, 4.8, title)
     axes = figure.subplots()
     style(axes, "the least sure reviews get no answer", "reviews that get an answer, %", _CORRECT)
     axes.plot(covered, accuracy, color=BLUE, marker="o", linewidth=2)
     for x, y, row in zip(covered, accuracy, rows, strict=True):
-        least = f"\n({row['unsure_below']:.2f})" if "unsure_below" in row else ""
-        axes.annotate(f"{y:.1f} %{least}", (x, y), (0, 9), textcoords="offset points", ha="center", fontsize=TICK_SIZE)
+        text = f"{y:.1f} %\n({row['unsure_below']:.2f})"
+        axes.annotate(text, (x, y), (0, 9), textcoords="offset points", ha="center", fontsize=TICK_SIZE)
     axes.margins(0.12, 0.3)
     axes.invert_xaxis()
     figure.supxlabel("in brackets: the least probability of the label that is answered", fontsize=TICK_SIZE)
@@ -168,16 +122,16 @@ def plot_coverage(coverage: Sequence[Mapping[str, float]], path: str | os.PathLi
 
 
 def plot_reliability_diagram(
-    probabilities: ArrayLike, labels: ArrayLike, path: str | os.PathLike[str], *, title: str, bins: int = 15
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], path: Path, *, title: str
 ) -> Path:
     """Draw how often the classifier is right, against how sure it is.
 
     Above, a bar per bin of confidence: the fraction of its reviews that is classified correctly, and a line at their
     mean confidence. A bar below its line means too sure. Underneath, the share of the reviews in each bin; the
     distances between bar and line, weighted so, add up to the expected calibration error. Figure 1 of Guo, Pleiss, Sun
-    and Weinberger (2017), https://arxiv.org/abs/1706.04599. Arguments as for :func:`calibration_bins`.
+    and Weinberger (2017), https://arxiv.org/abs/1706.04599.
     """
-    calibration = calibration_bins(probabilities, labels, bins=bins)
+    calibration = calibration_bins(probabilities, labels)
     figure = new_figure(6.4, 7, title)
     filled = calibration.counts > 0
     lower, upper = calibration.edges[:-1][filled], calibration.edges[1:][filled]
@@ -210,22 +164,22 @@ def plot_reliability_diagram(
     return write_figure(figure, path)
 
 
-def plot_groups(groups: Mapping[str, Sequence[Group]], path: str | os.PathLike[str], *, title: str) -> Path:
+def plot_groups(groups: Mapping[str, Sequence[Row]], path: Path, *, title: str) -> Path:
     """Draw the accuracy of groups of reviews with its 95 % interval, a panel for each way to group them."""
     rows = max(map(len, groups.values()))
     figure = new_figure(8, 1.8 + 0.62 * rows, title)
-    lowest = min(group.low for panel in groups.values() for group in panel)
+    lowest = min(group["low"] for panel in groups.values() for group in panel)
     whole = next(iter(groups.values()))
-    mean = 100 * sum(g.correct for g in whole) / sum(g.reviews for g in whole)
+    mean = 100 * sum(g["correct"] for g in whole) / sum(g["reviews"] for g in whole)
     columns = figure.subplots(2, 2, sharex=True, height_ratios=(rows, 3)).flat
     for axes, (name, panel) in zip(columns, groups.items(), strict=False):
         style(axes, name, "", "")
         places = np.arange(len(panel))
-        accuracy = np.array([100 * group.accuracy for group in panel])
-        reach = [accuracy - [100 * g.low for g in panel], [100 * g.high for g in panel] - accuracy]
+        accuracy = np.array([100 * group["accuracy"] for group in panel])
+        reach = [accuracy - [100 * g["low"] for g in panel], [100 * g["high"] for g in panel] - accuracy]
         axes.errorbar(accuracy, places, xerr=reach, fmt="o", color=BLUE, capsize=3, markersize=6)
         axes.axvline(mean, color=GREY, linestyle="--", linewidth=1.2)
-        axes.set_yticks(places, [f"{g.name}\n{g.reviews:,} reviews" for g in panel], fontsize=TICK_SIZE)
+        axes.set_yticks(places, [f"{g['name']}\n{g['reviews']:,} reviews" for g in panel], fontsize=TICK_SIZE)
         axes.set_ylim(len(panel) - 0.5, -0.5)
         axes.set_xlim(max(0.0, 100 * lowest - 2), 100)
         axes.grid(axis="y", visible=False)
@@ -233,7 +187,7 @@ def plot_groups(groups: Mapping[str, Sequence[Group]], path: str | os.PathLike[s
     return write_figure(figure, path)
 
 
-def plot_confidences(scored: ScoredReviews, path: str | os.PathLike[str], *, title: str) -> Path:
+def plot_confidences(scored: ScoredReviews, path: Path, *, title: str) -> Path:
     """Draw how probabilities spread over the reviews, errors in another color.
 
     Of two labels, those of the second one for the reviews of either; of more, those of the predicted label for all.
@@ -262,21 +216,19 @@ def plot_confidences(scored: ScoredReviews, path: str | os.PathLike[str], *, tit
     return write_figure(figure, path)
 
 
-def plot_error_words(words: Mapping[str, Sequence[WordOdds]], path: str | os.PathLike[str], *, title: str) -> Path:
+def plot_error_words(words: Mapping[str, Sequence[Row]], path: Path, *, title: str) -> Path:
     """Draw the words that mark errors, the strongest first, a panel for each kind of error."""
     figure = new_figure(max(8, 3 * len(words)), 1.6 + 0.3 * max(map(len, words.values())), title)
     for axes, (name, found) in zip(figure.subplots(1, len(words), squeeze=False).flat, words.items(), strict=True):
         style(axes, name, "log-odds in standard deviations", "")
-        axes.barh(range(len(found)), [word.z for word in found], color=ORANGE)
-        axes.set_yticks(range(len(found)), [word.word for word in found], fontsize=TICK_SIZE)
+        axes.barh(range(len(found)), [word["z"] for word in found], color=ORANGE)
+        axes.set_yticks(range(len(found)), [word["word"] for word in found], fontsize=TICK_SIZE)
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
     return write_figure(figure, path)
 
 
-def plot_comparison(
-    presets: Mapping[str, Mapping[str, Any]], path: str | os.PathLike[str], *, chance: float = 0.5
-) -> Path:
+def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: Path, *, chance: float = 0.5) -> Path:
     """Draw the test accuracy of every seed with the mean of its preset, and the learning curves beside it."""
     figure = new_figure(10, 4.6, "Test accuracy by seed, and how validation accuracy grew")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
@@ -299,7 +251,7 @@ def plot_comparison(
     return write_figure(figure, path)
 
 
-def plot_padding(found: Mapping[str, Any], path: str | os.PathLike[str], *, names: Sequence[str]) -> Path:
+def plot_padding(found: Mapping[str, Any], path: Path, *, names: Sequence[str]) -> Path:
     """Draw what `measure_padding` found of the preset that reads its padding, and of the one that does not."""
     figure = new_figure(10, 7.6, "What padding does to a network that reads it as if it were words")
     (fade, gradient), (accuracy, curve) = figure.subplots(2, 2)
@@ -342,20 +294,6 @@ def plot_padding(found: Mapping[str, Any], path: str | os.PathLike[str], *, name
     )
     curve.text(0.0, 0.95, "\n".join(lines), va="top", fontsize=LABEL_SIZE)
     return write_figure(figure, path)
-
-
-def _series(history: Sequence[Mapping[str, float]], key: str) -> dict[float, float]:
-    return {
-        entry.get("epoch", place): entry[key]
-        for place, entry in enumerate(history, start=1)
-        if key in entry and math.isfinite(entry[key])
-    }
-
-
-def _draw_curve(axes: Axes, curve: Mapping[float, float], color: str, marker: str, label: str) -> None:
-    if curve:
-        epochs = sorted(curve)
-        axes.plot(epochs, [curve[epoch] for epoch in epochs], color=color, marker=marker, linewidth=2, label=label)
 
 
 def _readable_on(color: tuple[float, float, float, float]) -> str:

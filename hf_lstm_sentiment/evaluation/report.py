@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
 from .errors import (
-    Group,
     ScoredReviews,
-    WordOdds,
     accuracy_by_group,
     changed_decisions,
     error_words,
@@ -94,17 +91,17 @@ def write_report(
     shown[f"{unsure}, the least sure"] = [place for e in errors.values() for place in e[::-1][: excerpts // 2]]
     if other is not None:
         theirs = score_run(other, read_json(other / runs.METRICS), reviews, directory / "predictions")
-        changes = changed_decisions(theirs, scored)
+        fixed, broken = changed_decisions(theirs, scored)
         found["against"] = {
             "run": other.name,
-            "fixed": len(changes.fixed),
-            "broken": len(changes.broken),
-            "p_value": mcnemar(theirs.correct, scored.correct).p_value,
+            "fixed": len(fixed),
+            "broken": len(broken),
+            "p_value": mcnemar(theirs.correct, scored.correct)["p_value"],
             # This run less the other one.
-            "accuracy": asdict(bootstrap_difference(theirs.correct, scored.correct)),
+            "accuracy": bootstrap_difference([theirs.correct], [scored.correct]),
         }
-        shown[f"Right here, wrong in {other.name}: the largest changes"] = changes.fixed[:excerpts].tolist()
-        shown[f"Wrong here, right in {other.name}: the largest changes"] = changes.broken[:excerpts].tolist()
+        shown[f"Right here, wrong in {other.name}: the largest changes"] = fixed[:excerpts].tolist()
+        shown[f"Wrong here, right in {other.name}: the largest changes"] = broken[:excerpts].tolist()
     rows = {name: _excerpts(explainer, scored, places) for name, places in shown.items()}
     found["excerpts"] = {
         name: [{key: value for key, value in row.items() if key != "html"} for row in of_kind]
@@ -137,10 +134,10 @@ def _analyze(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: flo
         "labels": list(scored.names),
         "shares": _shares(scored),
         **({} if temperature is None else {"temperature": temperature}),
-        "calibration": {name: asdict(found) for name, found in calibrations.items()},
+        "calibration": calibrations,
         "confidence": _by_confidence(scored),
-        "groups": {name: [asdict(group) for group in found] for name, found in accuracy_by_group(scored).items()},
-        "words": {name: [asdict(word) for word in words] for name, words in error_words(scored).items()},
+        "groups": accuracy_by_group(scored),
+        "words": error_words(scored),
     }
 
 
@@ -157,7 +154,7 @@ def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
         **{f"of the {scored.names[i]} ones (recall)": (hits[i], actual[i]) for i in named},
         **{f"of those predicted {scored.names[i]} (precision)": (hits[i], said[i]) for i in named},
     }
-    return [asdict(group(name, right, reviews)) for name, (right, reviews) in counts.items() if reviews]
+    return [group(name, right, reviews) for name, (right, reviews) in counts.items() if reviews]
 
 
 def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
@@ -174,30 +171,25 @@ def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
 
 
 def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    name = metrics["preset"]
-    history = {"title": f"{name}: training", "best_epoch": metrics["best_epoch"]}
-    groups = {title: [Group(**group) for group in groups] for title, groups in found["groups"].items()}
-    words = {title: [WordOdds(**word) for word in words] for title, words in found["words"].items()}
+    name, confusion, p = metrics["preset"], metrics["test"].get("confusion_matrix"), scored.probabilities
+    history, best, path = metrics["history"], metrics["best_epoch"], folder / "training_curves.png"
     drawn = {
-        "curves": plot_training_curves(metrics["history"], folder / "training_curves.png", **history),
+        "curves": plot_training_curves(history, path, title=f"{name}: training", best_epoch=best),
         "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: confidence"),
-        "reliability": plot_reliability_diagram(
-            scored.probabilities, scored.labels, folder / "reliability.png", title=f"{name}: as it is"
-        ),
-        "groups": plot_groups(groups, folder / "groups.png", title=f"{name}: accuracy on parts of the test reviews"),
     }
+    path, title = folder / "reliability.png", f"{name}: as it is"
+    drawn["reliability"] = plot_reliability_diagram(p, scored.labels, path, title=title)
+    path, title = folder / "groups.png", f"{name}: accuracy on parts of the test reviews"
+    drawn["groups"] = plot_groups(found["groups"], path, title=title)
     # Of hundreds of labels there is none.
-    if (confusion := metrics["test"].get("confusion_matrix")) is not None:
-        looks: dict[str, Any] = {"title": f"{name}: test reviews", "names": scored.names}
-        drawn["confusion"] = plot_confusion_matrix(confusion, folder / "confusion_matrix.png", **looks)
-    if "temperature" in found:
-        softened, after = (
-            probabilities_of(scored.logits / found["temperature"]),
-            folder / "reliability_with_temperature.png",
-        )
-        title = f"{name}: with temperature {found['temperature']:.2f}"
-        drawn["softened"] = plot_reliability_diagram(softened, scored.labels, after, title=title)
-    if words:
+    if confusion is not None:
+        path, title = folder / "confusion_matrix.png", f"{name}: test reviews"
+        drawn["confusion"] = plot_confusion_matrix(confusion, path, title=title, names=scored.names)
+    if temperature := found.get("temperature"):
+        path, title = folder / "reliability_with_temperature.png", f"{name}: with temperature {temperature:.2f}"
+        p = probabilities_of(scored.logits / temperature)
+        drawn["softened"] = plot_reliability_diagram(p, scored.labels, path, title=title)
+    if words := found["words"]:
         drawn["words"] = plot_error_words(words, folder / "error_words.png", title=f"{name}: words that mark errors")
     return drawn
 

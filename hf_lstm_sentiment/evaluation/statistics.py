@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..utils.imports import require
 
+def checked_columns(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits and labels as arrays of one length, at least 1; refuse what is not finite, and no place of a label.
 
-@dataclass(frozen=True)
-class McNemar:
-    """Reviews that only the first and only the second of two classifiers gets right; two-sided exact p-value."""
-
-    only_a: int
-    only_b: int
-    p_value: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference of accuracies, the second less the first, with the limits of its interval."""
-
-    difference: float
-    low: float
-    high: float
-
-
-def as_labels(values: ArrayLike, name: str, *, count: int = 2) -> NDArray[np.int64]:
-    """Labels as an array; refuse others than the places of so many labels, none, or another shape than (n,)."""
+    *Shape:* (n,) or, of more than two labels, (n, K); and (n,)
+    """
+    if np.ndim(logits) == 2 and np.shape(logits)[1] == 2:
+        raise ValueError(f"logits have shape {np.shape(logits)}; pass logits[:, 1] - logits[:, 0] instead")
+    z = _checked(logits, "logits", np.isfinite, "finite numbers", columns=True).astype(np.float64)
+    count = 2 if z.ndim == 1 else z.shape[1]
     allowed = "0 and 1" if count == 2 else f"0 to {count - 1}"
-    return _checked(values, name, lambda array: np.isin(array, np.arange(count)), allowed).astype(np.int64)
-
-
-def as_logits(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Logits as an array; refuse some that are not finite, none, or another shape than (n,) or (n, K), K above 2."""
-    if np.ndim(values) == 2 and np.shape(values)[1] == 2:
-        raise ValueError(f"{name} have shape {np.shape(values)}; pass {name}[:, 1] - {name}[:, 0] instead")
-    return _checked(values, name, np.isfinite, "finite numbers", columns=True).astype(np.float64)
-
-
-def as_probabilities(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Probabilities as an array; refuse some outside of 0 to 1, none, or another shape than (n,) or (n, K)."""
-    return _checked(values, name, lambda p: (p >= 0) & (p <= 1), "0 to 1", columns=True).astype(np.float64)
-
-
-def label_count(scores: NDArray[Any]) -> int:
-    """How many labels logits or probabilities are of: two where there is one number per review."""
-    return 2 if scores.ndim == 1 else int(scores.shape[1])
+    y = _checked(labels, "labels", lambda array: np.isin(array, np.arange(count)), allowed).astype(np.int64)
+    if len(z) != len(y):
+        raise ValueError(f"{len(z)} logits, {len(y)} labels; allowed: the same number of each, one per review")
+    return z, y
 
 
 def decisions(logits: ArrayLike) -> NDArray[np.int64]:
@@ -75,14 +47,6 @@ def _checked(
         found = f"{array[tuple(wrong[0])].item()} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
         raise ValueError(f"{name} hold {found}; allowed: {allowed}")
     return array
-
-
-def check_lengths(**columns: Any) -> None:
-    """Refuse columns of different lengths."""
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ValueError(f"{listed}; allowed: the same number of each, one per review")
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -115,65 +79,41 @@ def proportion_interval(k: int, n: int) -> tuple[float, float]:
 
     The score interval of Wilson (1927), "Probable Inference, the Law of Succession, and Statistical Inference".
     """
-    require("scipy", extra="train")
     from scipy.stats import binomtest
 
-    if n < 1 or not 0 <= k <= n:
-        raise ValueError(f"k is {k} and n is {n}; allowed: n of at least 1 and k from 0 to n")
     interval = binomtest(k, n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
-    """Test whether two classifiers are equally often right on the same reviews.
+def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> dict[str, Any]:
+    """Test whether two classifiers are equally often right: "only_a" and "only_b", the reviews of one, and "p_value".
 
     McNemar (1947), "Note on the sampling error of the difference between correlated proportions or percentages", in
     its exact form: of the reviews that only one of them gets right, each one's number is binomial with p = 1/2. The
-    p-value is 1 if there is no such review. *Shape:* (n,) and (n,), bool.
+    p-value is 1 if there is no such review. *Shape:* (n,) and (n,).
     """
-    require("scipy", extra="train")
     from scipy.stats import binomtest
 
-    a, b = np.asarray(correct_a), np.asarray(correct_b)
-    check_lengths(correct_a=a, correct_b=b)
-    for name, values in (("correct_a", a), ("correct_b", b)):
-        if values.ndim != 1 or values.dtype != np.bool_:
-            raise ValueError(f"{name} have shape {values.shape} and type {values.dtype}; allowed: (n,) and bool")
-    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     discordant = only_a + only_b
-    return McNemar(only_a, only_b, float(binomtest(only_a, discordant).pvalue) if discordant else 1.0)
+    p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
+    return {"only_a": only_a, "only_b": only_b, "p_value": p}
 
 
 def bootstrap_difference(
-    correct_a: ArrayLike, correct_b: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
-) -> Difference:
-    """Compute the interval of the difference of two accuracies on the same reviews, the second less the first.
+    correct_a: Sequence[NDArray[np.bool_]], correct_b: Sequence[NDArray[np.bool_]]
+) -> dict[str, float]:
+    """Compute the 95 % interval of the difference of two accuracies on the same reviews, the second less the first.
 
     The percentile bootstrap over reviews, paired (Efron 1979, "Bootstrap Methods: Another Look at the Jackknife"). It
     says how the difference would move with other reviews, not with other seeds. A resample is drawn as the
     multinomial counts of the distinct per-review differences, which has the same distribution as drawing n reviews.
-    Of several seeds, there is a row for each. *Shape:* (seeds, n) or (n,), bool.
+    There is a row for each seed. *Shape:* (seeds, n) and (seeds, n). Returns "difference", "low" and "high".
     """
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; allowed: a whole number of at least 1")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; allowed: above 0 and below 1")
-    a, b = _share_of_seeds(correct_a, "correct_a"), _share_of_seeds(correct_b, "correct_b")
-    check_lengths(correct_a=a, correct_b=b)
+    differences = np.mean(correct_b, axis=0) - np.mean(correct_a, axis=0)
     # Rounded, so that 2/3 - 1/3 and 1 - 2/3 count as one value.
-    values, counts = np.unique(np.round(b - a, 12), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(a), counts / len(a), size=resamples)
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn @ values / len(a), [tail, 1 - tail])
-    return Difference(float((b - a).mean()), float(low), float(high))
-
-
-def _share_of_seeds(correct: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Share of right decisions per review. *Shape:* (n,)."""
-    array = np.asarray(correct)
-    if array.dtype != np.bool_ or array.ndim not in (1, 2) or not array.size:
-        raise ValueError(
-            f"{name} have shape {array.shape} and type {array.dtype}; allowed: (seeds, n) or (n,) and bool"
-        )
-    share: NDArray[np.float64] = np.atleast_2d(array).mean(axis=0)
-    return share
+    values, counts = np.unique(np.round(differences, 12), return_counts=True)
+    reviews, tail = len(differences), (1 - 0.95) / 2
+    drawn = np.random.default_rng(0).multinomial(reviews, counts / reviews, size=10_000)
+    low, high = np.quantile(drawn @ values / reviews, [tail, 1 - tail])
+    return {"difference": float(differences.mean()), "low": float(low), "high": float(high)}

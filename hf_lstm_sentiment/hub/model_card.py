@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -32,13 +31,8 @@ _NAMES_OF_MANY = {
     "expected_calibration_error": "Expected calibration error",
     "loss": "Loss (cross-entropy, nats)",
 }
-# Labels that a sentence lists, those that a table does, and pairs of confused ones.
-_LISTED, _ROWS, _PAIRS = 10, 20, 5
-_POOLING = {
-    "last": "its state after the last token",
-    "max": "the maximum of its states over the tokens",
-    "mean": "the mean of its states over the tokens",
-}
+# Labels that a table lists, and pairs of confused ones.
+_ROWS, _PAIRS = 20, 5
 _EXAMPLE = "Slow at first, but worth it in the end."
 # What the model's page on the Hub offers to try.
 _WIDGET = {
@@ -53,22 +47,14 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "'", "|":
 def make_model_card(
     preset: Mapping[str, Any], metrics: Mapping[str, Any], *, shipped_as: str | None = None
 ) -> ModelCard:
-    """Write the card of a training.
+    """Write the card of a training from its preset and the content of its `metrics.json`.
 
-    Args:
-        preset: The fields of the preset that was trained.
-        metrics: The content of `metrics.json`.
-        shipped_as: The name under which `pretrained` finds the model, if it comes with the package, with weights as
-            float16.
-
-    Returns:
-        The card, with the measured numbers in its `model-index` metadata.
+    `shipped_as` is the name under which `pretrained` finds a model that comes with the package. The measured numbers
+    are in the card's `model-index` metadata, too.
     """
     # In the metadata names of files and labels are values, which YAML quotes; in the page they become text.
     data, metrics = _card_data(preset, metrics), _escaped(metrics)
     labels, is_sentiment, test = _labels(metrics), "labels" not in metrics, metrics["test"]
-    english = data.language == "en"
-    more = f" and {len(labels) - _LISTED:,} more" if len(labels) > _LISTED else ""
     card: ModelCard = ModelCard.from_template(
         data,
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
@@ -83,36 +69,16 @@ def make_model_card(
         is_sentiment=is_sentiment,
         labels=labels,
         many=len(labels) > 2,
-        answers=" or ".join(labels) if len(labels) == 2 else f"one of {', '.join(labels[:_LISTED])}{more}",
-        reviews=f"{'English ' * english}{'reviews' if is_sentiment else 'texts'}",
-        limits="English only, and reviews above all"
-        if english
-        else "Only texts of the kind and in the language that it was trained on",
         shown_classes=_worst_classes(labels, test.get("per_class", [])),
         confusions=_most_confused(labels, test.get("confusion_matrix", [])),
         class_weights=list(zip(labels, metrics.get("class_weights", []), strict=False)),
         options={name: shlex.quote(str(value)) for name, value in metrics["options"].items()},
         shipped_as=shipped_as,
         names={key: name for key, name in _names(labels).items() if key in test or len(labels) == 2},
-        pooling=_POOLING,
         example=_EXAMPLE if is_sentiment else "The text to classify.",
         percent=percent,
     )
     return card
-
-
-def write_model_card(
-    run: Path, preset: Mapping[str, Any], metrics: Mapping[str, Any], *, shipped_as: str | None = None
-) -> None:
-    """Write the card of a training into its run directory, as `README.md`.
-
-    Args:
-        run: The run directory.
-        preset: As for :func:`make_model_card`.
-        metrics: As for :func:`make_model_card`.
-        shipped_as: As for :func:`make_model_card`.
-    """
-    make_model_card(preset, metrics, shipped_as=shipped_as).save(run / "README.md")
 
 
 def _escaped(value: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from huggingface_hub import ModelCard
 from safetensors import SafetensorError, safe_open
 from transformers.dynamic_module_utils import get_relative_import_files
 
@@ -27,26 +28,13 @@ _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 def publishable_files(
     run: str | os.PathLike[str], *, export_to: str | os.PathLike[str] | None = None
 ) -> dict[str, Path]:
-    """Find what of a finished run goes to the Hub, and check that it can.
+    """Find what of a finished run goes to the Hub, and check that it can; the files by their names in the repository.
 
     These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the plots in `plots/`,
     and the code files that the configuration's `auto_map` reaches, as transformers follows them; to a checkpoint that
     ships with this package, which holds none, the package's own are added. Everything else is not uploaded:
-    checkpoints, the optimizer's state, reports, hidden files and every pickle.
-
-    Args:
-        run: The run directory.
-        export_to: An empty folder; the model is exported into it, and `onnx/model.onnx`, `onnx/model_quantized.onnx`,
-            their tokenizer and the `handler.py` of Inference Endpoints go along.
-
-    Returns:
-        Names in the repository, with slashes, sorted, and the files.
-
-    Raises:
-        FileNotFoundError: There is no such directory.
-        ModuleNotFoundError, RuntimeError: As `export_onnx`.
-        ValueError: The run is not finished, lacks a file, has a damaged one, or a link leads out of it; it cannot be
-            exported.
+    checkpoints, the optimizer's state, reports, hidden files and every pickle. With `export_to`, an empty folder, the
+    model is exported into it, and `onnx/` and the `handler.py` of Inference Endpoints go along.
     """
     run = user_path(run, "the run")
     if not run.is_dir():
@@ -58,7 +46,7 @@ def publishable_files(
     missing = [name for name in _REQUIRED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")
-    code = code_files(run)
+    code = _code_files(run)
     plots = [path.relative_to(run).as_posix() for path in run.glob("plots/*.png")]
     files = {name: run / name for name in (*_REQUIRED, *filter(PLOT.fullmatch, plots))} | code
     for path in files.values():
@@ -78,8 +66,6 @@ def publishable_files(
 
 def _check_weights_and_card(run: Path) -> None:
     """Refuse damaged weights, and a card without metadata."""
-    from huggingface_hub import ModelCard
-
     try:
         with safe_open(run / WEIGHTS, framework="pt") as weights:
             weights.keys()
@@ -93,16 +79,8 @@ def _check_weights_and_card(run: Path) -> None:
         raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
 
 
-def code_files(run: Path) -> dict[str, Path]:
-    """Find the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`.
-
-    Args:
-        run: A directory with a `config.json` and the code that it names; a checkpoint that ships with this package
-            has none, and gets the package's.
-
-    Raises:
-        ValueError: The configuration is of another model or names no code of its own, or a file is missing.
-    """
+def _code_files(run: Path) -> dict[str, Path]:
+    """Find the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`."""
     config = read_json(run / CONFIG)
     kind = config.get("model_type")
     if kind != SentimentLSTMConfig.model_type:

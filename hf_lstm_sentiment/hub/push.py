@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import sha1, sha256
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants, get_token
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils.sha import git_hash
 
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS
-from .publishable import CARD, CONFIG, ONNX, PLOT, code_files, publishable_files
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
+from .publishable import CARD, CONFIG, ONNX, PLOT, publishable_files
 
 _LOGIN = "run hf auth login, or set HF_TOKEN, with a token of the role write (https://huggingface.co/settings/tokens)"
 _MAIN = "main"
@@ -75,7 +82,8 @@ class _Remote:
         kind = None
         if CONFIG in self.files:
             with suppress(ValueError):
-                kind = read_json(self._code() / CONFIG).get("model_type")
+                path = self.api.hf_hub_download(self.repo_id, CONFIG, revision=self.head)
+                kind = read_json(Path(path)).get("model_type")
         if kind != SentimentLSTMConfig.model_type:
             holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
             raise ValueError(
@@ -83,40 +91,28 @@ class _Remote:
                 "under another name, or empty the repository first"
             )
 
-    def check_tag(self, tag: str | None, *, unchanged: bool) -> None:
-        """Find out before anything is sent that a tag is taken."""
+    def check_tag(self, tag: str | None, files: Mapping[str, Path] | None = None) -> None:
+        """Find out before anything is sent that a tag is taken, unless by these very files."""
         at = self.tags.get(tag) if tag else None
-        if at is not None and not (unchanged and at == self.head):
+        if at is not None and not (files and at == self.head and self._equals(files)):
             raise ValueError(
                 f"tag {tag} of {self.repo_id} stands at commit {at[:12]}, which is not this run, and a tag must stay "
                 f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {self.repo_id} --tag "
                 f"{tag}-2"
             )
 
-    def holds(self, path: Path, name: str) -> bool:
-        """Tell whether the repository has this very file under that name."""
-        there = self.files.get(name)
-        if there is None or there.size != path.stat().st_size:
-            return False
-        content = path.read_bytes()
-        if there.lfs is not None:
-            return sha256(content).hexdigest() == there.lfs.sha256
-        # As git names a file.
-        return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == there.blob_id
+    def _equals(self, files: Mapping[str, Path]) -> bool:
+        """Tell whether a push of these files would change nothing."""
+        for name, path in files.items():
+            there, content = self.files.get(name), path.read_bytes()
+            names = sha256(content).hexdigest(), git_hash(content)
+            if there is None or (there.lfs.sha256 if there.lfs else there.blob_id) not in names:
+                return False
+        return not self.stale_files(files)
 
-    def stale_files(self, files: Iterable[str]) -> list[str]:
-        """List what earlier pushes published and this one does not: plots, exports, code of their configuration."""
-        gone = self.files.keys() - set(files)
-        stale = {name for name in gone if PLOT.fullmatch(name) or name in ONNX}
-        if CONFIG in self.files and any(name.endswith(".py") for name in gone):
-            with suppress(ValueError):
-                stale |= gone & code_files(self._code()).keys()
-        return sorted(stale)
-
-    def _code(self) -> Path:
-        """A copy of its configuration and its code."""
-        patterns = [CONFIG, "*.py"]
-        return Path(self.api.snapshot_download(self.repo_id, revision=self.head, allow_patterns=patterns))
+    def stale_files(self, files: Mapping[str, Path]) -> list[str]:
+        """List the plots and exports that earlier pushes published and this one does not."""
+        return sorted(n for n in self.files.keys() - files.keys() if PLOT.fullmatch(n) or n in ONNX)
 
 
 def push_run(
@@ -136,9 +132,8 @@ def push_run(
     A commit arrives whole or not at all, so what fails on the way leaves the published files as they were, and the
     same call again completes it. If the repository already holds exactly this run, no commit is made.
 
-    The commit also deletes what an earlier push left that is no longer part of the run: plots in `plots/`, exported
-    models, and code files that the published configuration reached and the new one does not. Files of any other kind
-    or name, such as a license or a `handler.py` of your own, stay.
+    The commit also deletes the plots in `plots/` and the exported models that an earlier push left and that are no
+    longer part of the run. Files of any other kind or name, such as a license or a `handler.py` of your own, stay.
 
     Args:
         run: The run directory.
@@ -166,8 +161,6 @@ def push_run(
             another kind of model or has the other visibility, or the tag stands at another commit.
         OSError: The Hub refuses for another reason; the message says which.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
     run = user_path(run, "the run")
     check_repo_id(repo_id)
     branch = _checked_ref("revision", revision or _MAIN)
@@ -178,12 +171,9 @@ def push_run(
         files = publishable_files(run, export_to=folder if for_serving else None)
         api = _api(repo_id, token)
         remote = _look_up(api, repo_id, branch)
-        stale = []
         if remote is not None:
             remote.check(private)
-            stale = remote.stale_files(files)
-            unchanged = not stale and all(remote.holds(path, name) for name, path in files.items())
-            remote.check_tag(tag, unchanged=unchanged)
+            remote.check_tag(tag, files)
         _validate_card(run)
         if remote is None:
             api.create_repo(repo_id, private=private, exist_ok=True)
@@ -193,7 +183,7 @@ def push_run(
             repo_id,
             [
                 *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
-                *(CommitOperationDelete(path_in_repo=name) for name in stale),
+                *(CommitOperationDelete(path_in_repo=name) for name in (remote.stale_files(files) if remote else ())),
             ],
             commit_message=commit_message or _commit_message(run),
             revision=branch,
@@ -209,17 +199,7 @@ def push_run(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse what is not the name of a repository.
-
-    Args:
-        repo_id: A user or an organization, a slash, a name.
-
-    Raises:
-        ValueError: It is something else; the message says what is allowed.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
+    """Refuse what is not the name of a repository: a user or an organization, a slash, a name."""
     allowed = "allowed: USER/NAME of letters, digits, '-', '_' and '.', at most 96 characters, no '--' and no '..'"
     try:
         validate_repo_id(repo_id)
@@ -230,15 +210,7 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def full_repo_id(name: str, *, token: str | None = None) -> str:
-    """Complete the name of a repository, as the Trainer does.
-
-    Args:
-        name: "user/name"; without a slash, the name under the account that the token belongs to.
-        token: As for :func:`push_run`.
-
-    Raises:
-        ConnectionError, PermissionError, ValueError, OSError: As :func:`push_run`.
-    """
+    """Complete the name of a repository, as the Trainer does: without a slash, it is under the token's account."""
     if "/" in name:
         check_repo_id(name)
         return name
@@ -251,17 +223,7 @@ def full_repo_id(name: str, *, token: str | None = None) -> str:
 def check_destination(
     repo_id: str, *, private: bool | None = None, revision: str | None = None, token: str | None = None
 ) -> None:
-    """Find out before a training whether its run can be pushed to a place. Nothing is changed there.
-
-    Args:
-        repo_id: As for :func:`push_run`.
-        private: As for :func:`push_run`.
-        revision: As for :func:`push_run`.
-        token: As for :func:`push_run`.
-
-    Raises:
-        ConnectionError, PermissionError, ValueError, OSError: As :func:`push_run`, as far as it can be known now.
-    """
+    """Find out, as far as one can before a training, whether `push_run` will succeed. Nothing is changed there."""
     check_repo_id(repo_id)
     branch = _checked_ref("revision", revision or _MAIN)
     with _readable_errors(repo_id):
@@ -274,12 +236,10 @@ def check_destination(
         remote = _look_up(api, repo_id, branch)
         if remote is not None:
             remote.check(private)
-            remote.check_tag(_default_tag(branch), unchanged=False)
+            remote.check_tag(_default_tag(branch))
 
 
 def _api(repo_id: str, token: str | None) -> HfApi:
-    from huggingface_hub import HfApi, get_token
-
     token = token or get_token()
     if token is None:
         raise PermissionError(f"to push to {repo_id}, an access token is needed: {_LOGIN}")
@@ -288,9 +248,6 @@ def _api(repo_id: str, token: str | None) -> HfApi:
 
 def _look_up(api: HfApi, repo_id: str, branch: str) -> _Remote | None:
     """Ask the Hub what it holds; None where there is no repository that the token may see."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-    from huggingface_hub.hf_api import RepoFile
-
     try:
         info = api.model_info(repo_id)
     except RepositoryNotFoundError:
@@ -321,8 +278,6 @@ def _checked_ref(what: str, name: str) -> str:
 
 def _validate_card(run: Path) -> None:
     """Have the Hub check the card's metadata before there is a repository."""
-    from huggingface_hub import ModelCard
-
     try:
         ModelCard((run / CARD).read_text(encoding="utf-8")).validate()
     except ValueError as error:
@@ -383,9 +338,6 @@ def _may_not_write(repo_id: str) -> PermissionError:
 
 def _explain(error: BaseException, repo_id: str) -> Exception | None:
     """An error of huggingface_hub as one of ours; None for what already is one."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
-
     again = "A commit arrives whole or not at all: run the same command again"
     # Uploads wrap what their connection raises.
     cause: BaseException = error

@@ -19,7 +19,8 @@ from ..data.labels import Labels
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
-from ..hub.model_card import write_model_card
+from ..hub.model_card import make_model_card
+from ..hub.publishable import CARD
 from ..hub.push import PushedRun
 from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -278,7 +279,7 @@ class _Classification(Body):
             head.weight /= temperature
             head.bias /= temperature
         # The figures of the validation reviews are those that it was fitted on.
-        calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": asdict(unseen)}
+        calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": unseen}
         return {"temperature": temperature, "calibration": calibration}
 
     def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
@@ -312,7 +313,7 @@ class _Classification(Body):
             names = metrics.get("labels", Labels.names)
             plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=title, names=names)
         plot_coverage(test["coverage"], plots / "coverage.png", title=title)
-        write_model_card(run, asdict(recipe), metrics)
+        make_model_card(asdict(recipe), metrics).save(run / CARD)
 
 
 def _exact_logits(

@@ -1,12 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,36 +21,23 @@ SHORT = replace(TINY, epochs=2)
 OTHER = replace(SHORT, name="other", embedding_dropout=0.2)
 
 
-def start(folder):
-    command = [sys.executable, ROOT / "scripts" / "compare.py", *ARGUMENTS, "--runs_dir", folder / "runs"]
-    command += ["--dataset", folder / "reviews.csv", "--glove", folder / "glove.txt"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 @pytest.fixture(scope="module")
-def killed_and_resumed(tmp_path_factory):
-    """A comparison of 400 reviews, killed in its second run and started again."""
+def killed_and_resumed(server, tmp_path_factory):
+    """A comparison of 200 reviews, killed in its second run and started again; what the second command printed."""
     folder = tmp_path_factory.mktemp("comparison")
-    write_csv(folder / "reviews.csv", make_reviews(400))
+    write_csv(folder / "reviews.csv", make_reviews(200))
     write_glove(folder / "glove.txt", [*GOOD, *BAD, *NOISE], 100)
-    process = start(folder)
-    deadline = time.monotonic() + 300
-    while not (folder / "runs" / "v1-seed1" / "checkpoints" / "recipe.json").exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    places = ["--runs_dir", "runs", "--dataset", "reviews.csv", "--glove", "glove.txt"]
+    words = [word if word.startswith("--") else str(folder / word) for word in places]
+    job = {"script": "scripts/compare.py", "arguments": [*ARGUMENTS, *words]}
+    step = {"target": "transformers.trainer:Trainer.training_step", "call": 4, "when": "before"}
+    assert server(**job, kill=step)["code"] == -signal.SIGKILL
     first = folder / "runs" / "v0_naive-seed1" / "model.safetensors"
     before = first.stat().st_mtime_ns
-    again = start(folder)
-    output, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, output
+    again = server(**job)
+    assert again["code"] == 0, again["output"]
     assert first.stat().st_mtime_ns == before
-    return folder, output
+    return folder, again["output"]
 
 
 def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):

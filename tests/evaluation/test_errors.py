@@ -10,9 +10,10 @@ from hf_lstm_sentiment.evaluation.errors import (
     ScoredReviews,
     accuracy_by_group,
     changed_decisions,
+    document_frequency,
     error_words,
+    marking_words,
     score_reviews,
-    word_log_odds,
 )
 from hf_lstm_sentiment.evaluation.statistics import proportion_interval
 
@@ -24,9 +25,6 @@ class Words:
     unk_token_id = 1
     labels = ("NEGATIVE", "POSITIVE")
 
-    def logits(self, texts):
-        return np.array([text.count("good") - text.count("bad") - 0.5 for text in texts])
-
     def token_ids(self, texts):
         return [[{"good": 2, "bad": 3}.get(word, 1) for word in text.split()] for text in texts]
 
@@ -36,7 +34,8 @@ TEXTS = ["good film", "bad", "", "good good bad a b", "so bad"]
 
 @pytest.fixture
 def scored():
-    return score_reviews(Words(), TEXTS, [1, 1, 0, 0, 0], training_texts=["bad", "other"])
+    logits = [0.5, -1.5, -0.5, 0.5, -1.5]
+    return score_reviews(Words(), TEXTS, np.array([1, 1, 0, 0, 0]), logits, training_texts=["bad", "other"])
 
 
 def made_up(logits, labels, texts=None):
@@ -53,7 +52,6 @@ def made_up(logits, labels, texts=None):
 
 
 def test_scoring(scored):
-    assert scored.logits.tolist() == [0.5, -1.5, -0.5, 0.5, -1.5]
     assert scored.correct.tolist() == [True, False, True, False, True]
     assert scored.tokens.tolist() == [2, 1, 0, 5, 2]
     assert scored.truncated.tolist() == [False, False, False, True, False]
@@ -79,20 +77,13 @@ def test_of_three_labels_errors_are_counted_by_the_label_that_is_right():
     assert scored.errors().tolist() == [2, 1, 4]
     assert scored.kinds == {"misclassified bad": 0, "misclassified so so": 1, "misclassified good": 2}
     logits = np.array([[3, 0, 0], [1, 0, 0], [0, 0, 9], [5, 0, 4], [0, 0, 1]], dtype=float)
-    changes = changed_decisions(scored, replace(scored, logits=logits))
-    assert (changes.fixed.tolist(), changes.broken.tolist()) == ([2, 1], [3])
-    with pytest.raises(ValueError, match=r"labels hold 3 at position 0.*allowed: 0 to 2"):
-        replace(scored, labels=np.array([3, 0, 2, 2, 1]))
-
-
-def test_known_logits_are_not_computed_again():
-    again = score_reviews(Words(), TEXTS, [1, 1, 0, 0, 0], training_texts=[], logits=[9, 8, 7, 6, 5])
-    assert again.logits.tolist() == [9, 8, 7, 6, 5]
+    fixed, broken = changed_decisions(scored, replace(scored, logits=logits))
+    assert (fixed.tolist(), broken.tolist()) == ([2, 1], [3])
 
 
 def test_groups_are_counted_by_hand(scored):
     found = accuracy_by_group(scored)
-    assert {name: [(g.name, g.reviews, g.correct) for g in groups] for name, groups in found.items()} == {
+    assert {name: [(g["name"], g["reviews"], g["correct"]) for g in groups] for name, groups in found.items()} == {
         "words in the review": [("up to 100", 5, 3)],
         "share of unknown words": [("none", 2, 0), ("over 15 %", 2, 2)],
         "truncated or not": [("read to the end", 4, 3), ("cut after 3", 1, 0)],
@@ -102,47 +93,43 @@ def test_groups_are_counted_by_hand(scored):
 
 def test_the_limits_of_groups_belong_to_the_lower_one():
     scored = made_up([1, 1, 1, -1], [1, 1, 1, 1])
-    object.__setattr__(scored, "tokens", np.array([100, 101, 600, 601]))
-    groups = accuracy_by_group(scored)["words in the review"]
-    assert [(g.name, g.accuracy) for g in groups] == [
+    groups = accuracy_by_group(replace(scored, tokens=np.array([100, 101, 600, 601])))["words in the review"]
+    assert [(g["name"], g["accuracy"]) for g in groups] == [
         ("up to 100", 1),
         ("101 to 150", 1),
         ("401 to 600", 1),
         ("over 600", 0),
     ]
-    assert (groups[0].low, groups[0].high) == proportion_interval(1, 1)
+    assert (groups[0]["low"], groups[0]["high"]) == proportion_interval(1, 1)
 
 
-def test_word_log_odds_by_hand():
-    found = word_log_odds(["Dull, dull<br />film", "dull"], ["film film", "a film", "film isn't"], min_count=2)
-    # In reviews: dull 2 and 0, film 1 and 3; n 3 and 5 ("a" and "isn't" too); alpha_0 3, alpha 2 * 3/8 and 4 * 3/8.
+def test_words_that_mark_errors_by_hand():
+    wrong = document_frequency(["Dull, dull<br />film", "dull"])
+    right = document_frequency(["film film", "a film", "film isn't"])
+    assert (wrong, right) == ({"dull": 2, "film": 1}, {"film": 3, "a": 1, "isn't": 1})
+    # n 3 and 5; alpha_0 3, alpha of dull 2 * 3/8.
     dull = math.log(2.75 / (6 - 2.75)) - math.log(0.75 / (8 - 0.75))
-    film = math.log(2.5 / (6 - 2.5)) - math.log(4.5 / (8 - 4.5))
-    assert [(w.word, w.in_a, w.in_b) for w in found] == [("dull", 2, 0), ("film", 1, 3)]
-    assert [w.log_odds for w in found] == pytest.approx([dull, film])
-    assert [w.z for w in found] == pytest.approx(
-        [dull / math.sqrt(1 / 2.75 + 1 / 0.75), film / math.sqrt(1 / 2.5 + 1 / 4.5)]
+    (found,) = marking_words(wrong, right, min_count=2)
+    assert (found["word"], found["in_a"], found["in_b"]) == ("dull", 2, 0)
+    assert (found["log_odds"], found["z"]) == pytest.approx((dull, dull / math.sqrt(1 / 2.75 + 1 / 0.75)))
+    (film,) = marking_words(right, wrong, min_count=3)
+    assert (film["word"], film["log_odds"]) == (
+        "film",
+        pytest.approx(math.log(4.5 / (8 - 4.5)) - math.log(2.5 / (6 - 2.5))),
     )
 
 
-def test_word_log_odds_keeps_the_strongest():
-    a, b = ["x y z"] * 5 + ["x y"] * 3 + ["x"], ["u v w"] * 5 + ["v w"] * 3 + ["w"]
-    assert [w.word for w in word_log_odds(a, b, top=1, min_count=1)] == ["x", "w"]
-    with pytest.raises(ValueError, match="texts_a are 1 texts without a word"):
-        word_log_odds(["..."], b)
-    with pytest.raises(ValueError, match="top is 0"):
-        word_log_odds(a, b, top=0)
+def test_the_strongest_words_are_kept():
+    a, b = ["x y z"] * 5 + ["x y"] * 3 + ["x"], ["u v w"] * 5
+    found = marking_words(document_frequency(a), document_frequency(b), top=2, min_count=1)
+    assert [w["word"] for w in found] == ["x", "y"]
 
 
 def test_changed_decisions():
-    a = made_up([-1, 1, 2, -3, 1], [1, 1, 0, 0, 0])
-    b = made_up([2, -1, -4, -3, -1], [1, 1, 0, 0, 0])
-    changes = changed_decisions(a, b)
+    a, b = made_up([-1, 1, 2, -3, 1], [1, 1, 0, 0, 0]), made_up([2, -1, -4, -3, -1], [1, 1, 0, 0, 0])
+    fixed, broken = changed_decisions(a, b)
     # The change of probability is larger in the third review than in the first.
-    assert changes.fixed.tolist() == [2, 0, 4]
-    assert changes.broken.tolist() == [1]
-    with pytest.raises(ValueError, match="review 1 of a and of b differ, 1 of 5 in all"):
-        changed_decisions(a, made_up([1] * 5, [1, 0, 0, 0, 0]))
+    assert (fixed.tolist(), broken.tolist()) == ([2, 0, 4], [1])
 
 
 def test_errors_without_a_word_have_no_words_that_mark_them():

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hf_lstm_sentiment import Classifier, pretrained
-from hf_lstm_sentiment.evaluation.bias import measure_bias
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.training.distill import load_short_texts
 from hf_lstm_sentiment.utils.files import read_json
@@ -50,20 +48,3 @@ def test_official_test_reviews(classifier):
     assert measured["reviews"] == 200
     assert measured["accuracy"] * 200 == pytest.approx(RIGHT, abs=1)
     assert measured["loss"] == pytest.approx(LOSS, abs=0.001)
-
-
-@pytest.mark.parametrize(("group", "bound"), [("countries", 0.15), ("names", 0.32), ("pronouns", 0.06)])
-def test_words_that_should_not_matter_matter_no_more_than_recorded(classifier, recorded, group, bound):
-    probe = measure_bias(classifier)[group]
-    assert probe["spread"] < bound
-    assert probe["spread"] == pytest.approx(recorded["bias"][group]["spread"], abs=0.001)
-
-
-def test_a_word_that_matters_is_found():
-    class Prejudiced:
-        def logits(self, texts):
-            return np.array([-3.0 if "Iran" in text else 2.0 if "Japan" in text else 0.0 for text in texts])
-
-    probe = measure_bias(Prejudiced())["countries"]
-    assert (probe["words"], probe["lowest"][0], probe["highest"][0]) == (20, "Iran", "Japan")
-    assert probe["spread"] == pytest.approx(1 / (1 + np.exp(-2)) - 1 / (1 + np.exp(3)))

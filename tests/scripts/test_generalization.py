@@ -1,14 +1,17 @@
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 import generalization
 import measure as script
 import numpy as np
 import pytest
-from benchmark_peers import linear, naive_bayes_svm, vader_score
+from benchmark_peers import linear
+from bias import measure_bias
 from generalization import PAIRS, score_pairs
 
+from hf_lstm_sentiment import Classifier, pretrained
 from hf_lstm_sentiment.model.tokenization import split_words
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, write_csv
@@ -38,34 +41,22 @@ def test_perfect_reversed_and_constant_scores():
     assert score_pairs(lambda texts: [-truth[text] for text in texts])["all"]["accuracy"] == 0
     constant = score_pairs(lambda texts: np.zeros(len(texts)))
     assert {(group["accuracy"], group["ordered"]) for group in constant.values()} == {(0.5, 0)}
-
-
-def test_only_the_group_that_is_right_counts():
     wishes = {positive for positive, _ in PAIRS["wish"]}
-    negative = {text for pairs in PAIRS.values() for _, text in pairs}
-    found = score_pairs(lambda texts: [1 if text in wishes else -1 if text in negative else 0 for text in texts])
+    found = score_pairs(lambda texts: [1 if text in wishes else min(truth[text], 0) for text in texts])
     assert found["wish"]["accuracy"] == 1
     assert found["contrast"] == {"accuracy": 0.5, "ordered": 1, "pairs": 8}
-
-
-def test_vader_knows_good_words_from_bad_ones():
-    good, bad, nothing = vader_score()(["A wonderful, funny film.", "A terrible, boring film.", "A film."])
-    assert bad < 0 < good
-    assert nothing == 0
 
 
 def test_linear_peers_learn_an_easy_task():
     (texts, labels), (unseen, truth) = (map(list, zip(*make_reviews(n, seed=n), strict=True)) for n in (200, 60))
     texts, labels = list(texts), list(labels)
-    assert np.mean((naive_bayes_svm(texts, labels)(unseen) > 0) == np.array(truth)) > 0.9
     for peer in linear(texts, labels, unseen, truth):
         assert peer.accuracy > 0.9
         assert peer.rate > 0
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "own_cache")
 def test_measuring_prints_tables_and_writes_json(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     sentences = [list(column) for column in zip(*make_reviews(30, seed=5), strict=True)]
     monkeypatch.setattr(generalization, "held_out_sentences", lambda: sentences)
     model, file = save_model(tmp_path / "imdb"), tmp_path / "found.json"
@@ -88,3 +79,28 @@ def test_measuring_prints_tables_and_writes_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["measure.py", str(model), "--json", str(tmp_path / "no" / "file.json")])
     with pytest.raises(SystemExit, match="its directory is not there"):
         script.main()
+
+
+@pytest.fixture(scope="module")
+def probes(one_thread):
+    """What is recorded of the model in the package, and what is measured."""
+    recorded = json.loads(Path(pretrained(), "metrics.json").read_text())
+    return recorded["bias"], measure_bias(Classifier.from_pretrained(pretrained()))
+
+
+@pytest.mark.parametrize(("group", "bound"), [("countries", 0.15), ("names", 0.32), ("pronouns", 0.06)])
+def test_words_that_should_not_matter_matter_no_more_than_recorded(probes, group, bound):
+    recorded, found = probes
+    probe = found[group]
+    assert probe["spread"] < bound
+    assert probe["spread"] == pytest.approx(recorded[group]["spread"], abs=0.001)
+
+
+def test_a_word_that_matters_is_found():
+    class Prejudiced:
+        def logits(self, texts):
+            return np.array([-3.0 if "Iran" in text else 2.0 if "Japan" in text else 0.0 for text in texts])
+
+    probe = measure_bias(Prejudiced())["countries"]
+    assert (probe["words"], probe["lowest"][0], probe["highest"][0]) == (20, "Iran", "Japan")
+    assert probe["spread"] == pytest.approx(1 / (1 + np.exp(-2)) - 1 / (1 + np.exp(3)))

@@ -42,7 +42,7 @@ IN_TRAINING = [
 WHILE_RESULTS_ARE_WRITTEN = [
     (SAVE_WEIGHTS, 1, "half"),
     ("hf_lstm_sentiment.training.train:plot_training_curves", 1, "half"),
-    ("hf_lstm_sentiment.training.train:write_model_card", 1, "before"),
+    ("hf_lstm_sentiment.training.train:make_model_card", 1, "before"),
     ("os:replace", 2, "before"),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..inference.classifier import Classifier, sigmoid
+from hf_lstm_sentiment.inference.classifier import Classifier, sigmoid
 
 PROBES = {
     "countries": (
