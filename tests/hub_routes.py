@@ -235,12 +235,9 @@ def _apply(request: Handler, files: dict[str, File], key: str, value: Mapping[st
         if content is None:
             raise HttpError(400, f"Your push was rejected because the LFS pointer of {path} points to a missing file")
         files[path] = File(content, lfs=True)
-    elif key in ("deletedFile", "deletedFolder"):
-        gone = [p for p in files if p == path or (key == "deletedFolder" and p.startswith(f"{path.rstrip('/')}/"))]
-        if not gone:
+    elif key == "deletedFile":
+        if files.pop(path, None) is None:
             raise HttpError(404, "A file with this name doesn't exist", "EntryNotFound")
-        for p in gone:
-            del files[p]
     elif key != "header":
         raise HttpError(400, f"unknown operation {key}")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.encoding import pad_batch
 from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from .errors import ScoredReviews, group
@@ -56,11 +57,8 @@ def _sample(run: Path, scored: ScoredReviews) -> tuple[Tensor, Tensor, np.ndarra
     classifier = Classifier.from_pretrained(run)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(scored.tokens > 0))[:_REVIEWS]
     reviews = [ids[: scored.max_length] for ids in classifier.token_ids([scored.texts[i] for i in chosen])]
-    lengths = torch.tensor([len(review) for review in reviews])
-    ids = torch.full((len(reviews), int(lengths.max())), int(classifier.config.pad_token_id or 0))
-    for row, review in enumerate(reviews):
-        ids[row, : len(review)] = torch.tensor(review)
-    return ids, lengths, scored.labels[chosen]
+    ids, mask = pad_batch(reviews, int(classifier.config.pad_token_id or 0))
+    return ids, mask.sum(1), scored.labels[chosen]
 
 
 def _padded(ids: Tensor, lengths: Tensor, steps: int) -> tuple[Tensor, Tensor]:

@@ -21,13 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def text(trained):
-    return (trained / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def card(text):
-    return ModelCard(text)
+def card(trained):
+    return ModelCard((trained / "README.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +30,12 @@ def metrics(trained):
     return json.loads((trained / "metrics.json").read_text())
 
 
-def test_the_metadata_are_exactly_these(card, text, metrics):
-    assert check_card(text) == ([], [])
+def of(metrics, **preset):
+    return make_model_card({**asdict(PRESETS["v1"]), **preset}, metrics)
+
+
+def test_the_metadata_are_exactly_these(card, metrics):
+    assert check_card(str(card)) == ([], [])
     data = card.data.to_dict()
     index, widget = data.pop("model-index"), data.pop("widget")
     assert data == {
@@ -89,7 +88,7 @@ def part_of_three(accuracy):
 def test_a_card_of_three_labels(metrics):
     parts = {"validation": part_of_three(0.8), "test": part_of_three(0.7)}
     three = {**metrics, **parts, "labels": ["bad", "so|so", "good"], "class_weights": [1.5, 1, 0.75]}
-    card = make_model_card(asdict(PRESETS["v1"]), three)
+    card = of(three)
     assert check_card(str(card)) == ([], [])
     assert "sentiment-analysis" not in card.data.tags
     assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
@@ -114,11 +113,8 @@ def test_of_thousands_of_labels_the_worst_are_listed(metrics):
     part = {**part_of_three(0.8), "per_class": rows}
     del part["confusion_matrix"], part["coverage"]
     many = {**metrics, "validation": part, "test": part, "labels": [f"label {i}" for i in range(300)]}
-    text = make_model_card(asdict(PRESETS["v1"]), many).text
-    assert (
-        "one of label 0, label 1, label 2, label 3, label 4, label 5, label 6, label 7, label 8, label 9 and 290"
-        in text
-    )
+    text = of(many).text
+    assert f"one of {', '.join(many['labels'][:10])} and 290 more with" in text
     assert "Of the 300 labels, the 20 with the lowest F1 on the test reviews:" in text
     # One that no test review has says nothing.
     assert re.findall(r"^\| label (\d+) \|", text, flags=re.MULTILINE) == [str(i) for i in range(1, 21)]
@@ -127,7 +123,7 @@ def test_of_thousands_of_labels_the_worst_are_listed(metrics):
 
 
 def test_two_labels_of_other_names(metrics):
-    text = make_model_card(asdict(PRESETS["v1"]), {**metrics, "labels": ["ham", "spam"]}).text
+    text = of({**metrics, "labels": ["ham", "spam"]}).text
     assert "It answers ham or spam with a probability" in text
     assert "| Precision (spam) |" in text
     assert re.search(r"ham ones were misclassified as spam and \d+ spam ones as ham", text)
@@ -138,7 +134,7 @@ def test_what_it_was_trained_from_is_told(metrics):
     base = {"name": "user/model@main", "revision": "a" * 40, "digest": "sha256:12", "kept": ["encoder"]}
     words = {"copied": 1_000, "glove": 20, "random": 3}
     found = {**metrics, "base_model": {**base, "new_words": words}}
-    card = make_model_card({**asdict(PRESETS["v1"]), "freeze_encoder": True}, found)
+    card = of(found, freeze_encoder=True)
     assert card.data.base_model == "user/model"
     for said in (
         f"[`user/model`](https://huggingface.co/user/model) at `{'a' * 40}`",
@@ -151,7 +147,7 @@ def test_what_it_was_trained_from_is_told(metrics):
     # A directory may look like a repository.
     local = {"name": "runs/imdb", "digest": "sha256:12", "kept": ["tokenizer", "encoder", "head"]}
     before = {**metrics["validation"], "accuracy": 0.1234, "loss": 1.5}
-    card = make_model_card(asdict(PRESETS["v1"]), {**metrics, "base_model": local, "base_validation": before})
+    card = of({**metrics, "base_model": local, "base_validation": before})
     assert card.data.base_model is None
     assert "The weights started from `runs/imdb`" in card.text
     assert "| before this training | 12.34% | 1.5000 |\n| this model | " in card.text
@@ -175,7 +171,7 @@ def test_the_table_tells_the_measured_numbers(card, metrics):
     # Known flaws of IMDB are told of IMDB only.
     imdb = {**metrics, "dataset": {**metrics["dataset"], "source": "stanfordnlp/imdb"}}
     flaw = "\n- IMDB's labels are star ratings"
-    assert flaw in make_model_card(asdict(PRESETS["v1"]), imdb).text
+    assert flaw in of(imdb).text
     assert flaw not in card.text
 
 
@@ -197,10 +193,9 @@ def test_what_it_shows_is_published_with_it(card, trained):
     ],
 )
 def test_the_temperature_or_why_there_is_none(metrics, accuracy, found, said):
-    preset = {**asdict(PRESETS["imdb"]), "calibrate": found is not None}
     other = {name: value for name, value in metrics.items() if name not in ("temperature", "calibration")}
     other["validation"] = {**metrics["validation"], "accuracy": accuracy}
-    text = make_model_card(preset, {**other, **(found or {})}).text
+    text = of({**other, **(found or {})}, calibrate=found is not None).text
     assert (said in text) if said else ("Temperature" not in text)
 
 
@@ -211,7 +206,6 @@ def test_of_teachers_the_cross_validated_accuracy_is_given(metrics):
         ({"cross_validated_accuracy": 0.9}, "together 90.00% (cross-validated: their weights were fitted on the"),
         ({}, "together 95.00% (flattered: their weights were fitted on the same reviews)"),
     ):
-        other = {**metrics, "dataset": dataset, "teachers": {**teachers, **more}}
-        text = make_model_card(asdict(PRESETS["imdb"]), other).text
+        text = of({**metrics, "dataset": dataset, "teachers": {**teachers, **more}}).text
         assert said in text
         assert ("95.00%" in text) is not bool(more)

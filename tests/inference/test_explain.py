@@ -381,8 +381,6 @@ def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(on
     assert abs(deletion_faithfulness(one, texts).difference) < found.difference / 4
 
 
-def test_faithfulness_needs_texts_and_a_share(one):
+def test_faithfulness_needs_texts(one):
     with pytest.raises(ValueError, match="1 of 2 texts have a token"):
         deletion_faithfulness(one, ["good", ""])
-    with pytest.raises(ValueError, match="share is 0"):
-        deletion_faithfulness(one, TEXTS, share=0)

@@ -33,9 +33,7 @@ def test_the_packed_way_that_is_compared_with_gives_the_same_logits():
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "at_most", "reached"), [(2.0, False, True), (0.9, False, False), (0.9, True, True), (1.1, True, False)]
-)
+@pytest.mark.parametrize(("value", "at_most", "reached"), [(2.0, False, True), (1.1, True, False)])
 def test_a_row_says_whether_its_target_is_reached(capsys, value, at_most, reached):
     made = benchmark.row("a rate", value, "1/s", 1, at_most=at_most, seconds=3.0)
     assert made["reached"] is reached

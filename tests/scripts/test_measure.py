@@ -1,7 +1,6 @@
 import json
 import shutil
 
-import measure as measuring
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
@@ -39,7 +38,6 @@ def test_a_model_is_measured_on_the_test_split(model, data):
     expected = evaluate_logits(classifier.logits(texts), labels)
     assert result["loss"] == pytest.approx(expected["loss"])
     assert result["accuracy"] == 1.0
-    assert result["confusion_matrix"] == {"tn": 20, "fp": 0, "fn": 0, "tp": 20}
     assert result["model"] == str(model)
     assert result["weights_bytes"] == (model / "model.safetensors").stat().st_size
     assert result["parameters"] == classifier.config.vocab_size * 2 + 4 * 2 * (2 + 2 + 2) + 3
@@ -55,20 +53,6 @@ def record(model, path, data, **sampling):
     shutil.copytree(model, path)
     (path / "metrics.json").write_text(json.dumps({"preset": "v1", "dataset": summary, "options": options}))
     return path
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """The texts that models are measured on, in order."""
-    texts = []
-    measure_model = measuring.measure_model
-
-    def spy(name, classifier, some, *columns):
-        texts.extend(some)
-        return measure_model(name, classifier, some, *columns)
-
-    monkeypatch.setattr(measuring, "measure_model", spy)
-    return texts
 
 
 def test_accuracy_is_told_without_what_was_trained_on(model, tmp_path):
@@ -108,11 +92,13 @@ def test_the_overlap_is_with_the_training_reviews_of_the_model(model, tmp_path):
         {"validation_fraction": 0.2, "split_seed": 7, "max_validation_samples": 10, "label_column": "label"},
     ],
 )
-def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, read, sampling):
+def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, monkeypatch, sampling):
+    logits, read = Classifier.logits, []
+    monkeypatch.setattr(Classifier, "logits", lambda self, texts: (read.append(texts), logits(self, texts))[1])
     run = record(model, tmp_path / "run", data, **sampling)
     found = measure([run], dataset=data, split="validation", against=run)
     expected = load_reviews(data, **sampling)
-    assert read == expected.validation["text"][:]
+    assert read[-1] == expected.validation["text"][:]
     assert found["split"] == "validation"
     assert found["dataset"] == expected.summary()
     assert found["models"][0]["reviews"] == len(expected.validation)
@@ -128,9 +114,6 @@ def test_models_with_other_validation_reviews_are_not_measured_together(model, d
 
 def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
     run = record(model, tmp_path / "run", data)
-    write_csv(tmp_path / "other" / "train.csv", make_reviews(100, seed=1))
-    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 40 and is 20"):
-        measure([run], dataset=tmp_path / "other", split="validation")
     for name, count, seed in (("train", 120, 1), ("test", 40, 3)):
         write_csv(tmp_path / "as many" / f"{name}.csv", make_reviews(count, seed=seed))
     with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 'sha256:\w+' and is 'sha256:"):

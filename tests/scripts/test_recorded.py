@@ -35,20 +35,12 @@ def records(metrics, tmp_path):
     return folder
 
 
-def change(path, **changes):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def prose(card):
-    return " ".join(card.text.split())
-
-
 def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
     found = summarize_seeds(metrics, records)
     assert found["seeds"] == [1, 2, 42]
     assert found["validation_accuracy"]["values"] == [0.5, 0.7, metrics["validation"]["accuracy"]]
     assert found["test_accuracy"]["mean"] == pytest.approx((0.25 + 0.75 + metrics["test"]["accuracy"]) / 3)
-    text = prose(make_model_card(asdict(SHORT), {**metrics, "seeds": found}))
+    text = " ".join(make_model_card(asdict(SHORT), {**metrics, "seeds": found}).text.split())
     shown = re.search(r"seeds 1, 2, 42, one model each: ([\d.]+) ± ([\d.]+) % .* and ([\d.]+) ± [\d.]+ % on", text)
     assert shown
     assert float(shown[1]) == pytest.approx(100 * found["validation_accuracy"]["mean"], abs=0.005)
@@ -62,13 +54,13 @@ def test_seeds_are_those_of_the_run_and_of_the_records(metrics, records):
     ("changes", "message"),
     [
         ({"preset": "v9"}, "another recipe than the run: preset was 'tiny' and is 'v9'"),
-        ({"parameters": 7}, "another recipe than the run: parameters"),
         ({"dataset": {}}, "another recipe than the run: held_out"),
         ({"seed": 42}, "another training than the run of that seed: test_accuracy"),
     ],
 )
 def test_records_of_something_else_are_refused(metrics, records, changes, message):
-    change(records / "seed-1" / "metrics.json", **changes)
+    path = records / "seed-1" / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(ValueError, match=message):
         summarize_seeds(metrics, records)
 
@@ -92,11 +84,9 @@ def test_ablations_become_a_table(metrics, tmp_path):
     ("row", "message"),
     [
         ({"seeds": [1], "validation_accuracy": [0.9]}, "allowed: an object with change"),
-        ({"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test": [0.9]}, "allowed: an object with change"),
         ({"change": " ", "seeds": [1], "validation_accuracy": [0.9]}, "change is ' '"),
         ({"change": "a", "seeds": [1, 1], "validation_accuracy": [0.9, 0.9]}, "each once"),
         ({"change": "a", "seeds": [1, 2], "validation_accuracy": [0.9]}, "one for each of 2 seeds"),
-        ({"change": "a", "seeds": [1], "validation_accuracy": [90.0]}, r"validation_accuracy is \[90.0\]"),
         ({"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test_accuracy": 0.9}, "test_accuracy is 0.9"),
     ],
 )
