@@ -33,6 +33,8 @@ FITTED = {
 }
 FIXED = {"base": ("the packaged model as it is", SKY, "--"), "vader": ("VADER", "#CC79A7", ":")}
 HELD_OUT = 2_000
+# At most, from scratch.
+EPOCHS = 30
 # Gives texts numbers that are above 0 for POSITIVE.
 Score = Callable[[list[str]], ArrayLike]
 
@@ -73,7 +75,7 @@ def fit_model(method: str, texts: list[str], labels: list[int], seed: int, optio
     preset, given = PRESETS["finetune"], {"model_name_or_path": options.model}
     if method == "glove":
         preset = replace(preset, model_name_or_path=None, glove=options.glove, embedding_size=options.glove_size)
-        preset, given = replace(preset, name="from_glove", max_length=512, epochs=30, patience=5), {}
+        preset, given = replace(preset, name="from_glove", max_length=512, epochs=EPOCHS, patience=5), {}
     # A fifth of the labels validates, and two texts make the test part, which says nothing.
     options_of_both: dict[str, Any] = {"test_fraction": 2 / len(texts), "disable_tqdm": True, **given}
     with TemporaryDirectory() as folder, redirect_stdout(None):

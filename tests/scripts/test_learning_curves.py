@@ -9,6 +9,7 @@ from tests.reviews import GOOD, NOISE, make_reviews, write_csv, write_glove
 
 @pytest.mark.usefixtures("one_thread", "own_cache")
 def test_cells_are_measured_once_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(learning_curves, "EPOCHS", 2)
     write_csv(tmp_path / "short.csv", make_reviews(200))
     for name, count in (("train", 100), ("test", 30)):
         write_csv(tmp_path / "imdb" / f"{name}.csv", make_reviews(count, seed=count))
