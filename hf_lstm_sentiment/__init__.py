@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from .data.reviews import load_reviews
     from .inference.classifier import Classifier, Prediction, predict
     from .inference.explain import Explainer, explain
-    from .inference.files import predict_file
+    from .inference.files import predict_file, predict_files
     from .inference.sentences import predict_sentences
-    from .inference.shards import predict_files
     from .model.configuration_sentiment_lstm import SentimentLSTMConfig
     from .model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification, SentimentLSTMModel
     from .model.pretrained_models import pretrained
@@ -37,7 +36,7 @@ _LAZY = {
     "Prediction": "inference.classifier",
     "predict": "inference.classifier",
     "predict_file": "inference.files",
-    "predict_files": "inference.shards",
+    "predict_files": "inference.files",
     "predict_sentences": "inference.sentences",
     "SentimentClassifier": "training.estimator",
     "SentimentLSTMConfig": "model.configuration_sentiment_lstm",

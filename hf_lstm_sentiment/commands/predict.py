@@ -176,7 +176,7 @@ def _one(source: str, output: str, *, split: str | None, **options: Any) -> str:
 
 def _many(sources: list[str], output_dir: str, *, split: None, **options: Any) -> str:
     """Classify this process's share of the files; what there is to say of it."""
-    from ..inference.shards import predict_files
+    from ..inference.files import predict_files
     from ..utils.distributed import place
 
     rank, processes = place()

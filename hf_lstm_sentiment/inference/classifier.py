@@ -57,23 +57,12 @@ Logits = npt.NDArray[np.float32]
 
 
 def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Compute the probability of the second of two labels (POSITIVE), without overflow at any logit.
-
-    Args:
-        logits: Logits of that label.
-    """
+    """Compute the probability of the second of two labels (POSITIVE) from its logits, without overflow."""
     return np.exp(-np.logaddexp(0, -np.asarray(logits, dtype=np.float64)))
 
 
 def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Compute the probability of every label, without overflow at any logit.
-
-    Args:
-        logits: As `Classifier.logits` returns them.
-
-    Returns:
-        *Shape:* (reviews, labels)
-    """
+    """Compute those of every label from what `Classifier.logits` returns. *Shape:* (reviews, labels)."""
     z = np.asarray(logits, dtype=np.float64)
     if z.ndim == 1:
         return np.stack([sigmoid(-z), sigmoid(z)], axis=1)
@@ -81,17 +70,12 @@ def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def label_ids(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Find the id of the most probable label of each review, from logits as `Classifier.logits` returns them."""
+    """Find the id of the most probable label of each review from what `Classifier.logits` returns."""
     z = np.asarray(logits)
     return (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(axis=1)
 
 
-class _Prediction(NamedTuple):
-    label: str
-    score: float
-
-
-class Prediction(_Prediction):
+class Prediction(NamedTuple("_Prediction", [("label", str), ("score", float)])):
     """What the classifier says of one review: a pair, `label, score = prediction`, that also knows more.
 
     Args:
@@ -145,31 +129,27 @@ class Classifier:
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
         model.train(False)
         inner = model.sentiment_lstm
-        self._set_up(
-            Network(model.config, inner.word_embeddings, inner.lstm, model.classifier),
-            # A copy, so that what others do to their tokenizer changes nothing here.
-            Tokenizer.from_str(cast(Any, tokenizer).backend_tokenizer.to_str()),
-            max_length=tokenizer.model_max_length,
-            unknown=cast("str | None", tokenizer.unk_token),
-        )
+        network = Network(model.config, inner.word_embeddings, inner.lstm, model.classifier)
+        # A copy, so that what others do to their tokenizer changes nothing here.
+        own = Tokenizer.from_str(cast(Any, tokenizer).backend_tokenizer.to_str())
+        self._set_up(network, own, tokenizer.model_max_length, cast("str | None", tokenizer.unk_token))
 
-    def _set_up(self, network: Network, tokenizer: Tokenizer, *, max_length: int, unknown: str | None) -> None:
+    def _set_up(self, network: Network, tokenizer: Tokenizer, max_length: int, unknown: str | None) -> None:
         self.network = network.train(False)
         self.compute: Callable[[Tensor, Tensor], Tensor] = self.network
         self.max_length = int(max_length)
         self.labels = tuple(network.config.label_names)
         self.tokenizer = tokenizer
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = True
-        self.unk_token_id: int | None = None if unknown is None else self.tokenizer.token_to_id(unknown)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
+        self.unk_token_id: int | None = None if unknown is None else tokenizer.token_to_id(unknown)
         if network.config.naive_padding and self.max_length > 1_000_000:
             raise ValueError(
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
             )
-        rows, highest = network.embedding.num_embeddings, highest_id(self.tokenizer)
-        if highest >= rows:
+        if (highest := highest_id(tokenizer)) >= (rows := network.embedding.num_embeddings):
             raise ValueError(
                 f"the tokenizer gives ids up to {highest} and the model's embedding table has {rows} rows; they do not "
                 "belong together: load both from one checkpoint"
@@ -235,12 +215,10 @@ class Classifier:
             for layers in (network.embedding, network.lstm):
                 layers.to(torch.bfloat16)
         settings = read_settings(file_of(name, "tokenizer_config.json", revision))
+        tokenizer = read_tokenizer(file_of(name, "tokenizer.json", revision))
         classifier = cls.__new__(cls)
         classifier._set_up(
-            network.to(device),
-            read_tokenizer(file_of(name, "tokenizer.json", revision)),
-            max_length=settings.get("model_max_length", sys.maxsize),
-            unknown=settings.get("unk_token"),
+            network.to(device), tokenizer, settings.get("model_max_length", sys.maxsize), settings.get("unk_token")
         )
         if backend == "onnx":
             classifier.compute = OnnxNetwork(network, int8=dtype == "int8")
@@ -307,11 +285,8 @@ class Classifier:
         result = np.empty((len(ids), len(self.labels))[: 1 if len(self.labels) == 2 else 2], dtype=np.float32)
 
         def compute(rows: npt.NDArray[np.int64]) -> None:
-            padded, mask = pad_batch(
-                [ids[row] for row in rows],
-                config.pad_token_id or 0,
-                width=self.max_length if config.naive_padding else 1,
-            )
+            width = self.max_length if config.naive_padding else 1
+            padded, mask = pad_batch([ids[row] for row in rows], config.pad_token_id or 0, width=width)
             with torch.inference_mode():
                 logits = self.compute(padded.to(device), (mask | config.naive_padding).to(device))
             result[rows] = logits.float().cpu().numpy()
@@ -337,12 +312,12 @@ class Classifier:
         """Classify texts as they come, in memory that does not grow with their number.
 
         Args:
-            texts: The reviews.
-            batch_size: Reviews that are computed together.
+            texts: As for :func:`predict`, and so are the others.
+            batch_size: See there.
             window: Reviews that are read ahead and sorted by length.
-            all_scores: As for :func:`predict`, and so are the next two.
-            unsure_below: Probability below which the label is `unsure_label`.
-            unsure_label: Name of that answer.
+            all_scores: See there.
+            unsure_below: See there.
+            unsure_label: See there.
 
         Yields:
             One prediction per text, in order; errors as for :meth:`logits` and :func:`predict`.
@@ -383,7 +358,7 @@ def find_checkpoint(source: str | os.PathLike[str] | None) -> str:
 def open_classifier(
     model: str | os.PathLike[str] | Classifier | None, backend: str, dtype: str | torch.dtype
 ) -> Classifier:
-    """Load the classifier that a name stands for; one that is loaded already computes as it does."""
+    """Load the classifier that a name stands for; one that is loaded already stays as it is."""
     if not isinstance(model, Classifier):
         return Classifier.from_pretrained(model, backend=backend, dtype=dtype)
     if backend != "torch" or dtype not in ("float32", torch.float32):

@@ -93,31 +93,27 @@ class Explainer:
         target = labels.index(label) if label is not None else 1 if two else best
         logit = float(_log_odds(torch.from_numpy(prefixes[-1:]), target)[0])
         attributions, baseline, error = self._attributions(ids, target, logit, steps)
-        chances = probabilities(prefixes)
+        chances = probabilities(prefixes).tolist()
+        found = [
+            (contribution, after[target], () if two else tuple(after))
+            for contribution, after in zip(attributions.tolist(), chances[1:], strict=True)
+        ]
+        unread = [(None, None, ())] * (len(kept) - len(ids))
         return Explanation(
             text=text,
             label=labels[best],
-            score=float(chances[-1, best]),
+            score=chances[-1][best],
             logit=logit,
             baseline_logit=baseline,
             words=tuple(
-                Word(
-                    text=text[start:end],
-                    start=start,
-                    end=end,
-                    contribution=float(attributions[i]) if i < len(ids) else None,
-                    probability=float(chances[i + 1, target]) if i < len(ids) else None,
-                    unknown=token == classifier.unk_token_id,
-                    truncated=i >= len(ids),
-                    probabilities=() if two or i >= len(ids) else tuple(chances[i + 1].tolist()),
-                )
-                for i, (token, (start, end)) in enumerate(zip(kept, spans, strict=True))
+                Word(text[start:end], start, end, own, after, token == classifier.unk_token_id, own is None, every)
+                for token, (start, end), (own, after, every) in zip(kept, spans, [*found, *unread], strict=True)
             ),
             completeness_error=error,
             labels=labels,
             words_left_out=len(encoding) - len(kept),
             target=labels[target],
-            probabilities=tuple(chances[-1].tolist()),
+            probabilities=tuple(chances[-1]),
         )
 
     def _prefix_logits(self, ids: Sequence[int]) -> Values:
@@ -184,11 +180,11 @@ class Explainer:
 
     def _logit(self, vectors: Tensor, behind: Tensor, target: int) -> Tensor:
         """Log-odds of a label, of word vectors. *Shape:* (batch_size, tokens, embedding_size) to (batch_size,)."""
-        network, config = self.classifier.network, self.classifier.network.config
+        network = self.classifier.network
         inputs = torch.cat([vectors, behind.expand(len(vectors), *behind.shape)], dim=1)
         packing = self._packing(len(inputs), inputs.size(1))
         (states,) = network.lstm(packing.gather(inputs), packing)
-        return _log_odds(network.head(pool(states, packing, config)).squeeze(-1), target)
+        return _log_odds(network.head(pool(states, packing, network.config)).squeeze(-1), target)
 
     @property
     def _device(self) -> torch.device:

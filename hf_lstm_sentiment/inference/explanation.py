@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, TICK_SIZE, new_figure, style, write_figure
 from ..utils.imports import require
+from ..utils.messages import check_count
 from .classifier import sigmoid
 
 if TYPE_CHECKING:
@@ -33,16 +34,14 @@ _LONGEST, _SHORT = 500, 14
 _LISTED, _TURNS, _TURN = 8, 5, 0.02
 # Marks of changes that fit side by side along the curve on a narrow screen; names that do along that of a plot.
 _APART, _NAMED = 12, 8
-# Tokens that are written along the curve of a page, and along that of a plot.
-_ALONG, _FITTING = 24, 40
+# Tokens that are written along the curve of a plot.
+_FITTING = 40
 # Share of known tokens below which a page says that the model cannot judge the text.
 LEAST_KNOWN = 0.5
 # What the opposite of a label is called where there are several, and the lines of their curves.
 _OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2), (8, 2, 1, 2))
 # Labels whose probabilities are listed on a page.
 _SCORES = 10
-# Characters above which the review gets a scroll bar and with it a place in the order of the tab key.
-_LONG = 600
 
 # Characters that HTML does not allow, as the symbols that Unicode has for them.
 _SYMBOLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
@@ -173,8 +172,7 @@ class Explanation:
         Raises:
             ValueError: `words` is below 1.
         """
-        if words < 1:
-            raise ValueError(f"words is {words}; allowed: a whole number of at least 1")
+        check_count("words", words)
         sign = 1 if len(self.labels) > 2 or self.label == self.target else -1
         towards = sign * np.array([word.contribution for word in self._read])
         words = min(words, len(towards))
@@ -224,12 +222,11 @@ class Explanation:
         if not words:
             top.text(0.5, 0.6, "no token", transform=top.transAxes, ha="center", color=GREY, fontsize=LABEL_SIZE)
             bottom.set_yticks([])
-        if not short:
-            _name_turns(top, x, percent, names)
-        elif len(words) <= 8:
-            bottom.set_xticks(x, names, parse_math=False)
+        if short:
+            turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if len(words) > 8 else {}
+            bottom.set_xticks(x, names, parse_math=False, **turned)
         else:
-            bottom.set_xticks(x, names, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+            _name_turns(top, x, percent, names)
         if np.any(attributions):
             bottom.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
         with warnings.catch_warnings():
@@ -244,16 +241,12 @@ class Explanation:
 
 @cache
 def css() -> str:
-    """Read the style sheet that :func:`body` needs; every rule of it is for elements of the class `explanation`."""
+    """Read the style sheet that `body` needs; every rule of it is for elements of the class `explanation`."""
     return files(__package__).joinpath("explanation.css").read_text(encoding="utf-8")
 
 
 def body(explanation: Explanation, *, page: bool = False) -> str:
-    """Make what a page says of an explanation: the decision, the colored review, the curve, the tables.
-
-    Args:
-        explanation: What to show.
-        page: Make the page around it, too.
+    """Make what a page says of an explanation: decision, colored review, curve, tables; with the page around it or not.
 
     Raises:
         ModuleNotFoundError: Jinja2 is not installed.
@@ -265,11 +258,10 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     template = files(__package__).joinpath("explanation.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"plain": _plain, "short": _short}
-    read = explanation._read
+    read, rivals, labels = explanation._read, explanation._rivals, explanation.labels
     chances = [word.probability or 0.0 for word in read]
-    rivals = explanation._rivals
     dashes = {index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)}
-    listed = [explanation.labels.index(explanation.target), *rivals[: _SCORES - 1]] if rivals else []
+    listed = [labels.index(explanation.target), *rivals[: _SCORES - 1]] if rivals else []
     # Of few labels, in their own order: stars, say.
     listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
     # Each token has a column of its own; a single one is a level line.
@@ -282,26 +274,15 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
         labels=[_plain(label) for label in (explanation._other, explanation.target)],
         positive=100 * float(sigmoid(explanation.logit)),
-        scores=[
-            {
-                "name": _plain(explanation.labels[index]),
-                "percent": 100 * explanation.probabilities[index],
-                "target": explanation.labels[index] == explanation.target,
-                "dashes": dashes.get(index),
-                "curve": _curve(across, [word.probabilities[index] for word in read]) if index in dashes else (),
-            }
-            for index in listed
-        ],
-        samples=[_style(sign, 0.6) for sign in (-1, 1)],
-        unknown_sample=_style(0, 0, unknown=True),
-        truncated_sample=_style(0, 0, truncated=True),
+        listed=listed,
+        dashes=dashes,
+        curves={index: _curve(across, [word.probabilities[index] for word in read]) for index in dashes},
+        style=_style,
         read=read,
         judged=explanation.known >= LEAST_KNOWN,
         unread=len(explanation.words) - len(read) + explanation.words_left_out,
-        long=len(explanation.text) > _LONG,
         curve=_curve(across, chances),
         across=[f"{x:.2f}" for x in across],
-        along=len(read) <= _ALONG,
         turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
         chances=chances,
         strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
@@ -352,15 +333,14 @@ def _span(word: Word, positive: str, strongest: float) -> str:
 
 def _style(sign: float, strength: float, *, unknown: bool = False, truncated: bool = False) -> str:
     """The look of a token. Direction and kind have a line of their own each, for readers who see no colors."""
+    # The text keeps the color of the page, which may be a dark one.
+    color = ", ".join(str(part) for part in bytes.fromhex((BLUE if sign > 0 else ORANGE)[1:]))
+    look = f"background:rgba({color}, {_STRONGEST * strength:.3f})"
+    if strength >= _FAINT:
+        line = "2px solid var(--towards, #00507d)" if sign > 0 else "4px double var(--against, #9c4500)"
+        look += f";border-bottom:{line}"
     if truncated:
         look = f"color:var(--unread, {GREY});font-style:italic"
-    else:
-        # The text keeps the color of the page, which may be a dark one.
-        color = ", ".join(str(part) for part in bytes.fromhex((BLUE if sign > 0 else ORANGE)[1:]))
-        look = f"background:rgba({color}, {_STRONGEST * strength:.3f})"
-        if strength >= _FAINT:
-            line = "2px solid var(--towards, #00507d)" if sign > 0 else "4px double var(--against, #9c4500)"
-            look += f";border-bottom:{line}"
     return look + (f";text-decoration:underline dotted var(--unread, {GREY})" if unknown else "")
 
 

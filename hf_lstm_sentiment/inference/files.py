@@ -1,22 +1,24 @@
-"""Score a whole file or data set in flat memory; a run that was killed continues where it stopped.
+"""Score files and data sets in flat memory; a run that was killed continues where it stopped.
 
-While it runs, finished parts lie in `OUTPUT.parts/` beside a manifest that says what is being done. Part n holds the
-rows from n x rows_per_part on, and the windows in which reviews are sorted by length start anew with each part, so
-that batches, and with them scores, are the same whether or not a run was stopped. When all rows are done, the parts
-are joined, the result takes its place in one step and the directory goes. A lock beside the output, `.OUTPUT.lock`,
-keeps a second run away meanwhile.
+While it runs, finished parts lie in `OUTPUT.parts/` beside a manifest that says what is being done. The windows in
+which reviews are sorted by length start anew with each part, so that batches, and with them scores, are the same
+whether or not a run was stopped. When all rows are done, the parts are joined, the result takes its place in one step
+and the directory goes. A lock beside the output, `.OUTPUT.lock`, keeps a second run away meanwhile. Of many files, a
+record in `.shards/` says what each output is made of, so that one that is there is known to be the one that is wanted.
 """
 
 from __future__ import annotations
 
-import hashlib
+import glob
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +26,11 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
-from ..data.columns import ReadRow, describe_column, find_column
+from ..data.columns import ReadRow, Row, describe_column, find_column
 from ..data.readers import KINDS, FileForm, Rows, kind_of, open_rows
 from ..data.sources import stream_rows
-from ..utils.files import local_path, only_writer, read_json, replacing, user_path, write_json
+from ..utils.distributed import place, refuse_to_be_alone
+from ..utils.files import file_digest, local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import check_count, differences
 from .classifier import UNSURE, WINDOW, Classifier, check_unsure, open_classifier
@@ -56,9 +59,6 @@ class FileOptions:
         unsure_label: Name of that answer.
         batch_size: Reviews that are computed together.
         rows_per_part: Rows after which what is done is safe from a kill.
-
-    Raises:
-        ValueError: A number or a name that is not allowed.
     """
 
     text_column: str | None = None
@@ -74,7 +74,6 @@ class FileOptions:
     rows_per_part: int = 50_000
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the source and the model."""
         check_count("batch_size", self.batch_size)
         check_count("rows_per_part", self.rows_per_part)
         check_unsure(self.unsure_below, self.unsure_label)
@@ -84,11 +83,6 @@ class FileOptions:
     def form(self) -> FileForm:
         """What is known of the form of the files to read."""
         return FileForm(self.separator, self.column_names, self.encoding)
-
-    def recorded(self) -> dict[str, Any]:
-        """What a record of an output says of them."""
-        names = self.form.column_names
-        return {**asdict(self), "separator": self.form.separator, "column_names": names and list(names)}
 
 
 def predict_file(
@@ -139,24 +133,152 @@ def predict_file(
             run.
         OSError: The Hub cannot be reached, or holds no such model or data set.
     """
-    target = user_path(output, "the output")
-    chosen = FileOptions(**options)
-    _check_output(os.fspath(source), target)
+    target, name, chosen = user_path(output, "the output"), os.fspath(source), FileOptions(**options)
+    if target.suffix.lower() not in OUTPUTS:
+        raise ValueError(f"{target}: files of kind {target.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
+    read = user_path(name, "what is read")
+    if target.exists() and read.exists() and target.samefile(read):
+        raise ValueError(f"{target} is both what is read and what is to be written; name another output")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target.parent}: no such directory; make it, or name another output than {target}")
     with only_writer(target):
-        # The joined file waits in its place until the manifest knows its rows; then it moves in one step.
-        if "rows" not in _manifest(target) or _joined(target).exists():
-            _refuse_to_overwrite(target)
-        job = look_through(os.fspath(source), target, split, chosen)
+        _is_in_place(target)
+        job = _look_through(name, target, split, chosen)
         classifier = open_classifier(model, backend, dtype)
-        return score_job(job.for_labels(classifier.labels), classifier, progress=progress)
+        return _score(job.for_labels(classifier.labels), classifier, progress=progress)
 
 
-def parts_of(output: Path) -> Path:
-    """Where finished parts lie while a file is written."""
-    return output.with_name(f"{output.name}.parts")
+def predict_files(
+    sources: Sequence[str | os.PathLike[str]],
+    output_dir: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | Classifier | None = None,
+    backend: str = "torch",
+    dtype: str | torch.dtype = "float32",
+    progress: bool = True,
+    **options: Any,
+) -> dict[Path, int]:
+    """Classify many files as `predict_file` does each.
+
+    Under `torchrun` or `accelerate launch` every process takes whole files and nobody waits for anybody; all must
+    find the same files, so none may be added while they start. After a kill, or with further files, the same call does
+    what is left: outputs that are finished stay, begun ones are continued. The number of processes may be another.
+
+    Args:
+        sources: Files, or patterns such as `reviews/*.csv`.
+        output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
+            that of other json files; made if it is not there.
+        model: As for `predict_file`, and so are `backend`, `dtype` and, of each file, `progress`.
+        backend: See there.
+        dtype: See there.
+        progress: See there.
+        options: Those of `FileOptions`.
+
+    Returns:
+        Rows in each output that this process has finished, now and not earlier.
+
+    Raises:
+        FileExistsError: An output is there already and was not made by such a call.
+        ValueError: An output is there that was made from other content, by another model or with other options; two
+            files would get one output; what `accelerate launch` was asked for is not what it started.
+        FileNotFoundError: There is no such file, or none that a pattern matches.
+        NotADirectoryError: The output directory is a file.
+        BlockingIOError, ModuleNotFoundError, OSError, ValueError: As `predict_file`. All files of a process are looked
+            through before the first one is classified.
+    """
+    chosen = FileOptions(**options)
+    found = find_outputs(sources, output_dir)
+    refuse_to_be_alone()
+    mine = share(found, *place())
+    if not mine:
+        return {}
+    classifier = open_classifier(model, backend, dtype)
+    left = [file for file in mine if not _is_done(*file, classifier, chosen)]
+    user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
+    jobs = [_look_through(str(file), output, "train", chosen).for_labels(classifier.labels) for file, output in left]
+    rows = {}
+    for job in jobs:
+        with only_writer(job.target):
+            rows[job.target] = _score(job, classifier, progress=progress, record=_record(job.target))
+        logger.info(f"{job.target}: {rows[job.target]:,} reviews")
+    return rows
 
 
-class Job(NamedTuple):
+def find_outputs(
+    sources: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]
+) -> list[tuple[Path, Path]]:
+    """Find the files, in the order of their names and patterns, each once and with its output."""
+    folder = user_path(output_dir, "the output")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; name a directory for the outputs")
+    found: dict[Path, Path] = {}
+    for source in dict.fromkeys(path for name in sources for path in _expand(os.fspath(name))):
+        kind = _check_kind(str(source), source)
+        name = source.name[: source.name.lower().rindex(kind)]
+        output = folder / f"{name}{kind if kind in OUTPUTS else '.csv' if kind == '.txt' else '.jsonl'}"
+        if output in found:
+            raise ValueError(
+                f"{found[output]} and {source} would both be written to {output}; rename one of them, or classify them "
+                "into different directories"
+            )
+        found[output] = source
+    read = {source.resolve() for source in found.values()}
+    if own := [output for output in found if output.resolve() in read]:
+        raise ValueError(f"{own[0]} is both what is read and what is to be written; name another --output_dir")
+    return [(source, output) for output, source in found.items()]
+
+
+def _expand(name: str) -> list[Path]:
+    """The file of that name, or those that match the pattern, in order."""
+    path = user_path(name)
+    # A file may have a name with brackets or stars.
+    matches = [str(path)] if path.exists() else glob.glob(str(path), recursive=True)
+    found = sorted(match for match in matches if path.exists() or Path(match).is_file())
+    if not found and glob.has_magic(name):
+        raise FileNotFoundError(f"{name}: no file matches this pattern; correct it, or name the files")
+    if not found:
+        raise FileNotFoundError(f"{name}: no such file; allowed: files ({', '.join(KINDS)}) and patterns of them")
+    return [Path(os.path.abspath(match)) for match in found]
+
+
+def share(files: Sequence[tuple[Path, Path]], rank: int, processes: int) -> list[tuple[Path, Path]]:
+    """Find the files of one process: the largest file goes to the process with the fewest bytes, and so on.
+
+    What is finished already changes nothing, so that processes which start at different moments agree.
+    """
+    shares: list[list[tuple[Path, Path]]] = [[] for _ in range(processes)]
+    bytes_of = [0] * processes
+    for size, _, file in sorted((-source.stat().st_size, output.name, (source, output)) for source, output in files):
+        taker = bytes_of.index(min(bytes_of))
+        # An empty file is work too: without it, all of them would go to one process.
+        bytes_of[taker] += 1 - size
+        shares[taker].append(file)
+    return shares[rank]
+
+
+def _record(output: Path) -> Path:
+    return output.parent / ".shards" / f"{output.name}.json"
+
+
+def _is_done(source: Path, output: Path, classifier: Classifier, options: FileOptions) -> bool:
+    """Whether an output is finished; one that is something else is refused."""
+    if not output.exists():
+        return False
+    if not _record(output).is_file():
+        raise FileExistsError(f"{output} is there already; move it away, or name another --output_dir")
+    wanted = {**_contents(file_digest(source), output, classifier, options), "bytes": output.stat().st_size}
+    if changed := differences(read_json(_record(output)), wanted):
+        raise ValueError(
+            f"{output} is there already and of another run: {changed}. Run it as it was started, move that file away "
+            "to make it anew, or name another --output_dir"
+        )
+    # A kill may have come between the output and the end of the tidying up.
+    if done := not parts_of(output).exists():
+        logger.info(f"{output} is done already")
+    return done
+
+
+class _Job(NamedTuple):
     """A source that was looked through, and what is to become of it."""
 
     target: Path
@@ -167,51 +289,37 @@ class Job(NamedTuple):
     source: str
     options: FileOptions
 
-    def for_labels(self, labels: tuple[str, ...]) -> Job:
+    def for_labels(self, labels: tuple[str, ...]) -> _Job:
         """Check the options against a model's labels, and lay the output out for them."""
         check_unsure(self.options.unsure_below, self.options.unsure_label, labels)
         return self._replace(layout=replace(self.layout, labels=labels)) if self.options.all_scores else self
 
-
-def _check_output(source: str, output: Path) -> None:
-    if output.suffix.lower() not in OUTPUTS:
-        raise ValueError(f"{output}: files of kind {output.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
-    read = user_path(source, "what is read")
-    if output.exists() and read.exists() and output.samefile(read):
-        raise ValueError(f"{output} is both what is read and what is to be written; name another output")
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"{output.parent}: no such directory; make it, or name another output than {output}")
+    def part(self, number: int) -> Path:
+        """Where a part lies once it is finished."""
+        return parts_of(self.target) / f"part-{number:05}{self.layout.suffix}"
 
 
-def refuse_directory(name: str, path: Path) -> None:
-    """Refuse what was read in earlier releases, with what to name instead."""
+def _check_kind(name: str, path: Path) -> str:
+    """Find the kind of a file; a directory, which earlier releases read, and other kinds are refused."""
     if path.is_dir():
         raise ValueError(
             f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}, and an --output_dir"
         )
-
-
-def check_kind(name: str, path: Path) -> str:
-    """Find the kind of a file, or refuse it."""
     if not (kind := kind_of(path)):
         raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
     return kind
 
 
-def look_through(name: str, target: Path, split: str, options: FileOptions) -> Job:
+def _look_through(name: str, target: Path, split: str, options: FileOptions) -> _Job:
     """Open a source and, if it is a file, read it to its end, so that no defect shows after hours of work."""
-    suffix = target.suffix.lower()
+    suffix, wanted = target.suffix.lower(), options.text_column
     if suffix == ".parquet":
         require("pyarrow", extra="train")
-    refuse_directory(name, user_path(name, "what is read"))
     allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
     path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
-    wanted = options.text_column
-    if path is None:
-        rows = stream_rows(name, split)
-    else:
-        check_kind(name, path)
-        rows = open_rows(path, options.form, name=name)
+    if path is not None:
+        _check_kind(name, path)
+    rows = open_rows(path, options.form, name=name) if path else stream_rows(name, split)
     # An empty .jsonl file has no columns; there is no row that would need one.
     column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
     logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")
@@ -220,73 +328,70 @@ def look_through(name: str, target: Path, split: str, options: FileOptions) -> J
         skip = (lambda _: None) if options.skip_bad_rows else None
         total = sum(1 for _ in rows.with_text(column, skip=skip, advice=_ADVICE))
         if schema is None and suffix == ".parquet":
-            readable = (read.row for read in rows.with_text(column, skip=lambda _: None))
-            schema = schema_of(name, rows.columns, iter(lambda: list(islice(readable, WINDOW)), []))
+            schema = schema_of(name, rows.columns, _windows(rows.with_text(column, skip=lambda _: None)))
     layout = OutputLayout(name, rows.columns, schema, suffix, options.known_column)
-    return Job(target, rows, column, layout, total, rows.state if path is None else digest_of(path), options)
+    return _Job(target, rows, column, layout, total, file_digest(path) if path else rows.state, options)
 
 
-def digest_of(source: Path) -> str:
-    """Compute the digest of a file's content."""
-    with source.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def contents_of(source: str, target: Path, classifier: Classifier, options: FileOptions) -> dict[str, Any]:
+def _contents(source: str, target: Path, classifier: Classifier, options: FileOptions) -> dict[str, Any]:
     """What an output is made of and how."""
+    names = options.form.column_names
+    form = {"separator": options.form.separator, "column_names": names and list(names)}
     made_by = {"model": classifier.fingerprint(), "hf_lstm_sentiment": __version__}
-    return {"source": source, **options.recorded(), **made_by, "output": target.suffix.lower()}
+    return {"source": source, **asdict(options), **form, **made_by, "output": target.suffix.lower()}
 
 
-def _refuse_to_overwrite(output: Path) -> None:
-    if output.exists():
-        raise FileExistsError(f"{output} is there already; move it away, or name another output")
-
-
-def _joined(target: Path) -> Path:
-    return parts_of(target) / f"joined{target.suffix.lower()}"
+def parts_of(output: Path) -> Path:
+    """Where finished parts lie while a file is written."""
+    return output.with_name(f"{output.name}.parts")
 
 
 def _manifest(target: Path) -> dict[str, Any]:
+    """What an earlier call, if there was one, has left to say what is being done."""
     path = parts_of(target) / _MANIFEST
     return read_json(path) if path.is_file() else {}
 
 
-def _prepare(target: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the directory of parts, or find what an earlier call left in it: its manifest, else an empty one."""
+def _is_in_place(target: Path) -> bool:
+    """Whether all that is left to do is to take the parts away; an output that is something else is refused."""
+    # The joined file waits among the parts until the manifest knows its rows; then it moves in one step.
+    in_place = "rows" in _manifest(target) and not any(parts_of(target).glob("joined.*"))
+    if target.exists() and not in_place:
+        raise FileExistsError(f"{target} is there already; move it away, or name another output")
+    return target.exists()
+
+
+def _prepare(target: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the directory of parts, or check that an earlier call of the same run has left it."""
     parts, before = parts_of(target), _manifest(target)
+    before.pop("rows", None)
     if before:
-        if changed := differences({k: v for k, v in before.items() if k != "rows"}, manifest):
+        if changed := differences(before, manifest):
             raise ValueError(
                 f"{parts} holds parts of another run and cannot be continued: {changed}. Run it as it was started, "
                 "delete that directory to start anew, or name another output"
             )
-    elif parts.exists() and (
-        not parts.is_dir() or any(not p.name.startswith(f".{_MANIFEST}") for p in parts.iterdir())
-    ):
+    elif parts.exists() and not (parts.is_dir() and all(p.name.startswith(f".{_MANIFEST}") for p in parts.iterdir())):
         raise FileExistsError(
             f"{parts} is in the way and holds no parts of a run; move it away, or name another output"
         )
-    else:
-        parts.mkdir(exist_ok=True)
-    return before
+    parts.mkdir(exist_ok=True)
 
 
-def score_job(job: Job, classifier: Classifier, *, progress: bool, record: Path | None = None) -> int:
+def _score(job: _Job, classifier: Classifier, *, progress: bool, record: Path | None = None) -> int:
     """Write an output, whose lock is held, from where an earlier call has stopped; the number of its rows."""
-    target, parts, joined = job.target, parts_of(job.target), _joined(job.target)
-    manifest = contents_of(job.source, target, classifier, job.options)
-    before = _prepare(target, manifest)
-    if target.exists() and "rows" in before and not joined.exists():
-        # All that was left to do is what the kill kept from being done.
-        rows = int(before["rows"])
+    target, parts = job.target, parts_of(job.target)
+    manifest = _contents(job.source, target, classifier, job.options)
+    _prepare(target, manifest)
+    if _is_in_place(target):
+        rows = int(_manifest(target)["rows"])
     else:
-        _refuse_to_overwrite(target)
         write_json(manifest, parts / _MANIFEST)
         rows, count = _classify(job, classifier, progress=progress)
-        join_parts([_part(job, number) for number in range(count)], joined)
+        joined = parts / f"joined{job.layout.suffix}"
+        join_parts([job.part(number) for number in range(count)], joined)
         write_json({**manifest, "rows": rows}, parts / _MANIFEST)
-        _refuse_to_overwrite(target)
+        _is_in_place(target)
         if record is not None:
             record.parent.mkdir(exist_ok=True)
             write_json({**manifest, "bytes": joined.stat().st_size}, record)
@@ -298,14 +403,16 @@ def score_job(job: Job, classifier: Classifier, *, progress: bool, record: Path 
     return rows
 
 
-def _part(job: Job, number: int) -> Path:
-    return parts_of(job.target) / f"part-{number:05}{job.layout.suffix}"
+def _windows(reads: Iterator[ReadRow], most: int = sys.maxsize) -> Iterator[list[Row]]:
+    """The next rows, so many at most, a window at a time."""
+    while window := [read.row for read in islice(reads, min(WINDOW, most))]:
+        most -= len(window)
+        yield window
 
 
-def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int, int]:
+def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int, int]:
     """Write the parts that are not there; the number of rows and of parts."""
-    options, rows_per_part = job.options, job.options.rows_per_part
-    bad = job.target.with_name(f"{job.target.name}.bad_rows.jsonl")
+    options, bad = job.options, job.target.with_name(f"{job.target.name}.bad_rows.jsonl")
     skipped, rows, number = 0, 0, 0
     with ExitStack() as stack:
         skip = None
@@ -318,33 +425,24 @@ def _classify(job: Job, classifier: Classifier, *, progress: bool) -> tuple[int,
                 file.write(json_line(read._asdict()))
 
         reads = job.rows.with_text(job.text_column, skip=skip, advice=_ADVICE)
-
-        def take(count: int) -> list[dict[str, Any]]:
-            return [read.row for read in islice(reads, count)]
-
-        while _part(job, number).is_file():
-            left = rows_per_part
-            while done := len(take(min(WINDOW, left))):
-                rows, left = rows + done, left - done
+        while job.part(number).is_file():
+            rows += sum(map(len, _windows(reads, options.rows_per_part)))
             number += 1
         if number:
             logger.info(f"{parts_of(job.target).name}: {rows:,} rows are done already and skipped")
-        passed_on = ("batch_size", "all_scores", "unsure_below", "unsure_label")
-        answers = {name: getattr(options, name) for name in passed_on}
+        answers = ("batch_size", "all_scores", "unsure_below", "unsure_label")
+        classify = partial(classifier, **{name: getattr(options, name) for name in answers})
         with tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
-            window = take(min(WINDOW, rows_per_part))
+            windows = _windows(reads, options.rows_per_part)
             # Without a row there is one part, which holds the header.
-            while window or not number:
-                left = rows_per_part
-                with replacing(_part(job, number)) as part, job.layout.writer(part, number) as write:
-                    while window:
-                        texts = [row[job.text_column] for row in window]
-                        write(window, classifier(texts, **answers))
-                        rows, left = rows + len(window), left - len(window)
+            while (first := list(islice(windows, 1))) or not number:
+                with replacing(job.part(number)) as part, job.layout.writer(part, number) as write:
+                    for window in chain(first, windows):
+                        write(window, classify([row[job.text_column] for row in window]))
+                        rows += len(window)
                         bar.update(len(window))
-                        window = take(min(WINDOW, left))
                 number += 1
-                window = take(min(WINDOW, rows_per_part))
+                windows = _windows(reads, options.rows_per_part)
     if skipped:
         logger.warning(f"{skipped:,} rows that could not be read are in {bad}")
     elif options.skip_bad_rows:

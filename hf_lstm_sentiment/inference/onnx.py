@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from ..model.loading import Network
 from ..model.pretrained_models import held, pretrained
@@ -19,10 +20,9 @@ from .classifier import Classifier
 from .onnx_graph import onnx_bytes
 
 # Where transformers.js looks for them.
-FOLDER, MODEL, INT8 = "onnx", "model.onnx", "model_quantized.onnx"
-EXAMPLE, REPORT = "classify.py", "export.json"
+MODEL, INT8 = "model.onnx", "model_quantized.onnx"
+# Batch sizes and lengths at which an export is compared with torch.
 SHAPES = ((1, 1), (1, 0), (0, 5), (3, 7), (8, 64), (2, 300), (64, 33))
-"""Batch sizes and lengths at which an export is compared with torch."""
 # Float32 sums in another order; a mistake in the graph makes differences above a tenth.
 _TOLERANCE = 1e-4
 
@@ -82,20 +82,22 @@ def export_onnx(
         require("datasets", extra="train")
         from ..data.reviews import load_reviews
 
-        labelled = load_reviews(
-            reviews, text_column=text_column, label_column=label_column, max_test_samples=max_reviews
-        ).test
-
+        columns = {"text_column": text_column, "label_column": label_column}
+        labelled = load_reviews(reviews, **columns, max_test_samples=max_reviews).test
     target = source if output_dir is None else user_path(output_dir, "the output")
-    folder = target / FOLDER
+    folder = target / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
     if target.resolve() != source.resolve():
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
             shutil.copyfile(source / name, target / name)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    _save_tokenizer(classifier, folder / "tokenizer.json")
-    shutil.copyfile(Path(__file__).with_name("onnx_classify.py"), folder / EXAMPLE)
+    # This one cuts reviews as in training and pads a batch to its longest.
+    tokenizer, padding = Tokenizer.from_str(classifier.tokenizer.to_str()), classifier.config.pad_token_id or 0
+    tokenizer.enable_truncation(max_length=classifier.max_length)
+    tokenizer.enable_padding(pad_id=padding, pad_token=tokenizer.id_to_token(padding))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shutil.copyfile(Path(__file__).with_name("onnx_classify.py"), folder / "classify.py")
 
     differences = {name: _largest_difference(classifier.network, folder / name) for name in files}
     if not differences[MODEL] <= _TOLERANCE:
@@ -117,7 +119,7 @@ def export_onnx(
             "changed_answers": {name: float((answers[name] != answers["torch"]).mean()) for name in found},
             "mean_probability_difference": {name: float(own.mean()) for name, own in distances.items()},
         }
-    write_json(measured, folder / REPORT)
+    write_json(measured, folder / "export.json")
     return measured
 
 
@@ -133,15 +135,6 @@ def summary(export: Mapping[str, Any]) -> str:
             loss = f"{accuracy[name]:.2%} ({accuracy[name] - accuracy['torch']:+.2%})"
             lines.append(f"  {name}: {loss}, {changed:.2%} of the answers changed")
     return "\n".join(lines)
-
-
-def _save_tokenizer(classifier: Classifier, path: Path) -> None:
-    """The run's tokenizer, set to cut reviews as in training and to pad a batch to its longest."""
-    tokenizer, padding = classifier.tokenizer, classifier.config.pad_token_id or 0
-    tokenizer = type(tokenizer).from_str(tokenizer.to_str())
-    tokenizer.enable_truncation(max_length=classifier.max_length)
-    tokenizer.enable_padding(pad_id=padding, pad_token=tokenizer.id_to_token(padding))
-    tokenizer.save(str(path))
 
 
 def _largest_difference(network: Network, path: Path) -> float:

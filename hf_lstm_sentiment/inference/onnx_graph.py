@@ -28,19 +28,7 @@ _OPSET, _IR_VERSION = 17, 8
 
 
 class OnnxNetwork:
-    """The graph of a `Network` in onnxruntime, called as that is; each call computes in one thread, on the CPU.
-
-    Args:
-        network: The layers.
-        int8: As for :func:`onnx_bytes`.
-
-    Attributes:
-        content: The graph.
-
-    Raises:
-        ModuleNotFoundError: onnx or onnxruntime is missing; the message holds the command that installs both.
-        ValueError: A `naive_padding` model.
-    """
+    """The graph of a `Network` in onnxruntime, called as that is; each call computes in one thread, on the CPU."""
 
     def __init__(self, network: Network, *, int8: bool) -> None:
         require("onnx", "onnxruntime", extra="onnx")
@@ -60,10 +48,8 @@ class OnnxNetwork:
 def onnx_bytes(network: Network, *, int8: bool = False) -> bytes:
     """Serialize the graph of a model, as onnxruntime takes it; its shapes are those of :func:`make_graph`.
 
-    Args:
-        network: The layers.
-        int8: Weights of the word vectors and of the LSTM in 8 bits, the LSTM's with a scale for each gate of each
-            unit; its inputs and states are quantized as they come.
+    With `int8`, the weights of word vectors and LSTM have 8 bits, the LSTM's with a scale for each gate of each unit;
+    its inputs and states are quantized as they come.
     """
     graph = make_graph(network)
     if not int8:
@@ -79,10 +65,14 @@ def onnx_bytes(network: Network, *, int8: bool = False) -> bytes:
         return path.read_bytes()
 
 
+def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().float().cpu().numpy()
+
+
 class _Graph:
     """Nodes and constants, in the order in which they were added."""
 
-    def __init__(self, *, int8_weights: bool = False) -> None:
+    def __init__(self, int8_weights: bool) -> None:
         self._int8 = int8_weights
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
@@ -93,9 +83,6 @@ class _Graph:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype, order="C"), name))
         return name
-
-    def weight(self, tensor: Tensor) -> str:
-        return self.constant(tensor.detach().float().cpu().numpy(), np.float32)
 
     def rows(self, value: npt.NDArray[np.float32], ids: str = "") -> str:
         """A weight, or its rows of some ids; kept in 8 bits, with a scale for each row, where the graph is made so."""
@@ -128,11 +115,9 @@ class _Graph:
 def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
     """Write down the graph of a model; the names of its labels are in the metadata, and how it pools.
 
-    Args:
-        network: The layers.
-        int8_weights: Keep the word vectors and the LSTM's weights in 8 bits, with a scale for each row, and compute in
-            float32: a small file that gives the same answers on every processor, to the rounding of floats. What
-            :func:`onnx_bytes` makes with `int8` is faster, and may differ in the third digit from one to the next.
+    With `int8_weights`, word vectors and the LSTM's weights have 8 bits, with a scale for each row, and are computed
+    with in float32: a small file of the same answers on every processor, to the rounding of floats. What `onnx_bytes`
+    makes with `int8` is faster, and may differ in the third digit from one to the next.
 
     *Shapes:* `input_ids` and `attention_mask`, int64, (batch_size, seq_len); `logits`, (batch_size, labels), of two
     labels `[0, z]`. Outputs for those who ask for the state after every token: `states`, each review's tokens first
@@ -146,17 +131,16 @@ def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
         raise ValueError(
             "naive_padding is on: this model demonstrates a mistake and is not exported; train another preset"
         )
-    graph = _Graph(int8_weights=int8_weights)
+    graph = _Graph(int8_weights)
     batch_size = graph.add("Shape", "input_ids", end=1)  # (1,)
     ids, lengths = _left_aligned(graph, batch_size, pad_token_id=config.pad_token_id or 0)
-    table = network.embedding.weight.detach().float().cpu().numpy()
-    vectors = graph.rows(table, graph.add("Transpose", ids, perm=[1, 0]))
+    vectors = graph.rows(_numbers(network.embedding.weight), graph.add("Transpose", ids, perm=[1, 0]))
     states, pooled = _lstm(graph, network.lstm, vectors, lengths)
     if config.pooling != "last":
         pooled = _pool(graph, states, lengths, pooling=config.pooling)
     filled = graph.add("Unsqueeze", graph.add("Greater", lengths, graph.constant(0, np.int32)), graph.constant([1]))
     pooled = graph.add("Where", filled, pooled, graph.constant(0, np.float32))
-    weight, bias = graph.weight(network.head.weight), graph.weight(network.head.bias)
+    weight, bias = (graph.constant(_numbers(part), np.float32) for part in (network.head.weight, network.head.bias))
     logits = graph.add("Gemm", pooled, weight, bias, transB=1)
     count, width = network.head.weight.shape
     if count == 1:
@@ -169,7 +153,6 @@ def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
         graph.output("weight", [count, width], "Identity", weight),
         graph.output("bias", [count], "Identity", bias),
     ]
-
     shape = ["batch_size", "seq_len"]
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")]
     proto = helper.make_model(
@@ -202,9 +185,8 @@ def _left_aligned(graph: _Graph, batch_size: str, *, pad_token_id: int) -> tuple
     length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1))
     # Real tokens weigh more the further to the left they stand, padding nothing.
     weights = graph.add("Range", length, graph.constant(0), graph.constant(-1))
-    _, order = graph.add(
-        "TopK", graph.add("Mul", mask, weights), graph.add("Unsqueeze", length, graph.constant([0])), outputs=2, axis=1
-    )
+    weighed = graph.add("Mul", mask, weights)
+    _, order = graph.add("TopK", weighed, graph.add("Unsqueeze", length, graph.constant([0])), outputs=2, axis=1)
     lengths = graph.add("Cast", graph.add("ReduceSum", mask, graph.constant([1]), keepdims=0), to=6)  # to int32
     return graph.add("GatherElements", ids, order, axis=1), lengths
 
@@ -220,20 +202,15 @@ def _lstm(graph: _Graph, lstm: nn.LSTM, x: str, lengths: str) -> tuple[str, str]
 
         def stack(name: str, layer: int = layer) -> npt.NDArray[np.float32]:
             """A parameter of every direction, its gates in ONNX's order (i, o, f, c), not torch's (i, f, c, o)."""
-            parts = [getattr(lstm, f"{name}_l{layer}{suffix}").detach().float().cpu().numpy() for suffix in suffixes]
-            gates = [np.split(part, 4) for part in parts]
+            gates = [np.split(_numbers(getattr(lstm, f"{name}_l{layer}{suffix}")), 4) for suffix in suffixes]
             return np.stack([np.concatenate([i, o, f, c]) for i, f, c, o in gates])
 
         weights = [graph.rows(stack(name)) for name in ("weight_ih", "weight_hh")]
         bias = graph.constant(np.concatenate([stack("bias_ih"), stack("bias_hh")], axis=1), np.float32)
-        y, last = graph.add(
-            "LSTM",
-            *(x, *weights, bias, lengths),
-            outputs=2,
-            hidden_size=lstm.hidden_size,
-            direction="bidirectional" if lstm.bidirectional else "forward",
-        )
-        # (length, directions, batch_size, hidden_size)
+        direction = "bidirectional" if lstm.bidirectional else "forward"
+        settings: dict[str, Any] = {"hidden_size": lstm.hidden_size, "direction": direction}
+        y, last = graph.add("LSTM", x, *weights, bias, lengths, outputs=2, **settings)
+        # From (length, directions, batch_size, hidden_size).
         x = graph.add("Reshape", graph.add("Transpose", y, perm=[0, 2, 1, 3]), graph.constant([0, 0, -1]))
     return x, graph.add("Reshape", graph.add("Transpose", last, perm=[1, 0, 2]), graph.constant([0, -1]))
 

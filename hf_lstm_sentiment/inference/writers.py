@@ -27,34 +27,22 @@ OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class OutputLayout:
-    """What the output looks like.
-
-    Attributes:
-        name: What messages call the source.
-        columns: Its columns.
-        schema: Their types as an Arrow schema, for Parquet; else None.
-        suffix: Kind of file.
-        known: Whether there is to be a column for the share of known tokens.
-        labels: Those whose probabilities get a column each.
-
-    Raises:
-        ValueError: The source has columns of all the names that label and score could get, in any case.
-    """
+    """What the output of a source looks like, which has columns, and for Parquet an Arrow schema of them."""
 
     name: str
     columns: Sequence[str]
     schema: Any
     suffix: str
     known: bool = False
+    # Those whose probabilities get a column each.
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Find names for the columns that are added, or refuse the source."""
         _ = self.added
 
     @cached_property
     def added(self) -> list[str]:
-        """Names of the columns that are added."""
+        """Find names for the columns that are added, or refuse a source that has all of these names, in any case."""
         have = {column.lower(): column for column in self.columns}
         added = ["label", "score", *["known"] * self.known, *(f"score_{label}" for label in self.labels)]
         if not have.keys().isdisjoint(column.lower() for column in added):
@@ -68,23 +56,14 @@ class OutputLayout:
 
     @contextmanager
     def writer(self, file: BinaryIO, number: int) -> Iterator[Callable[[list[Row], list[Prediction]], object]]:
-        """Write rows and their predictions to a part; the first part of a csv file holds the header.
-
-        Args:
-            file: The part.
-            number: Its place among the parts, from 0.
-
-        Yields:
-            What takes rows and their predictions.
-        """
-        names = [*self.columns, *self.added]
+        """Make what writes rows and their predictions to a part; the first part of a csv file holds the header."""
         if self.suffix == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            schema = self.schema
-            for column in self.added:
-                schema = schema.append(pa.field(column, pa.string() if column == self.added[0] else pa.float64()))
+            schema = self.schema.append(pa.field(self.added[0], pa.string()))
+            for column in self.added[1:]:
+                schema = schema.append(pa.field(column, pa.float64()))
             with pq.ParquetWriter(file, schema) as parquet:
                 yield lambda rows, predictions: parquet.write_table(
                     pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=schema)
@@ -92,6 +71,7 @@ class OutputLayout:
         elif self.suffix == ".jsonl":
             yield lambda rows, predictions: file.writelines(map(json_line, self._joined(rows, predictions)))
         else:
+            names = [*self.columns, *self.added]
             csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[self.suffix])
             if number == 0:
                 csv_writer.writerow(names)
@@ -107,10 +87,7 @@ class OutputLayout:
 
 
 class _LineFeeds:
-    """Ends rows with a line feed alone.
-
-    `csv.writer` cannot be told to: before Python 3.13 it then leaves a carriage return in a field without quotes.
-    """
+    """Ends rows with a line feed alone; told to, `csv.writer` before Python 3.13 leaves fields with a CR unquoted."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -121,10 +98,11 @@ class _LineFeeds:
 
 def json_line(row: Any) -> bytes:
     """A row as a line of a .jsonl file; a number that JSON does not know is null."""
+    encode = json.JSONEncoder(ensure_ascii=False, default=_as_text, allow_nan=False).encode
     try:
-        text = json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
+        text = encode(row)
     except ValueError:
-        text = json.dumps(_finite(row), ensure_ascii=False, default=_as_text, allow_nan=False)
+        text = encode(_finite(row))
     return text.encode() + b"\n"
 
 
@@ -151,16 +129,7 @@ def _cell(value: Any) -> Any:
 
 
 def schema_of(name: str, columns: Sequence[str], rows: Iterator[list[Row]]) -> Any:
-    """Find the types of columns that have none, as an Arrow schema.
-
-    Args:
-        name: What messages call the source.
-        columns: Its columns.
-        rows: All of its rows, some at a time.
-
-    Raises:
-        ValueError: Values of a column have no common type.
-    """
+    """Find the types of columns that have none, as an Arrow schema, from all rows, some at a time."""
     import pyarrow as pa
 
     schema, total = pa.schema([]), 0
@@ -178,12 +147,7 @@ def schema_of(name: str, columns: Sequence[str], rows: Iterator[list[Row]]) -> A
 
 
 def join_parts(parts: Sequence[Path], joined: Path) -> None:
-    """Write all parts, one after another, into one file.
-
-    Args:
-        parts: The parts, in order; at least one.
-        joined: File to write, of the same kind.
-    """
+    """Write all parts, one after another, into one file of the same kind."""
     with replacing(joined) as file:
         if joined.suffix != ".parquet":
             for path in parts:

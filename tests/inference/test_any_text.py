@@ -5,17 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 from transformers import pipeline
 
-from hf_lstm_sentiment import (
-    Classifier,
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
-    predict,
-    train_tokenizer,
-)
-from tests.reviews import make_reviews, refused
+from hf_lstm_sentiment import Classifier, predict, train_tokenizer
+from tests.demo_model import save_model
+from tests.reviews import refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -30,7 +24,6 @@ TEXTS = {
     "emoji": "\U0001f600\U0001f44d\U0001f3fd \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea",
     "right to left": "\u0641\u064a\u0644\u0645 \u05d8\u05d5\u05d1 \u202egood",
     "combining marks": "go\u0301\u0302\u0303od " + "e" + "\u0301" * 500,
-    "composed and not": "caf\u00e9 cafe\u0301",
     "chinese": "\u597d\u7535\u5f71",
     "control characters": "".join(map(chr, range(32))),
     "NUL": "good\0film",
@@ -40,30 +33,19 @@ TEXTS = {
     "html": "<p>good</p><br /><script>alert('x')</script>&amp;",
     "special tokens": "<pad> <unk> <PAD> <UNK> [PAD] </s> <|endoftext|>",
     "only padding": "<pad><pad> <pad>",
-    "json": '{"text": "good"}',
-    "template": "{{ 7 * 7 }} {% raw %} ${HOME} %s %n",
-    "sql": "'; DROP TABLE reviews; --",
-    "a path": "../../etc/passwd",
     "digits": "1234567890 3.14 1,000 10th \u0663",
     "punctuation": "!!! ??? ... --- '' can't \"",
     "turkish i": "\u0130stanbul \u0131",
     "ligatures": "\ufb01lm \u1e9e",
-    "a long word": "a" * 100_000,
-    "many words": "good " * 200_000,
-    "many unknown words": "zz " * 200_000,
+    "a long word": "a" * 20_000,
+    "many words": "good " * 20_000,
     "many line ends": "good\r\nfilm\u2028bad\u2029",
 }
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "run"
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer([text for text, _ in make_reviews(20)], scheme="words", vocab_size=40, max_length=12)
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=6, hidden_size=5)
-    SentimentLSTMForSequenceClassification(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return save_model(tmp_path_factory.mktemp("model") / "run")
 
 
 @pytest.fixture(scope="module")

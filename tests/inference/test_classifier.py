@@ -7,6 +7,7 @@ import random
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,19 @@ VARIANTS = [
 ]
 
 
-def tokenizer(scheme="whitespace"):
+@cache
+def trained(scheme):
     return train_tokenizer(TEXTS, scheme=scheme, vocab_size=50, max_length=MAX_LENGTH)
+
+
+def tokenizer(scheme="whitespace"):
+    return copy.deepcopy(trained(scheme))
 
 
 def make(words=None, **changes):
     torch.manual_seed(0)
-    config = SentimentLSTMConfig(vocab_size=words or len(tokenizer()), embedding_size=8, hidden_size=6, **changes)
+    words = words or len(trained("whitespace"))
+    config = SentimentLSTMConfig(vocab_size=words, embedding_size=8, hidden_size=6, **changes)
     model = SentimentLSTMForSequenceClassification(config).eval()
     # So that both labels occur.
     with torch.no_grad():
@@ -60,12 +67,15 @@ def make(words=None, **changes):
     return model
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "run"
-    make().save_pretrained(path)
+def save(path, **changes):
+    make(**changes).save_pretrained(path)
     tokenizer().save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("model") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -107,16 +117,7 @@ def test_logits_are_those_of_the_model_one_by_one(changes):
     )
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_predictions_are_those_of_the_pipeline(changes):
-    model = make(**changes)
-    texts = texts_of([0, 1, 5, MAX_LENGTH, MAX_LENGTH + 1, 100])
-    stock = pipeline("text-classification", model=model, tokenizer=tokenizer())
-    expected = [Prediction(answer["label"], answer["score"]) for answer in stock(texts, truncation=True)]
-    same(predict(texts, model=Classifier(model, tokenizer())), expected)
-
-
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     lengths=st.lists(st.integers(0, 14), max_size=30),
     window=st.integers(1, 12),
@@ -132,14 +133,6 @@ def test_order_is_kept_across_windows_and_batches(classifier, lengths, window, b
     np.testing.assert_allclose(signed, 1 / (1 + np.exp(-logits)), rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
-@given(texts=st.lists(st.text(max_size=40), max_size=8))
-def test_any_text_has_an_answer(classifier, texts):
-    found = classifier(texts, batch_size=3)
-    assert len(found) == len(texts)
-    assert all(p.label in ("NEGATIVE", "POSITIVE") and 0.5 <= p.score <= 1 for p in found)
-
-
 def test_no_texts_empty_ones_and_the_same_one_twice(classifier):
     assert predict([], model=classifier) == list(classifier.stream(iter([]))) == []
     assert classifier.logits([]).shape == (0,)
@@ -149,15 +142,6 @@ def test_no_texts_empty_ones_and_the_same_one_twice(classifier):
     assert same_twice[0] != same_twice[1]
 
 
-def test_labels_are_those_of_the_configuration():
-    model = make(id2label={0: "thumb down", 1: "thumb up"}, label2id={"thumb down": 0, "thumb up": 1})
-    classifier = Classifier(model, tokenizer())
-    texts = texts_of([4] * 30)
-    logits = classifier.logits(texts)
-    assert [p.label for p in classifier(texts)] == ["thumb up" if z > 0 else "thumb down" for z in logits]
-    assert len({p.label for p in classifier(texts)}) == 2
-
-
 @pytest.fixture(scope="module")
 def three():
     return Classifier(make(id2label={0: "bad", 1: "so so", 2: "good"}), tokenizer())
@@ -165,10 +149,8 @@ def three():
 
 def test_more_than_two_labels_have_a_logit_each(three, tmp_path):
     texts = texts_of([0, 1, 5, MAX_LENGTH, 30, 2])
-    model, own = make(id2label={0: "bad", 1: "so so", 2: "good"}), tokenizer()
-    model.save_pretrained(tmp_path)
-    own.save_pretrained(tmp_path)
-    stock = pipeline("text-classification", model=model, tokenizer=own, top_k=None)
+    save(tmp_path, id2label={0: "bad", 1: "so so", 2: "good"})
+    stock = pipeline("text-classification", model=str(tmp_path), top_k=None)
     for classifier in (three, Classifier.from_pretrained(tmp_path)):
         assert classifier.labels == ("bad", "so so", "good")
         assert (classifier.logits(texts).shape, classifier.logits([]).shape) == ((6, 3), (0, 3))
@@ -208,10 +190,7 @@ def test_an_answer_that_is_not_probable_enough_is_unsure(classifier, three):
         ({"unsure_below": 70}, r"unsure_below is 70; allowed: above 0, to 1"),
         ({"unsure_below": "0.7"}, r"unsure_below is '0\.7'; allowed"),
         ({"unsure_below": float("nan")}, "unsure_below is nan; allowed"),
-        (
-            {"unsure_below": 0.7, "unsure_label": " "},
-            "unsure_label is ' '; allowed: a text that is none of the model's",
-        ),
+        ({"unsure_below": 0.7, "unsure_label": " "}, "unsure_label is ' '; allowed: a text that is none of"),
         ({"unsure_below": 0.7, "unsure_label": "POSITIVE"}, "is 'POSITIVE'; allowed: .*; it is a label of the model"),
     ],
 )
@@ -220,23 +199,11 @@ def test_what_no_answer_can_be_is_refused(classifier, options, message):
         predict(["a"], model=classifier, **options)
 
 
-def test_a_frame_gets_two_columns_in_one_line(classifier):
-    frame = pd.DataFrame({"text": texts_of([2, 4, 3])}, index=[7, 3, 5])
-    found = frame.join(pd.DataFrame(predict(frame["text"], model=classifier), index=frame.index))
-    assert (list(found), list(found.index)) == (["text", "label", "score"], [7, 3, 5])
-    assert list(zip(found["label"], found["score"], strict=True)) == classifier(list(frame["text"]))
-    assert found["score"].dtype == float
-
-
-def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
-    monkeypatch.setattr(
-        classifier, "logits_of_ids", lambda reviews, batch_size: np.array([30, -30, 0], dtype=np.float32)
-    )
-    up, down, middle = classifier(["a", "b", "c"])
-    assert up.label == "POSITIVE"
-    assert down.label == "NEGATIVE"
-    assert up.score == down.score == pytest.approx(1, abs=1e-12)
-    assert middle.score == 0.5
+def test_scores_near_one_keep_their_digits():
+    (down, up), middle = inference.probabilities([-30, 30]), inference.probabilities([0])
+    assert 0 < down[1] == up[0] < 1e-12
+    assert up[1] == down[0] == pytest.approx(1, abs=1e-12)
+    assert middle.tolist() == [[0.5, 0.5]]
 
 
 @pytest.mark.parametrize(
@@ -249,13 +216,9 @@ def test_scores_near_one_keep_their_digits(classifier, monkeypatch):
         ({"text": ["a"]}, {}, TypeError, r'texts is a dict; pass its column of texts: predict\(frame\["text"\]\)'),
         (DATA, {}, TypeError, r'texts is a Dataset; pass its column of texts: predict\(frame\["text"\]\)'),
         (DatasetDict(test=DATA), {}, TypeError, r'texts of one split: predict\(data\["test"\]\["text"\]\)'),
-        (["a", "b", None], {}, TypeError, r"text 2 is None \(NoneType\); every text must be a string"),
-        (["a", b"bytes"], {"window": 1}, TypeError, r"text 1 is b'bytes' \(bytes\)"),
-        (["good"] * 5 + [7], {"window": 2}, TypeError, "text 5 is 7"),
+        (["good"] * 5 + [7], {"window": 2}, TypeError, r"text 5 is 7 \(int\); every text must be a string"),
         (["a"], {"batch_size": 0}, ValueError, "batch_size is 0; allowed: a whole number of at least 1"),
-        (["a"], {"batch_size": -1}, ValueError, "batch_size is -1; allowed"),
         (["a"], {"batch_size": 2.5}, ValueError, "batch_size is 2.5; allowed: a whole number of at least 1"),
-        (["a"], {"batch_size": "64"}, ValueError, "batch_size is '64'; allowed"),
         (["a"], {"window": 0}, ValueError, "window is 0; allowed"),
     ],
 )
@@ -272,6 +235,9 @@ def test_anything_that_yields_texts_can_be_classified(classifier):
     frame = pd.DataFrame({"text": texts}, index=[7, 3, 5])
     for kind in (frame["text"], Dataset.from_dict({"text": texts})["text"], np.array(texts), iter(texts), tuple(texts)):
         assert predict(kind, model=classifier) == classifier(texts)
+    table = frame.join(pd.DataFrame(predict(frame["text"], model=classifier), index=frame.index))
+    assert (list(table), list(table.index)) == (["text", "label", "score"], [7, 3, 5])
+    assert list(zip(table["label"], table["score"], strict=True)) == classifier(texts)
     np.testing.assert_array_equal(classifier.logits(frame["text"]), classifier.logits(texts))
     with pytest.raises(
         TypeError, match=r"texts is a list_iterator, which can be read once only; pass list\(texts\), or"
@@ -335,18 +301,16 @@ def test_shards_and_variants_are_loaded(tmp_path, classifier, variant):
 
 
 def test_an_index_names_shards_beside_it_only(tmp_path):
-    tokenizer().save_pretrained(tmp_path / "run")
-    make().save_pretrained(tmp_path / "run", max_shard_size="1KB")
-    index = tmp_path / "run" / "model.safetensors.index.json"
+    tokenizer().save_pretrained(tmp_path)
+    make().save_pretrained(tmp_path, max_shard_size="1KB")
+    index = tmp_path / "model.safetensors.index.json"
     for weight_map in ({"a": "../model.safetensors"}, {"a": 3}, {}, "model.safetensors"):
         index.write_text(json.dumps({"weight_map": weight_map}))
-        with pytest.raises(
-            ValueError, match=r"index\.json is damaged \(weight_map is .*; allowed: names of safetensors"
-        ):
-            Classifier.from_pretrained(tmp_path / "run")
-    index.write_text(json.dumps({"weight_map": {"a": sorted(path.name for path in index.parent.glob("*-0*"))[0]}}))
+        with pytest.raises(ValueError, match=r"json is damaged \(weight_map is .*; allowed: names of safetensors"):
+            Classifier.from_pretrained(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"a": sorted(path.name for path in tmp_path.glob("*-0*"))[0]}}))
     with pytest.raises(ValueError, match="does not hold the weights that its config"):
-        Classifier.from_pretrained(tmp_path / "run")
+        Classifier.from_pretrained(tmp_path)
 
 
 def test_a_missing_directory_and_an_unknown_repository(tmp_path):
@@ -357,9 +321,7 @@ def test_a_missing_directory_and_an_unknown_repository(tmp_path):
 
 
 def test_no_code_of_the_checkpoint_is_run(tmp_path, classifier):
-    run, mark = tmp_path / "run", tmp_path / "mark"
-    make().save_pretrained(run)
-    tokenizer().save_pretrained(run)
+    run, mark = save(tmp_path / "run"), tmp_path / "mark"
     poison = f"from pathlib import Path\nPath({str(mark)!r}).touch()\n"
     sources = sorted(run.glob("*.py"))
     assert [path.name for path in sources] == [
@@ -385,7 +347,7 @@ def test_a_literal_special_token_is_text(scheme, words):
         assert classifier([text]) != classifier(["wonderful word1"])
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_no_padded_step_is_computed(monkeypatch, changes, batch_size):
     model, own = make(**changes), tokenizer()
@@ -477,19 +439,16 @@ def test_the_fingerprint_tells_what_decides_the_scores():
 
 
 def test_half_precision_weights_are_computed_in_single_precision(tmp_path):
-    model, own = make(), tokenizer()
+    model, texts = make(), texts_of([1, 5, 9])
     model.half().save_pretrained(tmp_path)
-    own.save_pretrained(tmp_path)
-    texts = texts_of([1, 5, 9])
+    tokenizer().save_pretrained(tmp_path)
     logits = Classifier.from_pretrained(tmp_path).logits(texts)
-    np.testing.assert_allclose(logits, one_by_one(model.float(), texts, own), atol=1e-6)
+    np.testing.assert_allclose(logits, one_by_one(model.float(), texts, tokenizer()), atol=1e-6)
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, monkeypatch, changes):
-    run, texts = tmp_path / "run", texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
-    make(**changes).save_pretrained(run)
-    tokenizer().save_pretrained(run)
+    run, texts = save(tmp_path / "run", **changes), texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
     expected = Classifier.from_pretrained(run)
     classifier = Classifier.from_pretrained(run, dtype=torch.bfloat16)
     lstm, kinds = torch.lstm, set()
@@ -506,9 +465,7 @@ def test_bfloat16_is_computed_in_bfloat16_and_says_nearly_the_same(tmp_path, mon
 
 @pytest.mark.parametrize("changes", [*VARIANTS, {"id2label": dict(enumerate("abc"))}])
 def test_onnxruntime_gives_the_same_answers_and_in_eight_bits_nearly(tmp_path, changes):
-    run, texts = tmp_path / "run", texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
-    make(**changes).save_pretrained(run)
-    tokenizer().save_pretrained(run)
+    run, texts = save(tmp_path / "run", **changes), texts_of([0, 3, 9, 1, MAX_LENGTH, 30])
     expected = Classifier.from_pretrained(run)
     found = {dtype: Classifier.from_pretrained(run, backend="onnx", dtype=dtype) for dtype in ("float32", "int8")}
     logits = {dtype: classifier.logits(texts, batch_size=4) for dtype, classifier in found.items()}
@@ -527,11 +484,9 @@ def test_onnxruntime_gives_the_same_answers_and_in_eight_bits_nearly(tmp_path, c
         assert held[node.input[1]].data_type == onnx.TensorProto.INT8
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_onnxruntime_labels_the_shipped_model_as_torch_does(dtype):
+def test_onnxruntime_labels_the_shipped_model_as_torch_does():
     texts = [f"A {word} film, and I {verb} it." for word in ("moving", "dull") for verb in ("loved", "left")]
-    expected = predict(texts)
-    found = predict(texts, backend="onnx", dtype=dtype)
+    expected, found = predict(texts), predict(texts, backend="onnx", dtype="int8")
     assert [label for label, _ in found] == [label for label, _ in expected]
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=0.02)
 
@@ -562,9 +517,8 @@ def test_without_onnxruntime_the_command_that_installs_it_is_named(checkpoint, m
         predict(["a"], model=checkpoint, backend="onnx")
 
 
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_workers_compute_each_batch_as_one_thread_does(monkeypatch, changes):
-    classifier, texts = Classifier(make(**changes), tokenizer()), texts_of(range(60))
+def test_workers_compute_each_batch_as_one_thread_does():
+    classifier, texts = Classifier(make(**VARIANTS[1]), tokenizer()), texts_of(range(60))
     expected = classifier.logits(texts, batch_size=4)
     computed, seen = classifier.network, set()
 
@@ -596,8 +550,7 @@ def test_workers_compute_each_batch_as_one_thread_does(monkeypatch, changes):
 
 @pytest.mark.parametrize("able", [False, True])
 def test_bfloat16_where_the_processor_has_none_is_warned_of(tmp_path, monkeypatch, recwarn, able):
-    make().save_pretrained(tmp_path)
-    tokenizer().save_pretrained(tmp_path)
+    save(tmp_path)
     monkeypatch.setattr(inference, "autocast_computes_lstm", lambda dtype: able)
     Classifier.from_pretrained(tmp_path)
     Classifier.from_pretrained(tmp_path, dtype=torch.bfloat16)

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from html.parser import HTMLParser
 
 import numpy as np
@@ -39,7 +40,7 @@ VARIANTS = {
 }
 
 
-def make(*, scheme="whitespace", pushed=3.0, **changes):
+def make(*, scheme="whitespace", **changes):
     """A model whose word vectors say which words are good and bad, loudly enough to saturate the cells."""
     words = train_tokenizer(TEXTS, scheme=scheme, vocab_size=200, max_length=MAX_LENGTH)
     torch.manual_seed(0)
@@ -48,7 +49,7 @@ def make(*, scheme="whitespace", pushed=3.0, **changes):
     with torch.no_grad():
         for sign, some in ((1, GOOD), (-1, BAD)):
             for word in some:
-                model.sentiment_lstm.word_embeddings.weight[words.convert_tokens_to_ids(word)] += sign * pushed
+                model.sentiment_lstm.word_embeddings.weight[words.convert_tokens_to_ids(word)] += sign * 3.0
         model.classifier.weight.mul_(6)
     return model, words
 
@@ -96,7 +97,7 @@ def test_the_decision_is_the_classifiers(explainer):
     assert explanation.words[-1].probability == pytest.approx(positive, abs=1e-6)
 
 
-@pytest.mark.parametrize("text", [*TEXTS[:4], REVIEW, "wonderful", "terrible " * 50])
+@pytest.mark.parametrize("text", [TEXTS[0], REVIEW, "wonderful", "terrible " * 50])
 def test_contributions_sum_to_the_logit_minus_the_baselines(explainer, text):
     explanation = explainer(text)
     total = sum(word.contribution for word in explanation.words if not word.truncated)
@@ -173,12 +174,12 @@ def test_a_sum_that_stays_wrong_is_reported(one, monkeypatch):
 
 
 def test_words_beyond_the_models_length_are_marked_and_counted(one):
-    text = "wonderful " * (MAX_LENGTH + TRUNCATED_KEPT + 7)
-    explanation = one(text)
+    explanation = one("wonderful " * (MAX_LENGTH + TRUNCATED_KEPT + 30_000))
     assert [word.truncated for word in explanation.words] == [False] * MAX_LENGTH + [True] * TRUNCATED_KEPT
     assert {(w.contribution, w.probability) for w in explanation.words if w.truncated} == {(None, None)}
-    assert explanation.words_left_out == 7
+    assert explanation.words_left_out == 30_000
     assert explanation.logit == pytest.approx(one("wonderful " * MAX_LENGTH).logit, abs=1e-6)
+    assert len(explanation.to_html()) < 200_000
 
 
 @pytest.mark.parametrize("text", ["", "   \n\t "])
@@ -193,19 +194,12 @@ def test_a_text_without_a_word(explainer, text, tmp_path):
     assert explanation.plot(tmp_path / "empty.png").stat().st_size > 0
 
 
-def test_a_very_long_text(one):
-    explanation = one("a wonderful film, " * 60_000)
-    assert len(explanation.words) + explanation.words_left_out == 180_000
-    assert explanation.completeness_error < TOLERANCE
-    assert len(explanation.to_html()) < 200_000
-
-
 @pytest.mark.parametrize("scheme", ["whitespace", "words"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=st.text(max_size=60) | st.text("aé e\u0301<pad>unk.'\u2019…—brBR/ \n\ufb01İ😀\u0000", max_size=40))
 @example("good\x1ffilm \x1c")
 def test_offsets_are_places_in_the_original_text(scheme, text):
-    explanation = _of_scheme(scheme)(text)
+    explanation = of_scheme(scheme)(text)
     before = 0
     for word in explanation.words:
         assert before <= word.start <= word.end <= len(text)
@@ -217,13 +211,9 @@ def test_offsets_are_places_in_the_original_text(scheme, text):
         assert [word.text for word in explanation.words] == expected[: len(explanation.words)]
 
 
-_SCHEMES: dict[str, Explainer] = {}
-
-
-def _of_scheme(scheme):
-    if scheme not in _SCHEMES:
-        _SCHEMES[scheme] = Explainer(*make(scheme=scheme))
-    return _SCHEMES[scheme]
+@cache
+def of_scheme(scheme):
+    return Explainer(*make(scheme=scheme))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +227,7 @@ def _of_scheme(scheme):
     ],
 )
 def test_words_are_spelt_as_in_the_review(scheme, text, words):
-    assert [word.text for word in _of_scheme(scheme)(text).words] == words
+    assert [word.text for word in of_scheme(scheme)(text).words] == words
 
 
 @pytest.mark.parametrize(

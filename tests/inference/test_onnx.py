@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -12,6 +10,7 @@ import pytest
 import torch
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, load_reviews, predict, train_tokenizer
+from hf_lstm_sentiment.cli import main
 from hf_lstm_sentiment.inference import onnx, onnx_graph
 from hf_lstm_sentiment.inference.onnx import export_onnx
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
@@ -19,7 +18,6 @@ from hf_lstm_sentiment.inference.onnx_graph import make_graph, onnx_bytes
 from hf_lstm_sentiment.model.loading import Network
 from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 from hf_lstm_sentiment.utils import imports as extras
-from tests.hub_clients import run_script
 from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,22 +26,10 @@ TEXTS = ["a wonderful film", "", "boring and dull word1", "great " * 400, "<pad>
 
 # Run where neither torch nor transformers nor this package can be imported.
 WITHOUT_TORCH = """
-import importlib.abc, runpy, sys
+import runpy, sys
 
-
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "hf_lstm_sentiment"):
-            raise ModuleNotFoundError(name)
-
-
-sys.meta_path.insert(0, Absent())
 for name in ("torch", "transformers", "hf_lstm_sentiment"):
-    try:
-        __import__(name)
-    except ModuleNotFoundError:
-        continue
-    raise SystemExit(f"{name} can be imported, so this would show nothing")
+    sys.modules[name] = None
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -119,11 +105,6 @@ def test_a_prefix_is_judged_as_if_the_text_ended_there(config, labels, tmp_path)
         ((_, _, scores),) = classifier([" ".join(words[:end])], all_scores=True)
         assert prefixes[end - 1][1] == pytest.approx(scores, abs=1e-6)
     assert classifier.prefixes("") == []
-
-
-def test_a_model_that_reads_its_padding_is_not_exported():
-    with pytest.raises(ValueError, match="naive_padding is on: this model demonstrates a mistake"):
-        onnx_bytes(small_network(naive_padding=True))
 
 
 def test_what_an_export_holds(exported, trained):
@@ -225,7 +206,9 @@ def test_a_graph_that_computes_something_else_is_refused(trained, tmp_path, monk
         export_onnx(trained, output_dir=tmp_path)
 
 
-def test_what_is_no_checkpoint_of_this_package(tmp_path):
+def test_what_cannot_be_exported(trained, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="naive_padding is on: this model demonstrates a mistake"):
+        onnx_bytes(small_network(naive_padding=True))
     with pytest.raises(FileNotFoundError, match="holds no model; pass a run directory"):
         export_onnx(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -233,23 +216,17 @@ def test_what_is_no_checkpoint_of_this_package(tmp_path):
         export_onnx(tmp_path)
     with pytest.raises(ValueError, match="reviews comes with the package, which stays as it is; name a directory"):
         export_onnx("reviews")
-
-
-def test_the_missing_extra_is_named(trained, monkeypatch):
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "hf_lstm_sentiment\[onnx\]"'):
         export_onnx(trained)
 
 
-def test_the_script(run):
-    done = run_script("export_onnx.py", run, env=os.environ)
-    assert done.returncode == 0, done.stderr
-    assert (run / "onnx" / "model_quantized.onnx").is_file()
-    assert f"model.onnx           {(run / 'onnx' / 'model.onnx').stat().st_size:>12,} bytes" in done.stdout
-    assert done.stderr == ""
-
-
-def test_the_script_answers_a_mistake_in_one_line():
-    done = run_script("export_onnx.py", Path("nowhere"), env=os.environ)
-    assert done.returncode == 1
-    assert done.stderr == "error: nowhere holds no model; pass a run directory, such as runs/v2_glove-seed42\n"
+def test_the_command(run, capsys):
+    assert main(["export", str(run)]) == 0
+    size = (run / "onnx" / "model.onnx").stat().st_size
+    said = capsys.readouterr()
+    assert f"model.onnx           {size:>12,} bytes" in said.out
+    assert said.err == ""
+    assert main(["export", "nowhere"]) == 1
+    mistake = "error: nowhere holds no model; pass a run directory, such as runs/v2_glove-seed42\n"
+    assert capsys.readouterr().err == mistake

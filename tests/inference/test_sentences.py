@@ -20,14 +20,7 @@ def sentences(text):
     "expected",
     [
         ["Dr. J. R. Smith saw it.", "He liked the U.S. scenes, e.g. the first... not the rest!", '"Why?" she said.'],
-        [
-            "It has 3.5 of 5 stars.",
-            "See No. 5.",
-            "I said no.",
-            "So do I.",
-            "Made in the U.S.",
-            "Films, etc. are bad.",
-        ],
+        ["It has 3.5 of 5 stars.", "See No. 5.", "I said no.", "So do I.", "Made in the U.S.", "Films, etc. are bad."],
         ["i loved it.", "the acting was great!", "see it"],
         ["1. The plot.", "2. The end, in 1999.", "Really?!"],
         ['He said "It ends."', "(Really.)", "Wait… what?", "Yes…", "No."],
@@ -39,12 +32,8 @@ def test_sentences_end_where_a_reader_ends_them(expected):
 
 
 def test_lines_and_paragraphs():
-    assert sentences("bad plot\ngood acting\n\nIt is\nwrapped. Yes") == [
-        "bad plot",
-        "good acting",
-        "It is\nwrapped.",
-        "Yes",
-    ]
+    lines = ["bad plot", "good acting", "It is\nwrapped.", "Yes"]
+    assert sentences("bad plot\ngood acting\n\nIt is\nwrapped. Yes") == lines
     assert sentences("no end<br /><br />B. C<br>d") == ["no end", "B. C", "d"]
     assert sentences("这很好。我喜欢。") == ["这很好。", "我喜欢。"]
     assert sentences("") == sentences(" \n<br />") == []

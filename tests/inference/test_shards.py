@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hf_lstm_sentiment import Classifier, predict_file, predict_files
+from hf_lstm_sentiment.cli import main
 from hf_lstm_sentiment.inference import files as scoring
-from hf_lstm_sentiment.inference.shards import Shard, find_shards, share
+from hf_lstm_sentiment.inference.files import find_outputs, share
 from hf_lstm_sentiment.utils.distributed import place
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, write_csv
@@ -142,12 +143,9 @@ def test_killed_again_and_again_it_gets_there(inputs, expected, classifier, tmp_
 
 
 def test_killed_while_it_tidies_up(inputs, expected, classifier, tmp_path, monkeypatch):
-    def die(*_):
-        raise KilledError
-
     with monkeypatch.context() as patch:
-        patch.setattr(scoring.shutil, "rmtree", die)
-        with pytest.raises(KilledError):
+        patch.setattr(scoring.shutil, "rmtree", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
             score(inputs, tmp_path / "out", classifier)
     assert (tmp_path / "out" / "a.csv").exists()
     assert (tmp_path / "out" / "a.csv.parts").exists()
@@ -170,37 +168,32 @@ def test_a_defect_is_found_before_anything_is_classified(inputs, classifier, tmp
     assert not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"batch_size": 5},
-            r"a\.csv is there already and of another run: batch_size was 4 and is 5\. Run it as it was",
-        ),
-        ({"rows_per_part": 30}, "rows_per_part was 20 and is 30"),
-        ({"text_column": "text"}, "text_column was None and is 'text'"),
-    ],
-)
-def test_outputs_of_another_run_are_refused(inputs, classifier, tmp_path, options, message):
-    score(inputs, tmp_path / "out", classifier)
-    before = content(tmp_path / "out")
-    with pytest.raises(ValueError, match=message):
-        score(inputs, tmp_path / "out", classifier, **options)
-    assert content(tmp_path / "out") == before
-
-
-def test_outputs_of_another_model_or_file_are_refused(inputs, classifier, tmp_path, monkeypatch):
-    score(inputs, tmp_path / "out", classifier)
+def test_outputs_of_another_run_are_refused(inputs, classifier, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    score(inputs, out, classifier)
+    before = content(out)
+    with pytest.raises(
+        ValueError, match=r"a\.csv is there already and of another run: batch_size was 4 and is 5\. Run"
+    ):
+        score(inputs, out, classifier, batch_size=5)
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "fingerprint", lambda self: "sha256:other")
         with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:other'"):
-            score(inputs, tmp_path / "out", classifier)
-    elsewhere = write_csv(tmp_path / "elsewhere" / "a.csv", make_reviews(3))
-    with pytest.raises(ValueError, match=r"source was 'sha256:.*' and is 'sha256:"):
-        predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS)
+            score(inputs, out, classifier)
+    assert content(out) == before
+    # The same content elsewhere is the same source; in another order it is another.
+    moved = inputs.rename(tmp_path / "moved")
+    assert score(moved, out, classifier) == {}
+    lines = (moved / "a.csv").read_text().splitlines(keepends=True)
+    (moved / "a.csv").write_text("".join([lines[0], *lines[:0:-1]]))
+    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: source was 'sha256"):
+        score(moved, out, classifier)
     # The message's remedy.
-    (tmp_path / "out" / "a.csv").unlink()
-    assert predict_files([elsewhere], tmp_path / "out", model=classifier, **OPTIONS) == {tmp_path / "out" / "a.csv": 3}
+    (out / "a.csv").unlink()
+    assert score(moved, out, classifier) == {out / "a.csv": 50}
+    (out / "a.csv").write_text("text,label,score\n")
+    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: bytes was \d+ and is 17"):
+        score(moved, out, classifier)
 
 
 def test_an_output_that_another_model_finished_is_not_done_already(inputs, run, classifier, tmp_path, monkeypatch):
@@ -218,23 +211,6 @@ def test_an_output_that_another_model_finished_is_not_done_already(inputs, run, 
     predict_file(first[0], out / "a.csv", model=classifier, **OPTIONS)
     with pytest.raises((FileExistsError, ValueError), match="is there already"):
         predict_files(first, out, model=other, **OPTIONS)
-
-
-def test_an_output_that_was_changed_since_is_not_done_already(inputs, classifier, tmp_path):
-    score(inputs, tmp_path / "out", classifier)
-    (tmp_path / "out" / "a.csv").write_text("text,label,score\n")
-    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: bytes was \d+ and is 17"):
-        score(inputs, tmp_path / "out", classifier)
-
-
-def test_the_same_content_elsewhere_is_the_same_source(inputs, classifier, tmp_path):
-    score(inputs, tmp_path / "out", classifier)
-    moved = inputs.rename(tmp_path / "moved")
-    assert score(moved, tmp_path / "out", classifier) == {}
-    lines = (moved / "a.csv").read_text().splitlines(keepends=True)
-    (moved / "a.csv").write_text("".join([lines[0], *lines[:0:-1]]))
-    with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: source was 'sha256"):
-        score(moved, tmp_path / "out", classifier)
 
 
 def test_a_file_of_somebody_else_is_not_touched(inputs, classifier, tmp_path, monkeypatch):
@@ -281,21 +257,21 @@ def test_files_and_patterns(tmp_path, monkeypatch):
         (tmp_path / name).write_text("text\n")
     monkeypatch.chdir(tmp_path)
     # What is named twice counts once; a name of brackets is a name where there is such a file.
-    found = find_shards(["x.csv", "?.csv", tmp_path / "a.csv", "[x].csv"], "out")
-    assert [shard.source.name for shard in found] == ["x.csv", "a.csv", "b.csv", "[x].csv"]
-    assert [shard.output for shard in found] == [Path("out") / shard.source.name for shard in found]
+    found = find_outputs(["x.csv", "?.csv", tmp_path / "a.csv", "[x].csv"], "out")
+    assert [source.name for source, _ in found] == ["x.csv", "a.csv", "b.csv", "[x].csv"]
+    assert [output for _, output in found] == [Path("out") / source.name for source, _ in found]
 
 
 def test_processes_share_the_files_evenly(tmp_path):
     sizes = [0, 0, 5, 70, 10, 10, 30, 1, 40, 0]
-    files = [Shard(tmp_path / f"{i}.csv", tmp_path / "out" / f"{i}.csv") for i in range(len(sizes))]
-    for shard, size in zip(files, sizes, strict=True):
-        shard.source.write_bytes(b"x" * size)
+    files = [(tmp_path / f"{i}.csv", tmp_path / "out" / f"{i}.csv") for i in range(len(sizes))]
+    for (source, _), size in zip(files, sizes, strict=True):
+        source.write_bytes(b"x" * size)
     for processes in range(1, 13):
         shares = [share(files, rank, processes) for rank in range(processes)]
-        assert sorted(shard for mine in shares for shard in mine) == sorted(files)
+        assert sorted(file for mine in shares for file in mine) == sorted(files)
         assert shares == [share(files[::-1], rank, processes) for rank in range(processes)]
-    loads = [sum(shard.source.stat().st_size for shard in share(files, rank, 2)) for rank in range(2)]
+    loads = [sum(source.stat().st_size for source, _ in share(files, rank, 2)) for rank in range(2)]
     assert abs(loads[0] - loads[1]) <= 10
     # Empty files are shared too.
     assert len(share([files[0], files[1]], 0, 2)) == 1
@@ -345,14 +321,12 @@ def test_one_process_in_the_place_of_several_is_refused(inputs, tmp_path, monkey
         (["a.csv", "b.csv"], "several processes cannot write one file"),
     ],
 )
-def test_script_refuses(arguments, said, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
-    monkeypatch.setattr(logging.getLogger("hf_lstm_sentiment"), "handlers", [])
+def test_the_command_refuses(arguments, said, monkeypatch, capsys):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert said in f"{stopped.value} {capsys.readouterr().err}"
+    with suppress(SystemExit):
+        assert main(["predict", *arguments]) == 1
+    assert said in capsys.readouterr().err
 
 
 # scripts/predict.py with small parts, whose process 1 dies where it is told to, once process 0 has finished a file.
@@ -390,7 +364,7 @@ def test_one_of_two_processes_dies_and_the_same_command_finishes(inputs, expecte
         environment = {**os.environ, "OUT": str(out), "DIES_AT": str(dies_at), "OMP_NUM_THREADS": "1"}
         return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
 
-    shares = [[shard.output.name for shard in share(find_shards([inputs / "*"], out), rank, 2)] for rank in (0, 1)]
+    shares = [[output.name for _, output in share(find_outputs([inputs / "*"], out), rank, 2)] for rank in (0, 1)]
     assert shares[0][0] == "a.csv"
     assert len(shares[1]) >= 2
     died = launch(4)
