@@ -6,9 +6,7 @@ import os
 import re
 import warnings
 from dataclasses import asdict, dataclass
-from functools import cache
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +22,12 @@ from .classifier import sigmoid
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Background of the strongest token; black on it has a contrast above 6.
-_STRONGEST = 0.55
-# Tokens weaker than this part of the strongest are not underlined.
-_FAINT = 0.15
 # Characters shown of one token or between two tokens, and along an axis.
 _LONGEST, _SHORT = 500, 14
 # Tokens and changes of the probability that are listed on a page, and the least of such changes.
 _LISTED, _TURNS, _TURN = 8, 5, 0.02
 # Marks of changes that fit side by side along the curve on a narrow screen; names that do along that of a plot.
 _APART, _NAMED = 12, 8
-# Tokens that are written along the curve of a plot.
-_FITTING = 40
 # Share of known tokens below which a page says that the model cannot judge the text.
 LEAST_KNOWN = 0.5
 # What the opposite of a label is called where there are several, and the lines of their curves.
@@ -197,7 +189,7 @@ class Explanation:
         attributions = np.array([word.contribution for word in words], dtype=np.float64)
         names = [_short(word.text) for word in words]
         x = np.arange(1, len(words) + 1, dtype=np.int64)
-        short = len(words) <= _FITTING
+        short = len(words) <= 40
         figure = new_figure(9, 6.2, f"{self.label}, {100 * self.score:.1f} %")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         style(top, "Probability after every token", "", f"probability of {self.target}, %")
@@ -239,10 +231,9 @@ class Explanation:
         return [word for word in self.words if not word.truncated]
 
 
-@cache
 def css() -> str:
     """Read the style sheet that `body` needs; every rule of it is for elements of the class `explanation`."""
-    return files(__package__).joinpath("explanation.css").read_text(encoding="utf-8")
+    return Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
 def body(explanation: Explanation, *, page: bool = False) -> str:
@@ -255,9 +246,9 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    template = files(__package__).joinpath("explanation.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"plain": _plain, "short": _short}
+    template = environment.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     read, rivals, labels = explanation._read, explanation._rivals, explanation.labels
     chances = [word.probability or 0.0 for word in read]
     dashes = {index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)}
@@ -266,9 +257,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
     # Each token has a column of its own; a single one is a level line.
     across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
-    return environment.from_string(
-        template
-    ).render(
+    return template.render(
         explanation=explanation,
         css=Markup(css()) if page else None,  # noqa: S704 - our own
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
@@ -333,10 +322,10 @@ def _span(word: Word, positive: str, strongest: float) -> str:
 
 def _style(sign: float, strength: float, *, unknown: bool = False, truncated: bool = False) -> str:
     """The look of a token. Direction and kind have a line of their own each, for readers who see no colors."""
-    # The text keeps the color of the page, which may be a dark one.
+    # The text keeps the color of the page, which may be a dark one; black on the strongest has a contrast above 6.
     color = ", ".join(str(part) for part in bytes.fromhex((BLUE if sign > 0 else ORANGE)[1:]))
-    look = f"background:rgba({color}, {_STRONGEST * strength:.3f})"
-    if strength >= _FAINT:
+    look = f"background:rgba({color}, {0.55 * strength:.3f})"
+    if strength >= 0.15:
         line = "2px solid var(--towards, #00507d)" if sign > 0 else "4px double var(--against, #9c4500)"
         look += f";border-bottom:{line}"
     if truncated:

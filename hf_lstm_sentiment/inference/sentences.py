@@ -77,9 +77,6 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     after a title or an initial (Dr. J. R. Smith), in a number or an abbreviation (3.5, e.g., U.S.) and after the number
     of a list's entry ends none, nor does an ellipsis before a small letter. What is longer than :data:`LONGEST`
     characters is cut at its last semicolon, colon, comma or dash before that, or else between two words.
-
-    Args:
-        text: English, or another language with these marks.
     """
     return [
         piece
@@ -133,18 +130,14 @@ def _is_end(text: str, start: int, found: re.Match[str]) -> bool:
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """A sentence, in several pieces where it is too long; nothing of a blank one."""
-    while True:
-        start += len(text[start:end]) - len(text[start:end].lstrip())
-        end = start + len(text[start:end].rstrip())
-        if end - start <= LONGEST:
-            break
-        stop = start + LONGEST
-        for cut in _CUTS:
+    while sentence := text[start:end].strip():
+        start = text.index(sentence, start)
+        stop = end = start + len(sentence)
+        if len(sentence) > LONGEST:
             # Not so early that a word or two are left alone.
-            if places := [found.end() for found in cut.finditer(text, start + LONGEST // 4, stop)]:
-                stop = places[-1]
-                break
+            tried = (
+                [found.end() for found in cut.finditer(text, start + LONGEST // 4, start + LONGEST)] for cut in _CUTS
+            )
+            stop = next((places[-1] for places in tried if places), start + LONGEST)
         yield start, start + len(text[start:stop].rstrip())
         start = stop
-    if start < end:
-        yield start, end

@@ -160,17 +160,6 @@ def test_more_than_two_labels_have_a_logit_each(three, tmp_path):
             assert list(found.scores) == list(classifier.labels)
 
 
-def test_scores_of_all_labels_are_there_where_asked_for(classifier):
-    texts = texts_of([3, 5, 0])
-    assert {prediction.scores for prediction in classifier(texts)} == {None}
-    for found, plain in zip(predict(texts, model=classifier, all_scores=True), classifier(texts), strict=True):
-        assert found == plain
-        assert (list(found.scores), found.scores[found.label]) == (["NEGATIVE", "POSITIVE"], found.score)
-        assert sum(found.scores.values()) == pytest.approx(1, abs=1e-12)
-        assert pickle.loads(pickle.dumps(found)).scores == found.scores
-        assert repr(found).endswith(f"scores={found.scores!r})")
-
-
 def test_an_answer_that_is_not_probable_enough_is_unsure(classifier, three):
     texts = texts_of([4] * 30)
     for each in (classifier, three):
@@ -245,17 +234,22 @@ def test_anything_that_yields_texts_can_be_classified(classifier):
         classifier.logits(iter(texts))
 
 
-def test_a_prediction_knows_how_much_of_the_text_the_model_knows(classifier):
-    found = classifier(["word1 word2", "word1 zzz qqq xyz", "zzz", "", "word1 " * MAX_LENGTH + "zzz"])
+def test_a_prediction_is_a_pair_that_knows_more(classifier):
+    texts = ["word1 word2", "word1 zzz qqq xyz", "zzz", "", "word1 " * MAX_LENGTH + "zzz"]
+    plain, found = classifier(texts), predict(texts, model=classifier, all_scores=True)
     assert [prediction.known for prediction in found] == [1, 0.25, 0, 0, 1]
-    label, score = found[1]
-    assert found[1] == (label, score) == Prediction(label, score)
-    assert len(found[1]) == 2
-    for again in (pickle.loads(pickle.dumps(found[1])), copy.copy(found[1]), copy.deepcopy(found)[1]):
-        assert again == found[1]
-        assert (type(again), again.known) == (Prediction, 0.25)
-    assert repr(found[1]) == f"Prediction(label={label!r}, score={score!r}, known=0.25)"
-    assert np.isnan(Prediction(label, score).known)
+    assert {prediction.scores for prediction in plain} == {None}
+    assert found == plain
+    for (label, score), one in zip(plain, found, strict=True):
+        assert one == (label, score) == Prediction(label, score)
+        assert (list(one.scores), one.scores[label]) == (["NEGATIVE", "POSITIVE"], score)
+        assert sum(one.scores.values()) == pytest.approx(1, abs=1e-12)
+        for again in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)):
+            assert (type(again), tuple(again), again.known) == (Prediction, (label, score), one.known)
+            assert again.scores == one.scores
+        assert repr(one) == f"Prediction(label={label!r}, score={score!r}, known={one.known}, scores={one.scores!r})"
+    assert repr(plain[1]) == f"Prediction(label={plain[1][0]!r}, score={plain[1][1]!r}, known=0.25)"
+    assert np.isnan(Prediction("POSITIVE", 0.9).known)
 
 
 def test_a_tokenizer_larger_than_the_table_is_refused():
@@ -287,17 +281,13 @@ def test_the_packaged_model_has_a_name(checkpoint, classifier, tmp_path, monkeyp
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_shards_and_variants_are_loaded(tmp_path, classifier, variant):
-    tokenizer().save_pretrained(tmp_path)
-    model = make()
-    model.save_pretrained(tmp_path, max_shard_size="1KB", variant=variant)
-    assert len(list(tmp_path.glob("model*.safetensors"))) > 1
-    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
-    for path in tmp_path.glob("model*"):
-        path.unlink()
-    model.save_pretrained(tmp_path, variant=variant)
-    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
-    with pytest.raises(OSError, match=r"model\.other\.safetensors"):
-        Classifier.from_pretrained(tmp_path, variant="other")
+    for folder, size, files in ((tmp_path / "one", "1GB", 1), (tmp_path / "many", "1KB", 2)):
+        make().save_pretrained(folder, max_shard_size=size, variant=variant)
+        tokenizer().save_pretrained(folder)
+        assert len(list(folder.glob("model*.safetensors"))) >= files
+        assert Classifier.from_pretrained(folder, variant=variant).fingerprint() == classifier.fingerprint()
+        with pytest.raises(OSError, match=r"model\.other\.safetensors"):
+            Classifier.from_pretrained(folder, variant="other")
 
 
 def test_an_index_names_shards_beside_it_only(tmp_path):
