@@ -17,8 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -430,17 +429,18 @@ def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int
             number += 1
         if number:
             logger.info(f"{parts_of(job.target).name}: {rows:,} rows are done already and skipped")
-        answers = ("batch_size", "all_scores", "unsure_below", "unsure_label")
-        classify = partial(classifier, **{name: getattr(options, name) for name in answers})
+        passed_on = ("batch_size", "all_scores", "unsure_below", "unsure_label")
+        answers = {name: getattr(options, name) for name in passed_on}
         with tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
             windows = _windows(reads, options.rows_per_part)
             # Without a row there is one part, which holds the header.
-            while (first := list(islice(windows, 1))) or not number:
+            while (window := next(windows, [])) or not number:
                 with replacing(job.part(number)) as part, job.layout.writer(part, number) as write:
-                    for window in chain(first, windows):
-                        write(window, classify([row[job.text_column] for row in window]))
+                    while window:
+                        write(window, classifier([row[job.text_column] for row in window], **answers))
                         rows += len(window)
                         bar.update(len(window))
+                        window = next(windows, [])
                 number += 1
                 windows = _windows(reads, options.rows_per_part)
     if skipped:

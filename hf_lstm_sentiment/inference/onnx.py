@@ -82,7 +82,7 @@ def export_onnx(
         require("datasets", extra="train")
         from ..data.reviews import load_reviews
 
-        columns = {"text_column": text_column, "label_column": label_column}
+        columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
         labelled = load_reviews(reviews, **columns, max_test_samples=max_reviews).test
     target = source if output_dir is None else user_path(output_dir, "the output")
     folder = target / "onnx"

@@ -324,7 +324,7 @@ def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, cla
     assert score(source, tmp_path / "out.jsonl", classifier) == 22
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(
     texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30), min_size=1, max_size=9)
 )
@@ -711,7 +711,7 @@ def test_the_command(stopped, run, answers, capsys):
     assert [float(row["known"]) for row in found] == [p.known for p in expected]
     capsys.readouterr()
     assert main(["predict", whole, str(stopped / "out.csv"), "--batch_size", "4", *options]) == 1
-    said, error = capsys.readouterr().err.splitlines()
+    *_, said, error = capsys.readouterr().err.splitlines()
     assert said.endswith("in.csv: texts from column 'text'")
     assert error.startswith("error: ")
     assert "rows_per_part was 20 and is 50000" in error
