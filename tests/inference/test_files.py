@@ -483,7 +483,7 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
     class Tracked(dict):
         __slots__ = ("__weakref__",)
 
-    alive, most, read_json = weakref.WeakValueDictionary(), [], readers.read_json
+    alive, most, read_json = weakref.WeakValueDictionary(), [], readers._read_json
 
     def tracked(lines, **options):
         for read in read_json(lines, **options):
@@ -493,7 +493,7 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
             yield read._replace(row=row)
 
     source = write(tmp_path / "in.jsonl", rows_of(f"text {i}" for i in range(200)))
-    monkeypatch.setattr(readers, "read_json", tracked)
+    monkeypatch.setattr(readers, "_read_json", tracked)
     gc.collect()
     score(source, tmp_path / f"out.{wanted}", classifier)
     # Twice over, and the first one a third time for the names of the columns.
