@@ -92,9 +92,7 @@ def texts_of(lengths, seed=0):
 def one_by_one(model, texts, tokenizer):
     """Logits of the model itself, for each text alone."""
     with torch.no_grad():
-        logits = [
-            model.eval()(torch.tensor([tokenizer(text, truncation=True)["input_ids"]])).logits[0] for text in texts
-        ]
+        logits = [model.eval()(torch.tensor([tokenizer(t, truncation=True)["input_ids"]])).logits[0] for t in texts]
     return np.array([float(pair[1] - pair[0]) for pair in logits])
 
 
@@ -109,12 +107,8 @@ def test_logits_are_those_of_the_model_one_by_one(changes):
     # Empty, blank, as long as allowed, one more, and much more.
     lengths = [0, MAX_LENGTH, MAX_LENGTH + 1, 300, *np.random.default_rng(0).integers(0, 30, 60).tolist(), 0]
     texts = [*texts_of(lengths), "   "]
-    np.testing.assert_allclose(
-        Classifier(model, tokenizer()).logits(texts, batch_size=7),
-        one_by_one(model, texts, tokenizer()),
-        rtol=0,
-        atol=1e-6,
-    )
+    found, expected = Classifier(model, tokenizer()).logits(texts, batch_size=7), one_by_one(model, texts, tokenizer())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=15)
@@ -228,9 +222,7 @@ def test_anything_that_yields_texts_can_be_classified(classifier):
     assert (list(table), list(table.index)) == (["text", "label", "score"], [7, 3, 5])
     assert list(zip(table["label"], table["score"], strict=True)) == classifier(texts)
     np.testing.assert_array_equal(classifier.logits(frame["text"]), classifier.logits(texts))
-    with pytest.raises(
-        TypeError, match=r"texts is a list_iterator, which can be read once only; pass list\(texts\), or"
-    ):
+    with pytest.raises(TypeError, match=r"texts is a list_iterator, which can be read once only; pass list\(texts\),"):
         classifier.logits(iter(texts))
 
 
