@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from recorded import ABLATIONS
 
 from hf_lstm_sentiment.commands.console import described, ended
-from hf_lstm_sentiment.commands.training import run_training
+from hf_lstm_sentiment.commands.train import run_training
 from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
 from hf_lstm_sentiment.training.presets import IMDB, Preset
@@ -157,25 +156,18 @@ def _row(change: str, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-@dataclass
-class AblationArguments:
-    """What to leave out, on what to train, and where to put it."""
-
-    ablation: str = field(metadata={"help": "; ".join(f"{name}: {it.change}" for name, it in ABLATED.items())})
-    dataset: str | None = field(default=None, metadata={"help": "Reviews, as for scripts/train.py."})
-    glove: str | None = field(default=None, metadata={"help": "Word vectors, for from_glove; as for scripts/train.py."})
-    soft_labels: str | None = field(default=None, metadata={"help": "What scripts/teach.py wrote."})
-    pretrained: str | None = field(default=None, metadata={"help": "What scripts/pretrain.py wrote."})
-    output_dir: str | None = field(default=None, metadata={"help": "runs/imdb_ABLATION-seedSEED by default."})
-    seed: int = field(default=42, metadata={"help": "Seed of weights, dropout and the order of the reviews."})
-    split_seed: int = field(default=42, metadata={"help": "Seed of the validation split."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Train on a sample of so many reviews."})
-    max_validation_samples: int | None = field(default=None, metadata={"help": "Validate on so many reviews."})
-    max_test_samples: int | None = field(default=None, metadata={"help": "Test on so many reviews."})
-    num_threads: int | None = field(default=None, metadata={"help": "CPU threads; all by default."})
-    resume: bool = field(default=False, metadata={"help": "Continue from the newest whole checkpoint."})
+OPTIONS = (
+    ("ablation", "NAME", ..., "; ".join(f"{name}: {it.change}" for name, it in ABLATED.items())),
+    ("dataset", "DATASET", None, "Reviews, as for scripts/train.py."),
+    ("glove", "VECTORS", None, "Word vectors, for from_glove; as for scripts/train.py."),
+    ("soft_labels", "DIR", None, "What scripts/teach.py wrote."),
+    ("pretrained", "DIR", None, "What scripts/pretrain.py wrote."),
+    ("output_dir", "DIR", None, "runs/imdb_ABLATION-seedSEED by default."),
+    ("seed", "SEED", 42, "Seed of weights, dropout and the order of the reviews."),
+    *("split_seed", "max_train_samples", "max_validation_samples", "max_test_samples", "num_threads", "resume"),
+)
 
 
 if __name__ == "__main__":
-    parser = described("scripts/ablate.py", __doc__)
-    sys.exit(ended(partial(run_training, ablate, AblationArguments, described=parser), sys.argv[1:]))
+    settings = described("scripts/ablate.py", __doc__)
+    sys.exit(ended(lambda words: run_training(ablate, settings, words, *OPTIONS), sys.argv[1:]))

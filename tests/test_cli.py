@@ -19,7 +19,7 @@ import hf_lstm_sentiment
 from hf_lstm_sentiment import Classifier, teach
 from hf_lstm_sentiment.cli import COMMANDS, main
 from hf_lstm_sentiment.commands.predict import table
-from hf_lstm_sentiment.commands.training import resuming_command
+from hf_lstm_sentiment.commands.train import resuming_command
 from tests.demo_model import save_model
 from tests.reviews import write_csv
 
@@ -178,7 +178,7 @@ def test_a_wrong_command_line_has_the_status_2(words, problem, capsys):
         (["a film", "--model", "./nowhere"], "nowhere"),
         (["a film", "--unsure_below", "0.1"], "unsure_below is 0.1; allowed: above 0.5"),
         (["-"], "standard input is not in UTF-8 (invalid continuation byte); convert it"),
-        (["a film", "--num_threads", "0"], "num_threads is 0; allowed: at least 1"),
+        (["a film", "--num_threads", "0"], "num_threads is 0; allowed: a whole number of at least 1"),
     ],
 )
 def test_an_error_is_one_line_with_the_status_1(words, problem, run, capsys, feed):
@@ -226,7 +226,7 @@ def test_a_configuration_file_gives_options_and_what_is_typed_wins(tmp_path, mon
         ("all_scores: 3", 2, "all_scores is 3; allowed: true, false"),
         ("model: [a, b]", 2, "model is ['a', 'b']; allowed: one value, as typed"),
         ("batch_size: {a: 1}", 2, "batch_size is {'a': 1}; allowed: a value, as typed"),
-        ("batch_size: many", 2, "argument --batch_size: invalid int value: 'many'"),
+        ("batch_size: many", 2, "argument --batch_size/--batch-size: invalid int value: 'many'"),
         ("- a\n- b", 1, "holds ['a', 'b']; allowed: names of options and their values"),
         ("a: [", 1, "is no YAML file"),
     ],

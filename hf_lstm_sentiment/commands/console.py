@@ -12,10 +12,33 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..utils.files import user_path
-from ..utils.messages import shown
+from ..utils.messages import check_count, shown
 
 PROGRAM = "hf-lstm-sentiment"
 STATUSES = "exit status: 0 done; 1 an error, said in one line; 2 a wrong command line; 128 + N stopped by signal N"
+
+# The name of an option, what stands for its value ("" for a flag, with * or + for several), its default (... where it
+# must be given), and what it is.
+Option = tuple[str, str, Any, str]
+# What a value is converted to, by what stands for it.
+_TYPES = {"N": int, "SEED": int, "X": float, "P": float}
+# Options of several commands.
+_SHARED: dict[str, tuple[str, Any, str]] = {
+    "model": ("RUN_OR_REPO", None, "Run directory or Hub repository; the package's own."),
+    "text_column": ("NAME", None, "Column of the texts; found by its name."),
+    "label_column": ("NAME", None, "Column of the labels; likewise."),
+    "labels": ("TEXT", None, "What the labels mean: '1=negative 2=positive 3=' leaves rows of label 3 out."),
+    "separator": ("C", None, "Between the fields of csv and tsv files, such as ';'; found where not given."),
+    "column_names": ("A,B", None, "Columns of csv and tsv files without a header."),
+    "encoding": ("NAME", None, "Of text files, such as cp1252; UTF-8 or UTF-16 is found."),
+    "max_train_samples": ("N", None, "Train on a sample of so many reviews."),
+    "max_validation_samples": ("N", None, "Validate on so many reviews."),
+    "max_test_samples": ("N", None, "Test on so many reviews; no official figures then."),
+    "split_seed": ("SEED", 42, "Of the validation split; %(default)s. The same for teachers and classifier."),
+    "num_threads": ("N", None, "CPU threads per process; all cores by default, or its share of them."),
+    "resume": ("[BOOL]", False, "Continue from the newest whole checkpoint."),
+}
+READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -32,14 +55,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def described(name: str, description: str | None, *examples: str, usage: str = "") -> dict[str, Any]:
-    """Keyword arguments of a command's `ArgumentParser`.
-
-    Args:
-        name: Of the command, or of a script.
-        description: What it does, for `--help`.
-        examples: What can be typed after the name.
-        usage: What must be typed after it.
-    """
+    """Keyword arguments of the parser of a command or a script; in examples, % stands for its name."""
     program = name if "/" in name else f"{PROGRAM} {name}"
     shown_examples = "".join(f"\n  {example.replace('%', program, 1)}" for example in examples)
     return {
@@ -52,19 +68,38 @@ def described(name: str, description: str | None, *examples: str, usage: str = "
     }
 
 
+def new_parser(name: str, description: str | None, *examples: str, usage: str = "") -> argparse.ArgumentParser:
+    """The parser of a command, described."""
+    return argparse.ArgumentParser(**described(name, description, *examples, usage=usage))
+
+
+def add_options(parser: argparse._ActionsContainer, *options: str | Option) -> None:
+    """Give a parser options; of a shared one, its name is enough."""
+    for option in options:
+        name, value, default, text = (option, *_SHARED[option]) if isinstance(option, str) else option
+        kind: dict[str, Any] = {"metavar": value.rstrip("*+") or None, "type": _TYPES.get(value.rstrip("*+"), str)}
+        if value == "[BOOL]":
+            from transformers.hf_argparser import string_to_bool
+
+            kind = {"nargs": "?", "const": True, "type": string_to_bool}
+        elif not value:
+            kind = {"action": "store_true"}
+        elif value[-1] in "*+":
+            kind["nargs"] = value[-1]
+        required = {"required": True} if default is ... else {"default": default}
+        # Options of transformers' parser have a second name, and some of them are replaced by ours.
+        names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*names, **kind, **required, help=text)
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str], *options: str | Option) -> dict[str, Any]:
+    """Add options to a parser, and parse what was typed."""
+    add_options(parser, *options)
+    return vars(parser.parse_args(typed(parser, words)))
+
+
 def typed(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Give a parser the option `--config FILE`, and what stands in that file a place before the words typed.
-
-    Args:
-        parser: Of the command, with all of its options.
-        words: What was typed.
-
-    Returns:
-        What to parse: of an option that is there twice, the last one counts.
-
-    Raises:
-        OSError, ValueError: The file cannot be read.
-    """
+    """Add the option `--config FILE`, and put what stands in that file before the words: the last one counts."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -117,43 +152,24 @@ def say(text: str) -> None:
 
 
 def show_log(level: int = logging.INFO) -> None:
-    """Show what this package logs on the console, as bare lines.
-
-    Args:
-        level: From which level on.
-    """
+    """Show what this package logs from a level on, on the console, as bare lines."""
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
     logging.getLogger("hf_lstm_sentiment").setLevel(level)
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the option that :func:`use_threads` takes."""
-    parser.add_argument("--num_threads", metavar="N", type=int, help="CPU threads; all cores by default.")
-
-
 def use_threads(number: int | None) -> None:
     """Compute with so many threads; with all cores where None."""
-    import torch
+    if number is not None:
+        import torch
 
-    if number is None:
-        return
-    if number < 1:
-        raise ValueError(f"num_threads is {number}; allowed: at least 1")
-    torch.set_num_threads(number)
+        check_count("num_threads", number)
+        torch.set_num_threads(number)
 
 
 def ended(command: Callable[[Sequence[str]], None], words: Sequence[str]) -> int:
-    """Run a command, and say in one line how it failed.
-
-    Args:
-        command: Takes what was typed.
-        words: What was typed.
-
-    Returns:
-        The status to leave the process with.
-    """
+    """Run a command with what was typed, and say in one line how it failed; the status to leave the process with."""
     # A console may not know every character of a review.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

@@ -6,7 +6,6 @@ the top tenth of the tokens of some test reviews, and as many random ones.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -14,66 +13,63 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import add_threads, described, say, typed, use_threads
+from .console import new_parser, parsed, say, use_threads
 
 if TYPE_CHECKING:
     from ..inference.explanation import Explanation
 
+_TEXT = "Slow at first, but worth it in the end."
+
 
 def main(words: Sequence[str]) -> None:
     """Parse the command line, explain, measure, print."""
-    examples = (
-        '% "Slow at first, but worth it in the end."',
-        '% "A moving film." --html moving.html --model runs/mine',
+    examples = (f'% "{_TEXT}"', '% "A moving film." --html moving.html --model runs/mine')
+    parser = new_parser("explain", __doc__, *examples, usage="[TEXT | -]")
+    parser.add_argument("text", nargs="?", default=_TEXT, help="The review; - for standard input.")
+    given = parsed(
+        parser,
+        words,
+        "model",
+        ("label", "NAME", None, "Explain this label; of two the second, of more the answer."),
+        ("picture", "FILE", None, "Draw the probabilities and the attributions, a PNG file."),
+        ("html", "FILE", None, "Write a page of its own."),
+        ("json", "FILE", None, "Write the explanation, and what was measured."),
+        ("faithfulness", "DATASET", None, "Measure on test reviews of what train takes."),
+        ("reviews", "N", 500, "Test reviews to measure on; %(default)s."),
+        ("seed", "SEED", 0, "Of the reviews and of the random tokens."),
+        "num_threads",
     )
-    parser = argparse.ArgumentParser(**described("explain", __doc__, *examples, usage="[TEXT | -]"))
-    parser.add_argument(
-        "text", nargs="?", default="Slow at first, but worth it in the end.", help="The review; - for standard input."
-    )
-    parser.add_argument("--model", metavar="RUN_OR_REPO", help="Run directory or Hub repository; the package's own.")
-    parser.add_argument("--label", metavar="NAME", help="Explain this label; of two the second, of more the answer.")
-    parser.add_argument("--picture", metavar="FILE", help="Draw the probabilities and the attributions, a PNG file.")
-    parser.add_argument("--html", metavar="FILE", help="Write a page of its own.")
-    parser.add_argument("--json", metavar="FILE", help="Write the explanation, and what was measured.")
-    parser.add_argument("--faithfulness", metavar="DATASET", help="Measure on test reviews of what train takes.")
-    parser.add_argument(
-        "--reviews", metavar="N", type=int, default=500, help="Test reviews to measure on; %(default)s."
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="Of the reviews and of the random tokens.")
-    add_threads(parser)
-    arguments = parser.parse_args(typed(parser, words))
-
     from ..inference.explain import Explainer
 
-    use_threads(arguments.num_threads)
-    explainer = Explainer.from_pretrained(arguments.model)
-    text = sys.stdin.buffer.read().decode("utf-8").rstrip() if arguments.text == "-" else arguments.text
-    explanation = explainer(text, label=arguments.label)
+    use_threads(given["num_threads"])
+    explainer = Explainer.from_pretrained(given["model"])
+    text = sys.stdin.buffer.read().decode("utf-8").rstrip() if given["text"] == "-" else given["text"]
+    explanation = explainer(text, label=given["label"])
     _show(explanation)
     found = {"explanation": explanation.to_dict()}
-    if arguments.picture:
-        explanation.plot(arguments.picture)
-    if arguments.html:
-        Path(arguments.html).write_text(explanation.to_html(), encoding="utf-8")
-    if arguments.faithfulness:
+    if given["picture"]:
+        explanation.plot(given["picture"])
+    if given["html"]:
+        Path(given["html"]).write_text(explanation.to_html(), encoding="utf-8")
+    if given["faithfulness"]:
         from ..data.reviews import load_reviews
         from ..evaluation.faithfulness import deletion_faithfulness
 
-        if arguments.reviews < 2:
-            raise ValueError(f"reviews is {arguments.reviews}; allowed: at least 2")
-        reviews = load_reviews(arguments.faithfulness, max_test_samples=arguments.reviews, split_seed=arguments.seed)
-        measured = deletion_faithfulness(explainer, reviews.test["text"], seed=arguments.seed)
+        if given["reviews"] < 2:
+            raise ValueError(f"reviews is {given['reviews']}; allowed: at least 2")
+        reviews = load_reviews(given["faithfulness"], max_test_samples=given["reviews"], split_seed=given["seed"])
+        measured = deletion_faithfulness(explainer, reviews.test["text"], seed=given["seed"])
         low, high = measured.interval
         say(
-            f"\nfaithfulness, {measured.texts} test reviews of {reviews.source}, seed {arguments.seed}: without "
+            f"\nfaithfulness, {measured.texts} test reviews of {reviews.source}, seed {given['seed']}: without "
             f"{100 * measured.share:.0f} % of the tokens, the probability of the decision drops by\n"
             f"  {100 * measured.drop_top:6.2f} points  tokens of the highest attributions\n"
             f"  {100 * measured.drop_random:6.2f} points  random tokens\n"
             f"  {100 * measured.difference:6.2f} points  difference (95 %: {100 * low:.2f} to {100 * high:.2f})"
         )
-        found["faithfulness"] = {**asdict(measured), "source": reviews.source, "seed": arguments.seed}
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        found["faithfulness"] = {**asdict(measured), "source": reviews.source, "seed": given["seed"]}
+    if given["json"]:
+        Path(given["json"]).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _show(explanation: Explanation) -> None:

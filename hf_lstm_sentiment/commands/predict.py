@@ -7,7 +7,6 @@ its own name; under torchrun or accelerate launch the processes share them. Kill
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -17,60 +16,48 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from .console import add_threads, described, say, show_log, typed, use_threads
+from .console import Option, add_options, new_parser, parsed, say, show_log, use_threads
+
+_OF_FILES: tuple[str | Option, ...] = (
+    *("text_column", "separator", "column_names", "encoding"),
+    ("skip_bad_rows", "", False, "Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on."),
+    ("split", "NAME", None, "Split of a Hub data set; train by default."),
+)
 
 
 def main(words: Sequence[str]) -> None:
     """Parse the command line, classify, print the answers or how long it took."""
-    parser = argparse.ArgumentParser(
-        **described(
-            "predict",
-            __doc__,
-            '% "A moving film." "A waste of two hours." --all_scores',
-            "% reviews/*.csv --output_dir scored --model runs/mine",
-            usage="TEXT... | - | INPUT OUTPUT | INPUT... --output_dir DIR",
-        )
+    examples = (
+        '% "A moving film." "A waste of two hours." --all_scores',
+        "% reviews/*.csv --output_dir scored --model runs/mine",
     )
+    usage = "TEXT... | - | INPUT OUTPUT | INPUT... --output_dir DIR"
+    parser = new_parser("predict", __doc__, *examples, usage=usage)
     parser.add_argument("paths", metavar="TEXT | INPUT", nargs="+", help="What to classify, and the file to write.")
-    parser.add_argument("--output_dir", metavar="DIR", help="Write each file into this directory, under its own name.")
-    parser.add_argument("--model", metavar="RUN_OR_REPO", help="Run directory or Hub repository; the package's own.")
-    parser.add_argument("--all_scores", action="store_true", help="Give the probability of every label.")
-    parser.add_argument(
-        "--unsure_below", metavar="P", type=float, help="Answer UNSURE where no label is as probable as this."
+    add_options(parser.add_argument_group("of files"), *_OF_FILES)
+    options = parsed(
+        parser,
+        words,
+        ("output_dir", "DIR", None, "Write each file into this directory, under its own name."),
+        "model",
+        ("all_scores", "", False, "Give the probability of every label."),
+        ("unsure_below", "P", None, "Answer UNSURE where no label is as probable as this."),
+        ("unsure_label", "NAME", "UNSURE", "Another name for that answer."),
+        ("known", "", False, "Give the share of each text's tokens that are in the vocabulary."),
+        ("batch_size", "N", 64, "Reviews computed together."),
+        ("backend", "NAME", "torch", "torch, or onnx, which is onnxruntime."),
+        ("dtype", "NAME", "float32", "float32, bfloat16 (torch) or int8 (onnx); %(default)s."),
+        ("bf16", "", False, "The same as --dtype bfloat16."),
+        "num_threads",
     )
-    parser.add_argument("--unsure_label", metavar="NAME", default="UNSURE", help="Another name for that answer.")
-    parser.add_argument(
-        "--known",
-        action="store_true",
-        dest="known_column",
-        help="Give the share of each text's tokens that are in the vocabulary.",
-    )
-    parser.add_argument("--batch_size", metavar="N", type=int, default=64, help="Reviews computed together.")
-    parser.add_argument("--backend", metavar="NAME", default="torch", help="torch, or onnx, which is onnxruntime.")
-    parser.add_argument(
-        "--dtype", metavar="NAME", default="float32", help="float32, bfloat16 (torch) or int8 (onnx); %(default)s."
-    )
-    parser.add_argument(
-        "--bf16", action="store_const", const="bfloat16", dest="dtype", help="The same as --dtype bfloat16."
-    )
-    add_threads(parser)
-    files = parser.add_argument_group("of files")
-    files.add_argument("--text_column", metavar="NAME", help="Column of the texts; found by its name.")
-    files.add_argument("--separator", metavar="C", help="Between the fields of csv and tsv files, such as ';'; found.")
-    files.add_argument("--column_names", metavar="A,B", help="Columns of csv and tsv files without a header.")
-    files.add_argument("--encoding", metavar="NAME", help="Of text files, such as cp1252; UTF-8 or UTF-16 is found.")
-    files.add_argument(
-        "--skip_bad_rows",
-        action="store_true",
-        help="Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on.",
-    )
-    files.add_argument("--split", metavar="NAME", help="Split of a Hub data set; train by default.")
-    options = vars(parser.parse_args(typed(parser, words)))
+    options["known_column"] = options.pop("known")
+    if options.pop("bf16"):
+        options["dtype"] = "bfloat16"
     paths, output_dir = options.pop("paths"), options.pop("output_dir")
     texts = output_dir is None and (paths == ["-"] or not any(_is_file(path) for path in paths))
     if texts:
-        for name in ("text_column", "separator", "column_names", "encoding", "skip_bad_rows", "split"):
-            if options.pop(name):
+        for option in _OF_FILES:
+            if options.pop(name := option if isinstance(option, str) else option[0]):
                 parser.error(f"--{name} is for files, and these are texts; leave it out, or name files")
         if "-" in paths and len(paths) > 1:
             parser.error(f"{len(paths)} texts are given, and one is - for standard input; allowed: - alone")
@@ -134,12 +121,7 @@ def _answer(
 
 
 def table(rows: Iterable[dict[str, Any]], width: int) -> Iterator[str]:
-    """Lay rows out for a person: the label, the numbers, and what fits of the text.
-
-    Args:
-        rows: A label first, a text last, numbers between them.
-        width: Of the column of labels.
-    """
+    """Lay rows of a label, numbers and a text out for a person, with labels in a column of that width."""
     columns = shutil.get_terminal_size().columns
     for number, row in enumerate(rows):
         label, *numbers, text = row.items()

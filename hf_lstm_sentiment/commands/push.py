@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
-from .console import described, say, show_log, typed
+from .console import new_parser, parsed, say, show_log
 
 
 def main(words: Sequence[str]) -> None:
     """Parse the command line, publish, print where to and how to load it."""
     examples = ("% runs/mine --repo_id USER/NAME --dry_run", "% runs/mine --repo_id USER/NAME --private --for_serving")
-    parser = argparse.ArgumentParser(**described("push", __doc__, *examples, usage="RUN --repo_id USER/NAME"))
+    parser = new_parser("push", __doc__, *examples, usage="RUN --repo_id USER/NAME")
     parser.add_argument("run", metavar="RUN", help="A run directory that train has finished.")
-    parser.add_argument(
-        "--repo_id", metavar="NAME", required=True, help="USER/NAME or ORGANIZATION/NAME; made if it is not there."
+    arguments = parsed(
+        parser,
+        words,
+        ("repo_id", "NAME", ..., "USER/NAME or ORGANIZATION/NAME; made if it is not there."),
+        ("private", "", None, "Make a private repository, if it is not there yet."),
+        ("revision", "NAME", None, "Branch to commit to; main by default."),
+        ("create_pr", "", False, "Open a pull request instead of committing."),
+        ("tag", "NAME", None, "Name of the tag; the package's version by default."),
+        ("commit_message", "TEXT", None, "One line; preset, seed and test accuracy by default."),
+        ("for_serving", "", False, "Add onnx/, for runtimes without torch, and the handler.py of Inference Endpoints."),
+        ("dry_run", "", False, "Only list what would be sent."),
     )
-    parser.add_argument(
-        "--private", action="store_true", default=None, help="Make a private repository, if it is not there yet."
-    )
-    parser.add_argument("--revision", metavar="NAME", help="Branch to commit to; main by default.")
-    parser.add_argument("--create_pr", action="store_true", help="Open a pull request instead of committing.")
-    parser.add_argument("--tag", metavar="NAME", help="Name of the tag; the package's version by default.")
-    parser.add_argument("--commit_message", metavar="TEXT", help="One line; preset, seed and test accuracy by default.")
-    parser.add_argument(
-        "--for_serving",
-        action="store_true",
-        help="Add onnx/, for runtimes without torch and for browsers, and the handler.py of Inference Endpoints.",
-    )
-    parser.add_argument("--dry_run", action="store_true", help="Only list what would be sent.")
-    arguments = vars(parser.parse_args(typed(parser, words)))
-
     from ..hub.publishable import publishable_files
     from ..hub.push import check_repo_id, push_run
 
@@ -52,4 +44,4 @@ def main(words: Sequence[str]) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command starts again") from None
     tagged = f", tag {pushed.tag}" if pushed.tag else ""
-    sys.stdout.write(f"{pushed.url}\n{len(pushed.files)} files, commit {pushed.commit}{tagged}\n\n{pushed.snippet}")
+    say(f"{pushed.url}\n{len(pushed.files)} files, commit {pushed.commit}{tagged}\n\n{pushed.snippet.rstrip()}")

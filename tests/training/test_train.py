@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
-from hf_lstm_sentiment.commands.training import resuming_command
+from hf_lstm_sentiment.commands.train import resuming_command
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.training import train as training
