@@ -109,14 +109,9 @@ class Models:
 def read_review(
     models: Models, text: str | None, model: str | None, label: str | None = None, unsure: float | None = None
 ) -> str:
-    """Explain a review as HTML, or say what is wrong.
+    """Explain a review as HTML, or say what is wrong; the answer is UNSURE below so many per cent.
 
-    Args:
-        models: The models that the page offers.
-        text: The review.
-        model: Name of the model.
-        label: The label explained; the one that :func:`explain` chooses where empty.
-        unsure: Per cent below which the answer is UNSURE; no answer is where that is no more than each label could get.
+    The label explained is the one that :func:`explain` chooses where none is named.
     """
     text = text or ""
     try:
@@ -155,20 +150,10 @@ def classify_many(
     folder: str,
     unsure: float | None = None,
 ) -> tuple[str, str | None]:
-    """Classify a file, or what was pasted.
+    """Classify an uploaded file, or else what was pasted: a review per line, or cells of a table with a header.
 
-    Args:
-        models: The models that the page offers.
-        file: An uploaded file; goes before what was pasted.
-        pasted: A review per line, or cells of a table with a header.
-        column: Column of the texts; found by its name where empty.
-        model: Name of the model.
-        folder: Where to write the result, below a new folder.
-        unsure: As for :func:`read_review`. The scores of all labels, up to ten, are in the result where there are more
-            than two, or where an answer may be UNSURE.
-
-    Returns:
-        What the page says, as HTML, and the csv file to download, if there is one.
+    Returns what the page says, as HTML, and the csv file to download, if there is one: below a new folder in `folder`.
+    It has the scores of up to ten labels where there are more than two, or where an answer may be UNSURE.
     """
     try:
         classifier = models(model).classifier
@@ -210,16 +195,16 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
         names = [name.strip(' "') for name in lines[0].split(separator)]
         if any(name == column or name.lower() in TEXT_COLUMNS for name in names):
             # A column that is pasted alone has no separator, and its reviews may hold commas.
-            path = folder / ("reviews.tsv" if separator == "\t" else "reviews.csv")
+            kind = "tsv" if separator == "\t" else "csv"
             break
     else:
-        path = folder / "reviews.txt"
-        lines = [line for line in lines if line.strip()]
+        kind, lines = "txt", [line for line in lines if line.strip()]
         if all("\t" in line for line in lines):
             raise ValueError(
                 "the pasted cells have several columns, and their first line calls none of them review or text; put a "
                 "line of names above them, or paste the reviews alone"
             )
+    path = folder / f"reviews.{kind}"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="")
     return path
 
@@ -236,14 +221,12 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
         for cells in reader:
             label, score, known = cells[-added:][:3]
             counts[label] += 1
-            confidence = f"{100 * float(score):.1f} %"
-            if float(known) < LEAST_KNOWN:
-                unjudged += 1
-                confidence = "cannot be judged"
-            text = cells[place]
-            if len(text) > _SHOWN_CHARACTERS:
-                text = f"{text[:_SHOWN_CHARACTERS]}…"
+            strange = float(known) < LEAST_KNOWN
+            unjudged += strange
             if len(rows) < _SHOWN:
+                text = cells[place]
+                text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+                confidence = "cannot be judged" if strange else f"{100 * float(score):.1f} %"
                 rows.append(
                     f'<tr><td>{escape(label)}</td><td class="score">{confidence}</td>'
                     f'<td class="text" dir="auto">{escape(text)}</td></tr>'
@@ -279,11 +262,7 @@ def _look(place: float) -> str:
 
 
 def problem(error: Exception) -> str:
-    """Say what is wrong, as HTML that a screen reader reads out.
-
-    Args:
-        error: What was raised.
-    """
+    """Say what is wrong, as HTML that a screen reader reads out."""
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
     if re.search(r"--[a-z]", said):
         said += " (options with two hyphens are those of hf-lstm-sentiment predict)"
@@ -326,12 +305,7 @@ def build(models: Models) -> gr.Blocks:
                 samples = {gr.Button(name, size="sm"): sample for name, sample in EXAMPLES.items()}
             # Shown where there is a choice.
             label = gr.Dropdown(
-                _EXPLAINED,
-                value="",
-                label="Label explained",
-                allow_custom_value=True,
-                visible=False,
-                elem_id="label",
+                _EXPLAINED, value="", label="Label explained", allow_custom_value=True, visible=False, elem_id="label"
             )
             opinion = html(elem_id="opinion")
         with gr.Tab("Many reviews", id="many"):

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import requires, version
 from pathlib import Path
+from string import Template
 
-from ..utils.files import user_path
+from ..utils.files import empty_folder, user_path
 from ..utils.imports import require
 
 _APP = '''"""A Gradio Space: a small LSTM explains what it thinks of a review."""
@@ -21,27 +22,6 @@ from hf_lstm_sentiment.demo.server import launch
 if __name__ == "__main__":
     launch(build(Models({models!r})))
 '''
-
-_README = """---
-title: Explain a review
-emoji: 🎬
-colorFrom: blue
-colorTo: yellow
-sdk: gradio
-sdk_version: {gradio}
-python_version: "{python}"
-app_file: app.py
-license: mit
-short_description: Watch an LSTM change its mind, word by word
-{models}---
-
-# Explain a review
-
-A small LSTM reads a film review from left to right. The page shows its opinion after every word and each word's
-attribution, and classifies whole files. Nothing is kept: uploads and results are deleted after an hour or two.
-
-`python app.py` starts it anywhere; `requirements.txt` says what it needs.
-"""
 
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
@@ -67,44 +47,41 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         ValueError: No model, two runs of one name, or a run that lacks a file.
     """
     require("gradio", extra="demo")
-    target = user_path(folder)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
+    target = empty_folder(folder)
     if not models:
         raise ValueError("no model is named; pass a run directory or a repository of the Hub")
-    copies: dict[str, Path] = {}
-    named, of_hub = [], []
-    for model in [os.fspath(model) for model in models]:
+    # Of what lies here, where; the rest is the Hub's.
+    named: dict[str, Path | None] = {}
+    for model in map(os.fspath, models):
         run = user_path(model)
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
                 raise FileNotFoundError(f"{model} is neither a directory nor a repository of the Hub (USER/NAME)")
-            of_hub.append(model)
-            named.append(model)
+            named[model] = None
             continue
         if missing := [name for name in _MODEL_FILES if not (run / name).is_file()]:
             raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
-        name = f"models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
-        if name in copies:
+        name = f"./models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
+        if name in named:
             raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
-        copies[name] = run
-        named.append(f"./{name}")
+        named[name] = run
 
-    for name, run in copies.items():
+    for name, run in named.items():
+        if run is None:
+            continue
         (target / name).mkdir(parents=True)
         for file in filter(Path.is_file, (run / file for file in (*_MODEL_FILES, "README.md"))):
             shutil.copyfile(file, target / name / file.name)
     shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
-    (target / "app.py").write_text(_APP.format(models=named), encoding="utf-8")
+    (target / "app.py").write_text(_APP.format(models=list(named)), encoding="utf-8")
     (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-    (target / "README.md").write_text(
-        _README.format(
-            gradio=version("gradio"),
-            python=".".join(map(str, sys.version_info[:2])),
-            models="".join(["models:\n", *(f"- {name}\n" for name in of_hub)]) if of_hub else "",
-        ),
-        encoding="utf-8",
+    of_hub = [name for name, run in named.items() if run is None]
+    readme = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8")).substitute(
+        gradio=version("gradio"),
+        python=".".join(map(str, sys.version_info[:2])),
+        models="".join(["models:\n", *(f"- {name}\n" for name in of_hub)]) if of_hub else "",
     )
+    (target / "README.md").write_text(readme, encoding="utf-8")
     return target
 
 

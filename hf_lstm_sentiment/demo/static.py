@@ -15,7 +15,7 @@ from typing import Any
 from ..inference.classifier import UNSURE, Classifier, check_unsure
 from ..inference.explanation import LEAST_KNOWN, css
 from ..inference.onnx_graph import make_graph
-from ..utils.files import user_path, write_json
+from ..utils.files import empty_folder, user_path, write_json
 from ..utils.imports import require
 from .page import EXAMPLES, MAX_CHARACTERS
 
@@ -61,9 +61,7 @@ def export_static(
             `unsure_below` is out of range.
     """
     require("onnx", extra="onnx")
-    target = user_path(directory)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
+    target = empty_folder(directory)
     classifier = Classifier.from_pretrained(model)
     check_unsure(unsure_below, UNSURE, classifier.labels)
     graph = make_graph(classifier.network, int8_weights=True).SerializeToString()

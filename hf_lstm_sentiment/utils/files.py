@@ -28,6 +28,14 @@ def user_path(name: str | os.PathLike[str], kind: str = "a file or directory") -
         raise ValueError(f"{name}: there is no such home directory; write the whole path") from error
 
 
+def empty_folder(name: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to be written; a FileExistsError where something lies there."""
+    target = user_path(name)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} is there already and not an empty folder; name another one")
+    return target
+
+
 def local_path(name: str, kind: str, *, allowed: str, suffixes: tuple[str, ...] = ()) -> Path | None:
     """Return the path of a name that may also be a repository's on the Hub, or None where it can only be that.
 
@@ -83,11 +91,7 @@ def only_writer(path: Path) -> Iterator[None]:
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of a file's content, as "sha256:" and 64 hexadecimal digits.
-
-    Args:
-        path: The file.
-    """
+    """The sha256 of a file's content, as "sha256:" and 64 hexadecimal digits."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
