@@ -37,13 +37,8 @@ with contextlib.suppress(ModuleNotFoundError):
 import torch  # noqa: E402
 import transformers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from transformers import (  # noqa: E402
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    pipeline,
-)
+from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline  # noqa: E402
+from transformers import AutoModelForSequenceClassification as AutoClassifier  # noqa: E402
 
 torch.set_num_threads(1)
 REPO, TAG = FACTS["repo"], FACTS["tag"]
@@ -67,7 +62,7 @@ def pipeline_answers(classify, **options):
 
 def pulled():
     tokenizer = AutoTokenizer.from_pretrained(REPO, revision=TAG, **TRUSTED)
-    return AutoModelForSequenceClassification.from_pretrained(REPO, revision=TAG, **TRUSTED), tokenizer
+    return AutoClassifier.from_pretrained(REPO, revision=TAG, **TRUSTED), tokenizer
 
 
 def distrust():
@@ -75,7 +70,7 @@ def distrust():
     for load in (
         AutoConfig.from_pretrained,
         AutoModel.from_pretrained,
-        AutoModelForSequenceClassification.from_pretrained,
+        AutoClassifier.from_pretrained,
         lambda name, **options: pipeline("text-classification", model=name, **options),
     ):
         for options in ({}, {"trust_remote_code": False}, {"revision": TAG}):
@@ -94,7 +89,7 @@ def revisions():
     asked["code of the first"] = {"code_revision": FACTS["first"]}
     tensors, modules, base = {}, {}, {}
     for name, revision in asked.items():
-        model = AutoModelForSequenceClassification.from_pretrained(REPO, **revision, **TRUSTED)
+        model = AutoClassifier.from_pretrained(REPO, **revision, **TRUSTED)
         tensors[name], modules[name] = logits(model), type(model).__module__
         encoder = AutoModel.from_pretrained(REPO, **revision, **TRUSTED)
         config = AutoConfig.from_pretrained(REPO, **revision, **TRUSTED)
@@ -136,8 +131,8 @@ def evaluate_it():
 
     class Accuracy(evaluate.Metric):
         def _info(self):
-            features = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            return evaluate.MetricInfo(description="", citation="", features=datasets.Features(features))
+            features = datasets.Features(dict.fromkeys(("predictions", "references"), datasets.Value("int64")))
+            return evaluate.MetricInfo(description="", citation="", features=features)
 
         def _compute(self, predictions, references):
             right = sum(p == r for p, r in zip(predictions, references, strict=True))
@@ -156,31 +151,17 @@ def fine_tune():
 
     model, tokenizer = pulled()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    rows = [
-        {**tokenizer(text, truncation=True), "label": label} for text, label in zip(TEXTS * 4, LABELS * 4, strict=True)
-    ]
-    arguments = TrainingArguments(
-        output_dir=str(FOLDER / "tuned"),
-        max_steps=2,
-        per_device_train_batch_size=8,
-        learning_rate=1e-2,
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=rows,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        processing_class=tokenizer,
-    )
+    labelled = zip(TEXTS * 4, LABELS * 4, strict=True)
+    rows = [{**tokenizer(text, truncation=True), "label": label} for text, label in labelled]
+    quiet = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "dataloader_pin_memory": False}
+    arguments = TrainingArguments(str(FOLDER / "tuned"), max_steps=2, learning_rate=1e-2, **quiet)
+    parts = {"data_collator": DataCollatorWithPadding(tokenizer), "processing_class": tokenizer}
+    trainer = Trainer(model, arguments, train_dataset=rows, **parts)
     loss = trainer.train().training_loss
     unchanged = [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
     padding = model.get_input_embeddings().weight[0]
     trainer.save_model(str(FOLDER / "tuned"))
-    tuned = AutoModelForSequenceClassification.from_pretrained(FOLDER / "tuned", **TRUSTED)
+    tuned = AutoClassifier.from_pretrained(FOLDER / "tuned", **TRUSTED)
     return {
         "tuned": [loss, trainer.state.global_step, unchanged],
         "padding stays zero": not padding.any().item(),
@@ -189,10 +170,8 @@ def fine_tune():
 
 
 def load_again():
-    tensors = {
-        name: logits(AutoModelForSequenceClassification.from_pretrained(source, **TRUSTED))
-        for name, source in (("hub", AGAIN), ("directory", FOLDER / "pulled"))
-    }
+    sources = {"hub": AGAIN, "directory": FOLDER / "pulled"}
+    tensors = {name: logits(AutoClassifier.from_pretrained(source, **TRUSTED)) for name, source in sources.items()}
     save_file(tensors, FOLDER / "again.safetensors")
     classifier = pipeline("text-classification", model=AGAIN, **TRUSTED)
     return {"again": pipeline_answers(classifier), "again module": type(classifier.model).__module__}

@@ -53,8 +53,12 @@ def main(words: Sequence[str]) -> None:
     options["known_column"] = options.pop("known")
     if options.pop("bf16"):
         options["dtype"] = "bfloat16"
+    from ..data.readers import kind_of
+
     paths, output_dir = options.pop("paths"), options.pop("output_dir")
-    texts = output_dir is None and (paths == ["-"] or not any(_is_file(path) for path in paths))
+    texts = output_dir is None and (
+        paths == ["-"] or not any(os.path.isfile(path) or kind_of(Path(path)) for path in paths)
+    )
     if texts:
         for option in _OF_FILES:
             if options.pop(name := option if isinstance(option, str) else option[0]):
@@ -71,15 +75,9 @@ def main(words: Sequence[str]) -> None:
         return
     show_log()
     try:
-        say(_one(*paths, **options) if output_dir is None else _many(paths, output_dir, **options))
+        say(_classify(paths, output_dir, **options))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command continues") from None
-
-
-def _is_file(word: str) -> bool:
-    from ..data.readers import kind_of
-
-    return os.path.isfile(word) or bool(kind_of(Path(word)))
 
 
 def _lines() -> Iterator[str]:
@@ -104,13 +102,11 @@ def _answer(
     texts, classified = tee(texts)
     rows = (
         {
-            "label": prediction.label,
-            "score": prediction.score,
-            **({"known": prediction.known} if known_column else {}),
-            **{f"score_{label}": score for label, score in (prediction.scores or {}).items()},
+            **{"label": found.label, "score": found.score, **({"known": found.known} if known_column else {})},
+            **{f"score_{label}": score for label, score in (found.scores or {}).items()},
             "text": text,
         }
-        for text, prediction in zip(texts, classifier.stream(classified, **options), strict=True)
+        for text, found in zip(texts, classifier.stream(classified, **options), strict=True)
     )
     if sys.stdout.isatty():
         for line in table(rows, max(map(len, (*classifier.labels, options["unsure_label"])))):
@@ -136,34 +132,28 @@ def table(rows: Iterable[dict[str, Any]], width: int) -> Iterator[str]:
         yield line + (shown if len(shown) <= room else f"{shown[: room - 1]}…")
 
 
-def _one(source: str, output: str, *, split: str | None, **options: Any) -> str:
-    """Classify one file or data set; what there is to say of it."""
-    from ..inference.files import parts_of, predict_file
+def _classify(paths: list[str], output_dir: str | None, *, split: str | None, **options: Any) -> str:
+    """Classify one file or data set, or this process's share of many files; what there is to say of it."""
+    from ..inference.files import parts_of, predict_file, predict_files
     from ..utils.distributed import place
     from ..utils.files import user_path
 
-    if place()[1] > 1:
+    rank, processes = place()
+    start = time.perf_counter()
+    if output_dir is not None:
+        done = predict_files(paths, output_dir, **options, progress=rank == 0)
+        who = f"process {rank + 1} of {processes}, " if processes > 1 else ""
+        said = f"{who}{len(done):,} files finished, {sum(done.values()):,} reviews"
+        return f"{output_dir}: {said}, {time.perf_counter() - start:.1f} s"
+    source, output = paths
+    if processes > 1:
         raise ValueError(
             f"several processes cannot write one file; name several inputs and --output_dir, or start one process for "
             f"{output}"
         )
     # Of a run that is continued, the rate would count reviews that were classified before.
     continued = parts_of(user_path(output, "the output")).exists()
-    start = time.perf_counter()
     rows = predict_file(source, output, split=split or "train", **options)
     seconds = time.perf_counter() - start
     rate = "since it was continued" if continued else f"{rows / seconds:,.0f} reviews per second"
     return f"{output}: {rows:,} reviews, {seconds:.1f} s, {rate}"
-
-
-def _many(sources: list[str], output_dir: str, *, split: None, **options: Any) -> str:
-    """Classify this process's share of the files; what there is to say of it."""
-    from ..inference.files import predict_files
-    from ..utils.distributed import place
-
-    rank, processes = place()
-    start = time.perf_counter()
-    rows = predict_files(sources, output_dir, **options, progress=rank == 0)
-    seconds = time.perf_counter() - start
-    who = f"process {rank + 1} of {processes}, " if processes > 1 else ""
-    return f"{output_dir}: {who}{len(rows):,} files finished, {sum(rows.values()):,} reviews, {seconds:.1f} s"

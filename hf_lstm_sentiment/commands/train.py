@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -23,10 +23,6 @@ from .console import PROGRAM, READING, Option, add_options, described, say, show
 
 # Either form in which it can be typed.
 _TOKEN = re.compile(r"--hub[_-]token(=.*)?", re.DOTALL)
-
-
-class _Summarized(Protocol):
-    def summary(self) -> str: ...
 
 
 def main(words: Sequence[str]) -> None:
@@ -75,13 +71,13 @@ def main(words: Sequence[str]) -> None:
     )
 
 
-def lazily(name: str) -> Callable[..., _Summarized]:
+def lazily(name: str) -> Callable[..., Any]:
     """The function of that name in `training`, imported when it is called: help is given without the extra, too."""
     return lambda **given: getattr(import_module(f"..training.{name}", __package__), name)(**given)
 
 
 def run_training(
-    function: Callable[..., _Summarized], settings: dict[str, Any], words: Sequence[str], *options: str | Option
+    function: Callable[..., Any], settings: dict[str, Any], words: Sequence[str], *options: str | Option
 ) -> None:
     """Parse the command line, train with these options and those of `TrainingArguments`, print the summary."""
     # Of several processes one speaks.
@@ -118,18 +114,18 @@ def resuming_command() -> str:
     """The command that continues this one, without what is secret."""
     program, *typed_words = sys.argv
     launcher, target = ["python"], [program]
+    if Path(program).name == "__main__.py":
+        target = ["-m", "hf_lstm_sentiment"]
     if "WORLD_SIZE" in os.environ:
         launcher = ["torchrun", "--nproc_per_node", os.environ["WORLD_SIZE"]]
     elif "ACCELERATE_MIXED_PRECISION" in os.environ:
         launcher = ["accelerate", "launch"]
     elif Path(program).stem == PROGRAM:
         launcher, target = [], [PROGRAM]
-    if Path(program).name == "__main__.py":
-        target = ["-m", "hf_lstm_sentiment"]
     words, arguments = iter(typed_words), []
     for word in words:
         if not _TOKEN.fullmatch(word):
-            arguments.append(word)
+            arguments += [word] * (word != "--resume")
         elif "=" not in word:
             next(words, None)
-    return shlex.join([*launcher, *target, *(word for word in arguments if word != "--resume"), "--resume"])
+    return shlex.join([*launcher, *target, *arguments, "--resume"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -22,7 +23,7 @@ from hf_lstm_sentiment.commands import demo
 from hf_lstm_sentiment.demo.page import EXAMPLES, MAX_CHARACTERS
 from hf_lstm_sentiment.demo.static import PACKAGES, export_static
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
-from tests.demo.test_browser import CONTRAST, assert_named, chromium, opened, read  # noqa: F401 - a fixture
+from tests.demo.test_browser import assert_named, assert_readable, chromium, opened, read  # noqa: F401 - a fixture
 from tests.demo_model import save_model
 from tests.model.test_in_the_wild import CASES, NEGATIVE, POSITIVE
 from tests.reviews import make_reviews
@@ -43,7 +44,7 @@ ODD = [
     "ΟΔΟΣ ΣΟΦΟΣ",
     "İstanbul ǅ ß",
     "\x85great\ufeffbad",
-    "<pad> <unk> wonderful <pad>",
+    "<pad> <unk> wonderful",
 ]
 CLASSIFY = """async (texts) => {
   const { classify } = await import("/page.js"), all = [];
@@ -88,22 +89,16 @@ def site(packages, tmp_path_factory):
 @pytest.fixture(scope="module")
 def serve():
     """Serves folders at addresses of their own."""
-    servers = []
+    with contextlib.ExitStack() as servers:
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
+        def start(folder):
+            handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+            server = servers.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            servers.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
 
-    def start(folder):
-        handler = functools.partial(Quiet, directory=folder)
-        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -198,12 +193,7 @@ def test_it_is_readable(chromium, address):  # noqa: F811
         for text in ("", "A wonderful film zzxqy, and a terrible, boring end. " * 120):
             read(page, text)
             page.locator("#opinion[aria-busy=false] :is(.verdict, .problem)").wait_for()
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                for width in (390, 1280):
-                    page.set_viewport_size({"width": width, "height": 844})
-                    assert page.evaluate("document.documentElement.scrollWidth") <= width
-                    assert not page.evaluate(CONTRAST)
+            assert_readable(page)
 
 
 @pytest.mark.slow
