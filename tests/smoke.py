@@ -27,7 +27,7 @@ assert files("hf_lstm_sentiment").joinpath("py.typed").is_file()
 for room in ("utils", "model", "data", "inference", "evaluation", "hub", "training", "demo", "commands"):
     assert importlib.util.find_spec(f"hf_lstm_sentiment.{room}").origin, f"{room} is not in the wheel"
 pages = ("hub/model_card.md", "inference/explanation.html", "inference/explanation.css", "evaluation/report.html")
-for name in (*pages, "evaluation/comparison.html", "evaluation/page.css", "demo/demo.css"):
+for name in (*pages, "evaluation/comparison.html", "evaluation/page.css", "demo/demo.css", "demo/space.md"):
     assert files("hf_lstm_sentiment").joinpath(name).is_file(), name
 
 tokenizer = package.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=8)

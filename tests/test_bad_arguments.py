@@ -27,17 +27,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = replace(PRESETS["v1"], name="tiny", embedding_size=4, hidden_size=4, vocab_words=20, epochs=1)
 ARGUMENTS = {
     "preset unknown": (lambda p: train("v9"), "preset 'v9' is not known; allowed"),
-    "preset a number": (lambda p: train(1), "preset 1 is not known; allowed"),
     "preset a list": (lambda p: train(["v1"]), "preset ..v1.. is not known; allowed"),
     "seed below 0": (lambda p: train(TINY, dataset=p, seed=-1), "seed is -1; allowed"),
-    "seed too large": (lambda p: train(TINY, dataset=p, seed=2**32), "seed is 4294967296; allowed"),
     "seed a text": (lambda p: train(TINY, dataset=p, seed="x"), "seed is 'x'; allowed"),
     "an unknown argument": (lambda p: train(TINY, dataset=p, learn_rate=1), "learn_rate"),
     "epochs 0": (lambda p: train(TINY, dataset=p, num_train_epochs=0), "num_train_epochs is 0; allowed"),
-    "epochs below 0": (lambda p: train(TINY, dataset=p, num_train_epochs=-1), "num_train_epochs is -1"),
     "batch 0": (lambda p: train(TINY, dataset=p, per_device_train_batch_size=0), "per_device_train_batch_size is 0"),
     "rate NaN": (lambda p: train(TINY, dataset=p, learning_rate=float("nan")), "learning_rate is nan"),
-    "rate below 0": (lambda p: train(TINY, dataset=p, learning_rate=-1.0), "learning_rate is -1.0"),
     "threads 0": (lambda p: train(TINY, dataset=p, num_threads=0), "num_threads is 0"),
     "strategies apart": (lambda p: train(TINY, dataset=p, eval_strategy="steps", eval_steps=3), "strategy"),
     "no evaluation": (lambda p: train(TINY, dataset=p, eval_strategy="no"), "strategy"),
@@ -56,7 +52,6 @@ ARGUMENTS = {
     "model an empty name": (lambda p: predict(["a"], model=""), "model is named ''"),
     "model with spaces": (lambda p: predict(["a"], model="no such model"), "model"),
     "data None": (lambda p: load_reviews(None), "dataset"),
-    "data a number": (lambda p: load_reviews(3), "dataset"),
     "data an address": (lambda p: load_reviews("http://127.0.0.1:9/a.csv"), "no such file or directory"),
     "data an empty name": (lambda p: load_reviews(""), "--dataset is named ''"),
     "data of nobody's home": (lambda p: load_reviews("~no-such-user/a.csv"), "no such home directory"),
@@ -65,16 +60,12 @@ ARGUMENTS = {
     "an output of an empty name": (lambda p: predict_file(p, ""), "the output is named ''"),
     "a directory of outputs of an empty name": (lambda p: predict_files([p], ""), "the output is named ''"),
     "a run directory of an empty name": (lambda p: train(TINY, dataset=p, output_dir=""), "the output is named ''"),
-    "vectors of an empty name": (
-        lambda p: train(replace(TINY, glove=""), dataset=p),
-        "--glove '' is not known; allowed",
-    ),
+    "vectors of no name": (lambda p: train(replace(TINY, glove=""), dataset=p), "--glove '' is not known; allowed"),
     "a report of an empty name": (lambda p: write_report(""), "the run is named ''"),
     "a run to push of an empty name": (lambda p: push_run("", "me/model"), "the run is named ''"),
     "a file onto itself": (lambda p: predict_file(p, p, model="x"), "is both what is read"),
     "batch_size 0 of predict_file": (lambda p: predict_file(p, p, model="x", batch_size=0), "batch_size is 0"),
     "tokenizer of nothing": (lambda p: train_tokenizer([]), "no word found"),
-    "tokenizer of a number": (lambda p: train_tokenizer(3), "texts"),
     "config of a list": (lambda p: SentimentLSTMConfig(vocab_size=[1]), "vocab_size"),
 }
 

@@ -7,7 +7,6 @@ import contextlib
 import glob
 import importlib.util
 import io
-import logging
 import pydoc
 import re
 import runpy
@@ -31,12 +30,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"model_cards/{page.name}" for page in ROOT.glob("model_cards/*.md"))]
 LINKED = [*PAGES, *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("model_cards/*/**/*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LAUNCHERS = [
-    "python",
-    "accelerate launch",
-    "accelerate launch --config_file scripts/two_cpu_processes.yaml",
-    "torchrun --nproc_per_node 2",
-]
+LAUNCHERS = ["python", "accelerate launch", "torchrun --nproc_per_node 2"]
+LAUNCHERS += ["accelerate launch --config_file scripts/two_cpu_processes.yaml"]
 # Of other programs.
 COMMANDS = ["python3 -m venv .venv", ". .venv/bin/activate", "mkdir -p benchmark", "hf auth login"]
 COMMANDS += ["cp -r runs/teachers runs/ngram_teacher", "pip-audit -r scripts/constraints.txt"]
@@ -92,19 +87,16 @@ class Parser(BaseException):
 
 
 def run(path, arguments, monkeypatch):
-    """Run a script in this process, and leave handlers of signals and of messages as they were."""
+    """Run a script in this process, and leave handlers of signals as they were."""
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
     monkeypatch.syspath_prepend(path.parent)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    logger = logging.getLogger("hf_lstm_sentiment")
-    logged = list(logger.handlers)
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise
     finally:
-        logger.handlers[:] = logged
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
@@ -135,24 +127,19 @@ def typed(words):
     return next((words[n:] for n, name in ((len(n.split()), n) for n in launchers) if words[:n] == name.split()), None)
 
 
-def check_arguments(known, unknown):
-    assert not unknown, unknown
-    named = [*(getattr(known, "presets", None) or []), getattr(known, "preset", None)]
-    assert {name for name in named if name} <= set(presets.PRESETS), named
-
-
 def check_command(words):
     """Programs, scripts, options, presets, extras and files exist."""
+    parsed = None
     if (command := typed(words)) is not None:
         if not {"--help", "--help_all", "--version"} & set(command):
-            check_arguments(*parser(SCRIPTS.get(command[0], f"{command[0]}.py")).parse_known_args(command[1:]))
+            parsed = SCRIPTS.get(command[0], f"{command[0]}.py"), command[1:]
     elif (found := script_of(words)) is not None:
         launcher, script, arguments = found
         assert launcher in LAUNCHERS, launcher
         if not script.startswith("scripts/"):
             assert Path(script).name in ("classify.py", "app.py"), script
         elif "--help" not in arguments:
-            check_arguments(*parser(Path(script).name).parse_known_args(arguments))
+            parsed = Path(script).name, arguments
     elif words[:2] == ["pip", "install"]:
         assert {word for word in words if word.startswith("-")} <= {"-c", "-e"}, words
         for extras in re.findall(r"\[([\w,]+)\]", words[-1]):
@@ -163,6 +150,11 @@ def check_command(words):
         assert importlib.util.find_spec(words[2]) is not None, words
     else:
         assert words[0] == "echo" or " ".join(words) in COMMANDS, words
+    if parsed:
+        known, unknown = parser(parsed[0]).parse_known_args(parsed[1])
+        named = {*(getattr(known, "presets", None) or []), getattr(known, "preset", None)} - {None}
+        assert not unknown, unknown
+        assert named <= set(presets.PRESETS), named
 
 
 @pytest.mark.parametrize("page", LINKED)
@@ -212,9 +204,8 @@ def furnished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
-        hf_lstm_sentiment.train(
-            TINY, output_dir="runs/quickstart-seed42", num_threads=1, num_train_epochs=2, disable_tqdm=True
-        )
+        options = {"num_threads": 1, "num_train_epochs": 2, "disable_tqdm": True}
+        hf_lstm_sentiment.train(TINY, output_dir="runs/quickstart-seed42", **options)
     for name in ("runs/v2_glove-seed42", "runs/reviews-seed42", "runs/a", "runs/b", "USER/NAME"):
         shutil.copytree(folder / "runs" / "quickstart-seed42", folder / name)
     return folder

@@ -83,8 +83,9 @@ def run_training(
     # Of several processes one speaks.
     first = os.environ.get("RANK", "0") == "0"
     show_log(logging.INFO if first else logging.WARNING)
+    trainers: Any = TrainingArguments
     # Of two options of one name the latter counts.
-    parser = HfArgumentParser(TrainingArguments, conflict_handler="resolve", **settings)
+    parser = HfArgumentParser(trainers, conflict_handler="resolve", **settings)
     for action in parser._actions[1:]:
         # Only what is typed overrides the preset.
         action.default = argparse.SUPPRESS

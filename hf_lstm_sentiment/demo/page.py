@@ -317,36 +317,21 @@ def build(models: Models) -> gr.Blocks:
             with gr.Row():
                 file = gr.File(label="File of reviews", file_types=list(_FILES), elem_id="file", height=180)
                 pasted = gr.Textbox(label="Or paste reviews, one per line", lines=6, max_lines=6, elem_id="pasted")
-            column = gr.Textbox(
-                label="Column",
-                info=f"The column of the reviews; needed only where its name is none of {', '.join(TEXT_COLUMNS)}.",
-                max_length=200,
-                elem_id="column",
-            )
+            which = f"The column of the reviews; needed only where its name is none of {', '.join(TEXT_COLUMNS)}."
+            column = gr.Textbox(label="Column", info=which, max_length=200, elem_id="column")
             with gr.Row():
                 classify = gr.Button("Classify", variant="primary", elem_id="classify")
                 download = gr.DownloadButton("Download the result", interactive=False, elem_id="download")
             many = html(elem_id="many-result")
         with gr.Accordion("Model", open=False):
-            model = gr.Dropdown(
-                # Of a path its last part; repositories of the Hub are called by their whole name.
-                [(Path(name).name if user_path(name).is_dir() else name, name) for name in models.names],
-                value=models.names[0],
-                label="Model",
-                info="A run directory or a repository of the Hub." if models.any_model else "What this page offers.",
-                allow_custom_value=models.any_model,
-                elem_id="model",
-            )
+            # Of a path its last part; repositories of the Hub are called by their whole name.
+            named = [(Path(name).name if user_path(name).is_dir() else name, name) for name in models.names]
+            which = "A run directory or a repository of the Hub." if models.any_model else "What this page offers."
+            typed = {"allow_custom_value": models.any_model}
+            model = gr.Dropdown(named, value=models.names[0], label="Model", info=which, elem_id="model", **typed)
             about = html(elem_id="about-model")
-            unsure = gr.Slider(
-                0,
-                100,
-                0,
-                step=1,
-                label=f"Answer {UNSURE} below, %",
-                info="Where no label is that probable. 0: the most probable label, always.",
-                elem_id="unsure",
-            )
+            hint = "Where no label is that probable. 0: the most probable label, always."
+            unsure = gr.Slider(0, 100, 0, step=1, label=f"Answer {UNSURE} below, %", info=hint, elem_id="unsure")
 
         # Threads that stay: the C library keeps what was freed for the thread that freed it, so that memory would grow
         # with each of Gradio's threads, which come and go.
@@ -372,15 +357,11 @@ def build(models: Models) -> gr.Blocks:
         asked = [text, model, label, unsure]
         gr.on([read.click, text.submit, label.input], show, asked, opinion, api_name="read", **limits)
         for button, sample in samples.items():
-            button.click(lambda sample=sample: sample, None, text, queue=False, api_visibility="private").then(
-                show, asked, opinion, api_visibility="private", **limits
-            )
+            shown = button.click(lambda sample=sample: sample, None, text, queue=False, api_visibility="private")
+            shown.then(show, asked, opinion, api_visibility="private", **limits)
         classify.click(run, [file, pasted, column, model, unsure], [many, download], api_name="classify", **limits)
         gr.on([model.change, page.load], describe, model, [about, label], api_name="describe", **limits)
         # Screen readers say what appears there.
-        page.load(
-            None,
-            js="() => { for (const id of ['opinion', 'many-result', 'about-model'])"
-            " document.getElementById(id)?.setAttribute('aria-live', 'polite'); }",
-        )
+        spoken = "document.getElementById(id)?.setAttribute('aria-live', 'polite')"
+        page.load(None, js=f"() => {{ for (const id of ['opinion', 'many-result', 'about-model']) {spoken}; }}")
     return page
