@@ -132,14 +132,11 @@ def _configured(parser: argparse.ArgumentParser, name: str) -> list[str]:
         action = parser._option_string_actions.get(f"--{key}")
         if action is None or key in ("config", "help", "help_all"):
             parser.error(f"{name}: {key} is no option; --help lists all")
-        many = isinstance(value, list)
-        if isinstance(value, dict) or (many and action.nargs not in ("*", "+")):
-            parser.error(f"{name}: {key} is {shown(value)}; allowed: {'one value' if many else 'a value'}, as typed")
         if action.nargs == 0:
             if not isinstance(value, bool | None):
                 parser.error(f"{name}: {key} is {shown(value)}; allowed: true, false")
             words += [f"--{key}"] * bool(value)
-        elif many:
+        elif isinstance(value, list) and action.nargs in ("*", "+"):
             words += [f"--{key}", *map(str, value)]
         elif value is not None:
             words.append(f"--{key}={value}")
