@@ -327,7 +327,7 @@ def build(models: Models) -> gr.Blocks:
             # Of a path its last part; repositories of the Hub are called by their whole name.
             named = [(Path(name).name if user_path(name).is_dir() else name, name) for name in models.names]
             which = "A run directory or a repository of the Hub." if models.any_model else "What this page offers."
-            typed = {"allow_custom_value": models.any_model}
+            typed: dict[str, Any] = {"allow_custom_value": models.any_model}
             model = gr.Dropdown(named, value=models.names[0], label="Model", info=which, elem_id="model", **typed)
             about = html(elem_id="about-model")
             hint = "Where no label is that probable. 0: the most probable label, always."

@@ -52,7 +52,7 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         raise ValueError("no model is named; pass a run directory or a repository of the Hub")
     # Of what lies here, where; the rest is the Hub's.
     named: dict[str, Path | None] = {}
-    for model in map(os.fspath, models):
+    for model in [os.fspath(model) for model in models]:
         run = user_path(model)
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
@@ -66,11 +66,11 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
             raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
         named[name] = run
 
-    for name, run in named.items():
-        if run is None:
+    for name, source in named.items():
+        if source is None:
             continue
         (target / name).mkdir(parents=True)
-        for file in filter(Path.is_file, (run / file for file in (*_MODEL_FILES, "README.md"))):
+        for file in filter(Path.is_file, (source / file for file in (*_MODEL_FILES, "README.md"))):
             shutil.copyfile(file, target / name / file.name)
     shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
     (target / "app.py").write_text(_APP.format(models=list(named)), encoding="utf-8")
