@@ -64,14 +64,9 @@ EXAMPLES = {
 
 
 class Models:
-    """The models that a page offers; loaded when first asked for, the last few are kept.
+    """The models that a page offers and starts with the first of; loaded when first asked for, the last few are kept.
 
-    Args:
-        names: Run directories or repositories of the Hub; the first one is what the page starts with.
-        any_model: Load others, too, when they are asked for by name.
-
-    Raises:
-        ValueError: There is no name.
+    They are run directories or repositories of the Hub. With `any_model`, others are loaded, too, when they are named.
     """
 
     def __init__(self, names: Sequence[str], *, any_model: bool = False) -> None:
@@ -270,14 +265,7 @@ def problem(error: Exception) -> str:
 
 
 def build(models: Models) -> gr.Blocks:
-    """Make the page.
-
-    Args:
-        models: The models that it offers.
-
-    Raises:
-        ModuleNotFoundError: Gradio is not installed.
-    """
+    """Make the page, which offers these models."""
     require("gradio", extra="demo")
     # Read when Gradio is imported and when the Hub is asked.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -50,34 +50,20 @@ class _BoundedRequests:
             await self._app(scope, counted, send)
 
 
-def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None, block: bool = True) -> str:
+def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None) -> None:
     """Serve a page until the process ends.
 
-    Args:
-        page: What :func:`build` made.
-        host: Address to listen on; None for what the environment variable `GRADIO_SERVER_NAME` says, else 127.0.0.1.
-        port: Port to listen on; None for the first free one from 7860.
-        block: Return only when the server stops.
-
-    Returns:
-        The address of the page.
-
-    Raises:
-        OSError: The port is taken.
+    Without a host, Gradio reads `GRADIO_SERVER_NAME`, else it is 127.0.0.1; without a port, it is the first free one
+    from 7860.
     """
     import gradio as gr
     from starlette.middleware import Middleware
 
     # Requests run side by side, so that each gets one core.
     torch.set_num_threads(1)
-    fonts = ["system-ui", "sans-serif"]
-    theme = gr.themes.Soft(
-        primary_hue=gr.themes.colors.blue,
-        neutral_hue=gr.themes.colors.zinc,
-        # Fonts of the machine: nothing is fetched from elsewhere.
-        font=fonts,
-        font_mono=["ui-monospace", "monospace"],
-    ).set(
+    # Fonts of the machine: nothing is fetched from elsewhere.
+    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="zinc", font=sans, font_mono=mono).set(
         block_title_background_fill="transparent",
         block_title_text_color="*body_text_color",
         block_title_padding="0",
@@ -96,10 +82,9 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
     )
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
     page.queue(max_size=_QUEUED)
-    _, address, _ = page.launch(
+    page.launch(
         server_name=host,
         server_port=port,
-        prevent_thread_lock=not block,
         share=False,
         ssr_mode=False,
         max_file_size=MAX_BATCH,
@@ -112,6 +97,4 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None,
         enable_monitoring=False,
         theme=theme,
         css=css() + own,
-        quiet=not block,
     )
-    return address

@@ -35,10 +35,7 @@ _DIGEST = "model.sha256"
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python, of this package and of others on PyPI, for the results."""
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("hf_lstm_sentiment", *packages)},
-    }
+    return {"python": platform.python_version(), **{name: version(name) for name in ("hf_lstm_sentiment", *packages)}}
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
@@ -55,13 +52,9 @@ def is_finished(run: Path) -> bool:
 
 
 def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Mapping[str, Any] | None = None) -> None:
-    """Make a run directory ready for a training, or find that it must not be touched.
+    """Make a run directory ready for a training by a recipe, or find that it must not be touched.
 
-    Args:
-        run: The run directory; made if it is not there.
-        recipe: Everything that decides the result.
-        resume: Whether to continue what lies there.
-        defaults: Settings that a recipe of an earlier release, which did not know them, is read with.
+    A recipe of an earlier release is read with the `defaults` of settings that it did not know.
     """
     recipe, contents = json_ready(recipe), {}
     path = run / CHECKPOINTS / _RECIPE
@@ -91,10 +84,7 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
 def check_contents(run: Path, digests: Mapping[str, str], *, tokenizer: Mapping[str, Any] | None = None) -> None:
     """Refuse to continue a training with other data than it began with; record those of one that begins.
 
-    Args:
-        run: The run directory, as :func:`prepare` left it.
-        digests: What identifies each input; of a finished run, some of them may be left out.
-        tokenizer: The content of `tokenizer.json`, by which a run of version 0.1.0, which recorded no digests, is told.
+    By the content of `tokenizer.json` a run of version 0.1.0 is told, which recorded no digests.
     """
     recipe = read_json(run / CHECKPOINTS / _RECIPE)
     begun, known = is_finished(run) or any(_checkpoints(run)), recipe.get(_CONTENTS, {})
