@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -22,22 +23,17 @@ def room_of(parts):
 
 def imported_files(path):
     """Files of this package that one imports, wherever in its code."""
-    own = path.relative_to(PACKAGE).parts[:-1]
+    package = ".".join((PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]))
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.ImportFrom):
-            parent = own[: len(own) + 1 - node.level] if node.level else None
-            module = tuple((node.module or "").split(".")) if node.module else ()
-            if parent is None:
-                if module[:1] != (PACKAGE.name,):
-                    continue
-                parent, module = (), module[1:]
-            names = [(*parent, *module, alias.name) for alias in node.names] + [(*parent, *module)]
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
-            names = [tuple(a.name.split(".")[1:]) for a in node.names if a.name.split(".")[0] == PACKAGE.name]
+            names = [alias.name for alias in node.names]
         for name in names:
-            file = PACKAGE.joinpath(*name).with_suffix(".py")
-            if name and file.is_file():
+            file = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
+            if name.startswith(f"{PACKAGE.name}.") and file.is_file():
                 yield file
 
 

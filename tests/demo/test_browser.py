@@ -329,25 +329,20 @@ def test_it_listens_on_this_machine_only(address):
         other.connect(("127.0.0.2", port))
 
 
-def test_an_upload_above_the_limit_is_refused(address):
+def test_uploads_and_requests_above_their_limits_are_refused(address):
     import httpx
 
-    def status(size):
-        file = {"files": ("big.txt", b"x" * size)}
-        return httpx.post(f"{address}/gradio_api/upload", files=file, timeout=PATIENCE).status_code
+    def status(place, **options):
+        return httpx.post(f"{address}/gradio_api/{place}", timeout=PATIENCE, **options).status_code
 
-    assert (status(MAX_BATCH), status(MAX_BATCH + 100_000)) == (200, 413)
-
-
-def test_a_request_above_the_limit_is_refused(address):
-    import httpx
+    def upload(size):
+        return status("upload", files={"files": ("big.txt", b"x" * size)})
 
     def ask(length, *, declared):
         body = b'{"data": ["' + b"x" * length + b'", "tiny-run"]}'
         content = body if declared else iter([body[i : i + 65_536] for i in range(0, len(body), 65_536)])
-        kind = {"content-type": "application/json"}
-        url = f"{address}/gradio_api/call/read"
-        return httpx.post(url, content=content, headers=kind, timeout=PATIENCE).status_code
+        return status("call/read", content=content, headers={"content-type": "application/json"})
 
+    assert (upload(MAX_BATCH), upload(MAX_BATCH + 100_000)) == (200, 413)
     assert [ask(100, declared=declared) for declared in (True, False)] == [200, 200]
     assert [ask(MAX_REQUEST, declared=declared) for declared in (True, False)] == [413, 400]
