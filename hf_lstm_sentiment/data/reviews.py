@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LIMITS = ("max_train_samples", "max_validation_samples", "max_test_samples")
-_READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
-_SAMPLING = (*_READING, "test_fraction", "split_seed", *_LIMITS)
+# Arguments of `load_reviews`: how a source is read, and with that how it is split.
+READING = ("text_column", "label_column", "labels", "separator", "column_names", "encoding")
+SAMPLING = (*READING, "test_fraction", "split_seed", *_LIMITS)
 logger = logging.getLogger(__name__)
 
 # What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
@@ -374,7 +375,7 @@ def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
 
 def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
     """Load the reviews that a run was trained and tested on, by its recipe (`run_directory.read_recipe`)."""
-    known = {name: recipe[name] for name in (*_SAMPLING, "validation_fraction") if name in recipe}
+    known = {name: recipe[name] for name in (*SAMPLING, "validation_fraction") if name in recipe}
     return load_reviews(recipe["dataset"], **known)
 
 
@@ -391,7 +392,7 @@ def load_recorded_reviews(
         split = {name: recorded[name] for name in SPLIT}
         # Runs of earlier releases have no digests.
         digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key in split}
-        known = {name: options[name] for name in _SAMPLING if name in options}
+        known = {name: options[name] for name in SAMPLING if name in options}
         known["split_seed"] = split["split_seed"]
         known["unlabeled"] = None if "unlabeled" in recorded else False
         if "validation" in split["held_out"]:

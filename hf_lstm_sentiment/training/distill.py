@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..data.reviews import SAMPLING, Reviews, check_reviews_source, load_reviews
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .inputs import PASSAGES, SAMPLING, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
+from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
 from .short_texts import cut_reviews, find_names, generate_pairs, generate_passages, move_to_other_things, swap_names

@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a training passes on to `load_reviews`, where it has such an argument: how a source is read, and how it is split.
-READING = ("text_column", "label_column", "separator", "column_names", "encoding")
-SAMPLING = (
-    *("labels", *READING),
-    *("test_fraction", "split_seed", "max_train_samples", "max_validation_samples", "max_test_samples"),
-)
 SOFT_LABELS = "soft_labels.safetensors"
 TEACHERS = "teachers.json"
 PASSAGES = "passages.parquet"

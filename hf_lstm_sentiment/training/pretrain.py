@@ -21,11 +21,12 @@ from transformers import Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
 from ..data.encoding import encode_reviews, longest_first
+from ..data.reviews import SAMPLING
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from ..utils.files import user_path
 from ..utils.imports import require
-from .inputs import SAMPLING, Inputs
+from .inputs import Inputs
 from .presets import LANGUAGE_MODEL, Preset
 from .trainer import Body, exact_batches, run_recipe
 

@@ -16,6 +16,7 @@ from transformers import Trainer
 
 from ..data.encoding import encode_reviews, longest_first
 from ..data.labels import Labels
+from ..data.reviews import READING, SAMPLING
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
@@ -27,7 +28,7 @@ from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassificati
 from ..utils.files import user_path
 from ..utils.imports import require
 from ..utils.messages import check_count, listed, shown
-from .inputs import READING, SAMPLING, Inputs
+from .inputs import Inputs
 from .presets import Preset, find_preset
 from .trainer import Body, exact_batches, free_logits, run_recipe
 
@@ -220,9 +221,9 @@ def train(
     recipe = replace(recipe, **sources)
     sampling = {name: passed[name] for name in SAMPLING}
     if texts is not None:
-        if unused := [name for name in ("dataset", *READING) if passed[name] is not None]:
+        if unused := [name for name in ("dataset", *READING) if passed[name] is not None and name != "labels"]:
             raise ValueError(f"{unused[0]} is {passed[unused[0]]!r}, and texts are given; leave one of them out")
-        sampling = {name: value for name, value in sampling.items() if name not in ("labels", *READING)}
+        sampling = {name: value for name, value in sampling.items() if name not in READING}
         recipe = replace(recipe, dataset="texts given in Python")
     elif not isinstance(labels, str | Mapping | None):
         raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")
