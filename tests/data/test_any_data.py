@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hf_lstm_sentiment import load_reviews
 from tests.reviews import FOREIGN, rows_of
 
-few = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # A surrogate is no text that a file could hold.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 reviews = st.lists(texts, min_size=12, max_size=16)

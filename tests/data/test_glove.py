@@ -176,7 +176,7 @@ tables = st.integers(1, 6).flatmap(
 
 
 # Every example overwrites the file of the one before.
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables, st.sampled_from(["t.txt", "t.txt.gz", "t.zip"]), st.sampled_from(["\n", "\r\n"]))
 def test_what_is_written_is_read(tmp_path, table, name, end):
     lines = [" ".join([w, *(str(np.float32(x)) for x in row)]) for w, row in table.items()]

@@ -167,7 +167,7 @@ def test_checkpoints(name, run):
         refused(lambda: Classifier.from_pretrained(run), message)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("name", [CONFIG, pytest.param(TOKENIZER, marks=pytest.mark.slow), SETTINGS])
 def test_any_change_of_a_description(name, data, whole, run):

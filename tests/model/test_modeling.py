@@ -33,7 +33,7 @@ LABELS = torch.tensor([0, 1, 1, 0, 1, 0])
 
 close = partial(torch.testing.assert_close, rtol=0, atol=1e-10)
 equal = partial(torch.testing.assert_close, rtol=0, atol=0)
-few = settings(deadline=None, max_examples=60)
+few = settings(deadline=None, max_examples=100)
 
 
 @pytest.fixture(autouse=True)

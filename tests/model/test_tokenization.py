@@ -117,7 +117,7 @@ def saved(request, tmp_path_factory):
     return tokenizer, AutoTokenizer.from_pretrained(directory), Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text())
 @example("The film <pad> isn't good")
 def test_any_text_is_encoded_the_same_after_saving(saved, text):
