@@ -6,18 +6,21 @@ It has this package and knows the loopback Hub by its environment; access tokens
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import logging
+import os
 import sys
 import time
 import traceback
+from contextlib import redirect_stdout
 
 import torch
 from huggingface_hub.utils import disable_progress_bars
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
-from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
+from hf_lstm_sentiment import SentimentLSTMForSequenceClassification, cli
 from hf_lstm_sentiment.hub import push as hub
 from hf_lstm_sentiment.training import train as training
 from tests.hub_clients import SHORT
@@ -32,6 +35,15 @@ def train(**arguments):
     return {"pushed": result.pushed and dataclasses.asdict(result.pushed), "summary": result.summary()}
 
 
+def command(words, token):
+    """What a command prints for somebody who has that token."""
+    os.environ["HF_TOKEN"] = token
+    with redirect_stdout(io.StringIO()) as printed:
+        code = cli.main(words)
+    del os.environ["HF_TOKEN"]
+    return [code, printed.getvalue()]
+
+
 def local_logits(repo, revision, batch, out):
     model = AutoModelForSequenceClassification.from_pretrained(repo, revision=revision)
     assert type(model) is SentimentLSTMForSequenceClassification
@@ -44,7 +56,7 @@ def main():
     disable_progress_bars()
     logging.basicConfig(level=logging.DEBUG)
     time.sleep = lambda seconds: None  # between the client's own retries
-    functions = {function.__name__: function for function in (push, train, local_logits)}
+    functions = {function.__name__: function for function in (push, train, command, local_logits)}
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         call = json.loads(line)

@@ -19,8 +19,6 @@ try:
         confusion_matrix,
         f1_score,
         precision_recall_fscore_support,
-        precision_score,
-        recall_score,
         roc_auc_score,
         top_k_accuracy_score,
     )
@@ -77,10 +75,9 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
 
 def _of_two(y: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, Any]:
     cells = confusion_matrix(y, predicted, labels=[0, 1]).ravel().tolist()
+    shares = precision_recall_fscore_support(y, predicted, average="binary", zero_division=0)
     return {
-        "precision": float(precision_score(y, predicted, zero_division=0)),
-        "recall": float(recall_score(y, predicted, zero_division=0)),
-        "f1": float(f1_score(y, predicted, zero_division=0)),
+        **dict(zip(("precision", "recall", "f1"), map(float, shares[:3]), strict=True)),
         "confusion_matrix": dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True)),
         **({"roc_auc": float(roc_auc_score(y, probabilities))} if y.min() != y.max() else {}),
     }

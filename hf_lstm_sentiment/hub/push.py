@@ -179,13 +179,15 @@ def push_run(
             api.create_repo(repo_id, private=private, exist_ok=True)
         if branch != _MAIN and (remote is None or branch not in remote.branches):
             api.create_branch(repo_id, branch=branch, exist_ok=True)
+        of = read_json(run / METRICS)
+        message = f"{of['preset']}, seed {of['seed']}: test accuracy {of['test']['accuracy']:.2%}"
         done = api.create_commit(
             repo_id,
             [
                 *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
                 *(CommitOperationDelete(path_in_repo=name) for name in (remote.stale_files(files) if remote else ())),
             ],
-            commit_message=commit_message or _commit_message(run),
+            commit_message=commit_message or message,
             revision=branch,
             create_pr=create_pr,
             # Whoever pushes in the meantime is not overwritten.
@@ -285,11 +287,6 @@ def _validate_card(run: Path) -> None:
         with suppress(ValueError, KeyError, TypeError):
             reasons = "; ".join(entry["message"] for entry in json.loads(reasons)["errors"])
         raise ValueError(f"the Hub refuses the metadata of {run / CARD}: {reasons}") from error
-
-
-def _commit_message(run: Path) -> str:
-    metrics = read_json(run / METRICS)
-    return f"{metrics['preset']}, seed {metrics['seed']}: test accuracy {metrics['test']['accuracy']:.2%}"
 
 
 def _snippet(run: Path, repo_id: str, commit: str) -> str:

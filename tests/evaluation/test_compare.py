@@ -27,8 +27,8 @@ def killed_and_resumed(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     write_csv(folder / "reviews.csv", make_reviews(200))
     write_glove(folder / "glove.txt", [*GOOD, *BAD, *NOISE], 100)
-    places = ["--runs_dir", "runs", "--dataset", "reviews.csv", "--glove", "glove.txt"]
-    words = [word if word.startswith("--") else str(folder / word) for word in places]
+    places = {"--runs_dir": "runs", "--dataset": "reviews.csv", "--glove": "glove.txt"}
+    words = [word for option, name in places.items() for word in (option, str(folder / name))]
     job = {"script": "scripts/compare.py", "arguments": [*ARGUMENTS, *words]}
     step = {"target": "transformers.trainer:Trainer.training_step", "call": 4, "when": "before"}
     assert server(**job, kill=step)["code"] == -signal.SIGKILL
@@ -37,11 +37,11 @@ def killed_and_resumed(server, tmp_path_factory):
     again = server(**job)
     assert again["code"] == 0, again["output"]
     assert first.stat().st_mtime_ns == before
-    return folder, again["output"]
+    return folder, again["output"], json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
 
 
 def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):
-    folder, output = killed_and_resumed
+    folder, output, _ = killed_and_resumed
     assert "run 3 of 3: v2_glove, seed 1" in output
     assert "is finished; nothing is left to train" in output
     written = {path.name for path in (folder / "runs" / "comparison").iterdir()}
@@ -49,20 +49,17 @@ def test_a_killed_comparison_goes_on_with_the_same_command(killed_and_resumed):
 
 
 def test_the_table_lists_what_differs_and_nothing_else(killed_and_resumed):
-    folder, output = killed_and_resumed
-    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    _, output, results = killed_and_resumed
     assert results["settings"]["differs"] == {
         "glove": {"v0_naive": None, "v1": None, "v2_glove": "glove.txt"},
         "naive_padding": {"v0_naive": True, "v1": False, "v2_glove": False},
     }
-    assert results["settings"]["same"]["max_length"] == 256
-    assert results["settings"]["same"]["split_seed"] == 42
+    assert (results["settings"]["same"]["max_length"], results["settings"]["same"]["split_seed"]) == (256, 42)
     assert markdown(results) in output
 
 
 def test_every_number_is_that_of_the_runs(killed_and_resumed):
-    folder, _ = killed_and_resumed
-    results = json.loads((folder / "runs" / "comparison" / "comparison.json").read_text())
+    folder, _, results = killed_and_resumed
     for name, found in results["presets"].items():
         metrics = json.loads((folder / "runs" / f"{name}-seed1" / "metrics.json").read_text())
         assert found["test_accuracy"] == {"mean": metrics["test"]["accuracy"], "values": [metrics["test"]["accuracy"]]}
@@ -77,8 +74,7 @@ def test_every_number_is_that_of_the_runs(killed_and_resumed):
 
 
 def test_the_page_needs_no_other_file(killed_and_resumed):
-    folder, _ = killed_and_resumed
-    page = (folder / "runs" / "comparison" / "comparison.html").read_text()
+    page = (killed_and_resumed[0] / "runs" / "comparison" / "comparison.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "http" not in page
     assert "src=" in page

@@ -18,10 +18,8 @@ from tests.hub_clients import (
     WRONG,
     contents,
     edit_card,
-    environment,
     received,
     refusal,
-    run_script,
 )
 from tests.hub_store import File, Repository
 
@@ -286,13 +284,13 @@ def test_a_dry_run_needs_neither_network_nor_token(hub, run, capsys):
     assert total == [f"{sum(sizes.values()):,}", said]
 
 
-def test_the_script_publishes_and_says_how_to_load_it(hub, run, tmp_path):
-    options = ("--repo_id", "user/script", "--private")
-    done = run_script("push_to_hub.py", run, *options, env=environment(hub, tmp_path, HF_TOKEN=WRITE))
-    assert done.returncode == 0, done.stderr
-    commit = hub.repositories["user/script"].branches["main"]
-    assert done.stdout.startswith(f"{hub.endpoint}/user/script\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
-    assert f'commit = "{commit}"' in done.stdout
-    assert received(hub, "user/script") == contents(run)
-    assert hub.repositories["user/script"].private
-    assert WRITE not in done.stdout + done.stderr
+def test_the_command_publishes_and_says_how_to_load_it(hub, publisher, run):
+    words = ["push", str(run), "--repo_id", "user/command", "--private"]
+    code, printed = publisher.call("command", words=words, token=WRITE)
+    repository = hub.repositories["user/command"]
+    commit = repository.branches["main"]
+    assert printed.startswith(f"{hub.endpoint}/user/command\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
+    assert f'commit = "{commit}"' in printed
+    assert received(hub, "user/command") == contents(run)
+    assert repository.private
+    assert not code
