@@ -33,7 +33,7 @@ TINY = replace(
     epochs=6,
 )
 # What an error of somebody else looks like when it reaches a user.
-FOREIGN = re.compile(r"Traceback|object (has no|is not)|'NoneType'|unpack|^'\w+'$|pyarrow\.lib|state_dict")
+FOREIGN = re.compile(r"Traceback|object (has no|is not)|NoneType|unpack|^'\w+'$|pyarrow\.lib|state_dict")
 
 
 def refused(call: Callable[[], object], message: str) -> str:
