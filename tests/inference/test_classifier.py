@@ -111,7 +111,7 @@ def test_logits_are_those_of_the_model_one_by_one(changes):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=30)
 @given(
     lengths=st.lists(st.integers(0, 14), max_size=30),
     window=st.integers(1, 12),

@@ -183,7 +183,7 @@ def test_a_text_without_a_word(explainer, text, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["whitespace", "words"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=60) | st.text("aé e\u0301<pad>unk.'\u2019…—brBR/ \n\ufb01İ😀\u0000", max_size=40))
 @example("good\x1ffilm \x1c")
 def test_offsets_are_places_in_the_original_text(scheme, text):

@@ -322,7 +322,7 @@ def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, cla
     assert score(source, tmp_path / "out.jsonl", classifier) == 22
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=20)
 @given(
     texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30), min_size=1, max_size=9)
 )
