@@ -109,7 +109,6 @@ def test_the_head_of_a_base_is_kept_for_the_same_labels_only(result, reviews, tm
     ("options", "message"),
     [
         ({"class_weights": "1,2"}, r"class_weights are \[1.0, 2.0\]; allowed: 3 finite numbers"),
-        ({"class_weights": "equal"}, "class_weights is 'equal'; allowed: balanced, or a number for each label"),
         ({"class_weights": 2}, "class_weights are .2.0.; allowed: 3 finite numbers"),
         ({"metric_for_best_model": "roc_auc"}, "'roc_auc', which is not measured of 3 labels; allowed: accuracy"),
     ],

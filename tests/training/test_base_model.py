@@ -155,7 +155,6 @@ def test_a_base_that_may_know_the_held_out_reviews_is_said(base, tmp_path, caplo
     ("options", "message"),
     [
         ({"extend_vocab": 0}, "extend_vocab is 0; allowed: a whole number of at least 1"),
-        ({"extend_vocab": -3}, "extend_vocab is -3"),
         ({"pretrained": "runs/language_model"}, "pass one of them"),
         ({"model_name_or_path": None, "own_vocabulary": True}, "pass model_name_or_path too"),
         ({"model_name_or_path": None, "freeze_encoder": True}, "the encoder starts at random"),
