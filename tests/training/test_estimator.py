@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks as checks
+from sklearn.utils.estimator_checks import check_estimator
 
 from hf_lstm_sentiment import Classifier, SentimentClassifier
 from tests.reviews import BAD, GOOD, TINY
@@ -43,6 +44,12 @@ WITHOUT_DATA = (
 @pytest.mark.parametrize("name", WITHOUT_DATA)
 def test_checks_of_scikit_learn_that_need_no_data(name):
     getattr(checks, f"check_{name}")("SentimentClassifier", SentimentClassifier())
+
+
+def test_check_estimator_passes_and_says_what_it_leaves_out():
+    with pytest.warns(checks.SkipTestWarning, match="requires input"):
+        results = check_estimator(SentimentClassifier())
+    assert {result["status"] for result in results} == {"passed"}
 
 
 def test_it_fits_texts_and_keeps_its_parameters(fitted, capsys):

@@ -90,6 +90,34 @@ def test_the_summary_says_what_matters(result):
     assert [label for _, label, _ in result.examples][:2] == ["POSITIVE", "NEGATIVE"]
 
 
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(reviews, tmp_path):
+    preset = replace(TINY, epochs=1, embedding_dropout=0.2, classifier_dropout=0.2)
+    first, again, other = (
+        train(preset, dataset=reviews, output_dir=tmp_path / name, seed=seed, **QUIET).run_directory
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_the_test_reviews_are_read_once_at_the_end(reviews, tmp_path, monkeypatch):
+    sizes, loop, exact = [], Trainer.evaluation_loop, training._exact_logits
+
+    def watch(self, dataloader, *args, **kwargs):
+        sizes.append(len(dataloader.dataset))
+        return loop(self, dataloader, *args, **kwargs)
+
+    def watch_exact(trainer, reviews, *model):
+        sizes.append(len(reviews))
+        return exact(trainer, reviews, *model)
+
+    monkeypatch.setattr(Trainer, "evaluation_loop", watch)
+    monkeypatch.setattr(training, "_exact_logits", watch_exact)
+    train(replace(TINY, epochs=2), dataset=reviews, output_dir=tmp_path / "run", **QUIET)
+    # 60 test and 48 validation reviews: one look per epoch, two at the reloaded best, then the test.
+    assert sizes == [48, 48, 48, 48, 60]
+
+
 def test_a_frozen_table_keeps_its_vectors(reviews, glove, tmp_path):
     preset = replace(TINY, glove=str(glove), freeze_embeddings=True, epochs=1)
     run = train(preset, dataset=reviews, output_dir=tmp_path / "run", **QUIET).run_directory
