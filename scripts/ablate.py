@@ -81,23 +81,11 @@ ABLATED: Mapping[str, Ablation] = MappingProxyType(
 
 
 def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, **arguments: Any) -> TrainingResult:
-    """Train `imdb` without one of its ingredients, and tabulate all that are trained.
+    """Train `imdb` without one of its ingredients, an ablation out of `ABLATED`, and tabulate all that are trained.
 
     The table, `ablations.json` beside the run directory, holds every finished run of `imdb` and of its ablations that
-    lies there, and is of the form that `read_ablations` reads.
-
-    Args:
-        ablation: A name out of `ABLATED`.
-        soft_labels: As for :func:`train`; of `ngram_teacher`, teachers without students.
-        arguments: As for :func:`train`.
-
-    Returns:
-        As :func:`train`.
-
-    Raises:
-        ValueError: The ablation is not known; an LSTM is among the teachers of `ngram_teacher`; what is wrong with
-            the table, as for :func:`tabulate`; or as for :func:`train`.
-        Exception: As :func:`train`.
+    lies there, and is of the form that `read_ablations` reads. Arguments and result are those of :func:`train`; the
+    soft labels of `ngram_teacher` are those of teachers without students.
     """
     if ablation not in ABLATED:
         raise ValueError(f"ablation {ablation!r} is not known; allowed: {', '.join(ABLATED)}")
@@ -117,16 +105,9 @@ def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, 
 
 
 def tabulate(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The accuracies of finished runs of `imdb` and of its ablations.
+    """Tabulate the accuracies of finished runs of `imdb` and of its ablations, as `read_ablations` reads them.
 
-    Args:
-        directory: Holds the run directories.
-
-    Returns:
-        As `read_ablations`: under "rows" the whole recipe first, then the ablations that were trained.
-
-    Raises:
-        ValueError: Two runs were trained or measured on other reviews or with other settings than their recipes'.
+    Runs that were trained or measured on other reviews or with other settings than their recipes' are refused.
     """
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     alike: dict[str, Any] = {}

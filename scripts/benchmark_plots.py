@@ -24,12 +24,7 @@ def plot_cost_growth(
 ) -> Path:
     """Draw how time and memory grow with the length of the reviews, and with their number, on logarithmic axes.
 
-    Args:
-        seconds_by_length: Seconds of a batch for each length in tokens.
-        seconds_by_count: Seconds for each number of reviews.
-        path: File to write; directories above it are created.
-        slopes: Slopes of the two lines of time, fitted to the logarithms; 1 is growth in proportion.
-        megabytes: Memory, for each length and for each number of reviews.
+    The slopes are those of the two lines of time, fitted to the logarithms; 1 is growth in proportion.
     """
     figure = new_figure(8, 7.4, "How time and memory grow")
     panels = (
@@ -51,13 +46,7 @@ def plot_cost_growth(
 def plot_speed_against_accuracy(
     points: Mapping[str, tuple[float, float]], path: str | os.PathLike[str], *, title: str
 ) -> Path:
-    """Draw classifiers by their speed and their accuracy.
-
-    Args:
-        points: For each name the reviews per second and the accuracy (a fraction).
-        path: File to write; directories above it are created.
-        title: What was measured.
-    """
+    """Draw classifiers by their speed, in reviews per second, and their accuracy, a fraction."""
     figure = new_figure(9, 4.2, title)
     axes = figure.subplots()
     style(axes, "right and above is better", "reviews per second", "reviews classified correctly, %")

@@ -26,19 +26,10 @@ PAIRS: dict[str, list[tuple[str, str]]] = json.loads(
 def measure_generalization(classifiers: Mapping[str, Classifier], reviews: Reviews) -> dict[str, Any]:
     """Measure models, VADER and an NBSVM fitted on the training reviews on texts that none of them saw in training.
 
-    The sentences are the test part of Rotten Tomatoes, as `load_short_texts` splits it; the rest is trained on.
-
-    Args:
-        classifiers: Our models, by name.
-        reviews: The NBSVM is fitted on their training part.
-
-    Returns:
-        "sentences", their number, "positive", the share of POSITIVE ones, and "models", for each one "model", on the
-        sentences "accuracy", "positive", the share of that answer, and for our models "expected_calibration_error",
-        and "pairs" as `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
-
-    Raises:
-        FileNotFoundError, ModuleNotFoundError: As `load_reviews` and `vader_score`.
+    The sentences are the test part of Rotten Tomatoes, as `load_short_texts` splits it; the rest is trained on. The
+    result has "sentences", their number, "positive", the share of POSITIVE ones, and "models", for each one "model", on
+    the sentences "accuracy", "positive", the share of that answer, and for our models "expected_calibration_error", and
+    "pairs" as `score_pairs` returns it. VADER's 0, which is neither, counts as NEGATIVE.
     """
     lexicon = vader_score()
     texts, labels = held_out_sentences()
@@ -64,14 +55,10 @@ def held_out_sentences() -> tuple[list[str], list[int]]:
 
 
 def score_pairs(score: Callable[[Sequence[str]], ArrayLike]) -> dict[str, dict[str, Any]]:
-    """Measure a classifier on the minimal pairs.
+    """Measure a classifier, which gives texts numbers above 0 for POSITIVE, on the minimal pairs.
 
-    Args:
-        score: Gives each text a number that is above 0 for POSITIVE, such as `Classifier.logits`.
-
-    Returns:
-        For each group and for "all": "accuracy", the share of right decisions on single texts, "ordered", the share of
-        pairs whose positive text has the higher score, and "pairs", their number.
+    For each group and for "all": "accuracy", the share of right decisions on single texts, "ordered", the share of
+    pairs whose positive text has the higher score, and "pairs", their number.
     """
     texts = [text for pairs in PAIRS.values() for pair in pairs for text in pair]
     scores = np.asarray(score(texts), dtype=np.float64).reshape(-1, 2)

@@ -51,33 +51,14 @@ def make_release(
     recorded: str | os.PathLike[str] | None = None,
     generalise: bool = False,
 ) -> Path:
-    """Write the checkpoint of a finished run as it ships inside the package.
+    """Write the checkpoint of a finished run as it ships inside the package, where `pretrained` finds it by its name.
 
     It holds what a push to the Hub would publish, but the code files, which are those of this package, and with the
     weights as float16. Its configuration says float32, so that whoever loads it computes in float32, which every
-    processor does fast.
-    Its card and its `metrics.json` tell more than the run's: what the rounding changed on the test reviews, and the
-    figures of other seeds, of ablations and on other texts where they are wanted. It is written beside its place and
-    moved there in the end; a checkpoint that lies there is replaced.
-
-    Args:
-        run: The run directory.
-        name: What `pretrained` will know it by.
-        output_dir: Folder that holds the checkpoints, by their names; the package's own where None.
-        dataset: Where the reviews that it was trained and tested on lie now, if not where its recipe says.
-        recorded: A folder of records, such as `model_cards`, as `recorded.py` describes it.
-        generalise: Measure it on other texts, as :func:`measure_generalization` does.
-
-    Returns:
-        Where it is.
-
-    Raises:
-        FileNotFoundError: There is no such run directory, or its recipe or its reviews are gone.
-        FileExistsError: Something else has the checkpoint's place.
-        ModuleNotFoundError, ConnectionError: As `load_reviews` and, with `generalise`, `measure_generalization`.
-        ValueError: The run cannot be published, the name is none, a weight is not finite or too large for float16, the
-            file of the weights would be larger than `MAX_BYTES`, rounding them changes more decisions than
-            `MIN_EQUAL_DECISIONS` allows, or records do not fit the run.
+    processor does fast. Its card and its `metrics.json` tell more than the run's: what the rounding changed on the test
+    reviews, and the figures of other seeds, of ablations and on other texts where they are wanted. It is written
+    beside its place and moved there in the end; a checkpoint that lies there is replaced. What cannot ship is refused:
+    weights that float16 does not hold, more than `MAX_BYTES`, or fewer equal decisions than `MIN_EQUAL_DECISIONS`.
     """
     run = user_path(run, "the run")
     if not _NAME.fullmatch(name):

@@ -27,18 +27,10 @@ _ACCURACIES = ("validation_accuracy", "test_accuracy")
 
 
 def summarize_seeds(metrics: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Compute mean and deviation over the seeds of a recipe.
+    """Compute mean and deviation over the seeds of a recipe: of a run's `metrics.json` and of the records beside it.
 
-    Args:
-        metrics: The content of a run's `metrics.json`.
-        folder: Holds the records of its preset.
-
-    Returns:
-        "seeds", "validation_accuracy" and "test_accuracy", each of those as `spread` returns it; None where there is
-        no other seed.
-
-    Raises:
-        ValueError: A record is of another recipe or of other reviews, or says something else of the run's own seed.
+    None where there is no other seed. Records of another recipe or of other reviews are refused, and one that says
+    something else of the run's own seed.
     """
     found: dict[int, Mapping[str, Any]] = {metrics["seed"]: metrics}
     for path in sorted(folder.glob(f"seed-*/{runs.METRICS}")):
@@ -66,17 +58,7 @@ def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_ablations(folder: Path) -> dict[str, Any] | None:
-    """Read the ablations of a recipe.
-
-    Args:
-        folder: Holds the records of the preset.
-
-    Returns:
-        The content of its `ablations.json`; None where there is none.
-
-    Raises:
-        ValueError: The file is not as described above.
-    """
+    """Read the `ablations.json` of a recipe, checked to be as described above; None where there is none."""
     path = folder / ABLATIONS
     if not path.is_file():
         return None
