@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
 _FOLDS = 5
-# Passes of the transformer over short texts in one over the reviews.
-_SHORT_PASSES = 2
 # Generated pairs that the transformer is fitted to.
 _FITTED_PAIRS = 2_500
 # The probability of what is so by construction, and that below which the transformer makes it doubtful.
@@ -282,8 +280,8 @@ class _Transformer:
         pairs = generate_pairs(_FITTED_PAIRS, seed=self.seed + 1)
         texts, labels = list(self.reviews.train["text"][:]), list(self.reviews.train["label"][:])
         if self.short is not None:
-            texts += self.short.train["text"][:] * _SHORT_PASSES
-            labels += self.short.train["label"][:] * _SHORT_PASSES
+            texts += self.short.train["text"][:]
+            labels += self.short.train["label"][:]
         texts += chain(*pairs)
         labels += [1, 0] * len(pairs)
         fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=self.seed, bf16=self.bf16)

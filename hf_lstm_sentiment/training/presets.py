@@ -206,10 +206,10 @@ IMDB = replace(
     patience=3,
 )
 
-REVIEWS_TEACHER = replace(
+REVIEWS = replace(
     IMDB,
-    name="reviews_teacher",
-    description="A teacher of `reviews`, and what it starts from: `imdb`, trained further on short texts too.",
+    name="reviews",
+    description="For reviews of any kind, long or short: `imdb`, trained further on what a transformer labeled.",
     pretrained=None,
     model_name_or_path="runs/imdb-seed42",
     own_vocabulary=True,
@@ -220,18 +220,6 @@ REVIEWS_TEACHER = replace(
     word_dropout=0.02,
     classifier_dropout=0.2,
     learning_rate=1e-3,
-)
-REVIEWS = replace(
-    REVIEWS_TEACHER,
-    name="reviews",
-    description="For reviews of any kind, long or short: distilled from a transformer, n-grams and its forerunner.",
-    model_name_or_path="runs/reviews_teacher-seed42",
-    own_vocabulary=False,
-    glove=None,
-    glove_words=0,
-    epochs=2,
-    # Between epochs of equal accuracy, which is chance among 2,500 reviews, it tells more.
-    metric_for_best_model="loss",
 )
 
 FINETUNE = replace(
@@ -257,7 +245,7 @@ FINETUNE = replace(
     metric_for_best_model="loss",
 )
 
-_ALL = (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB, REVIEWS_TEACHER, REVIEWS, FINETUNE)
+_ALL = (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB, REVIEWS, FINETUNE)
 PRESETS = MappingProxyType({preset.name: preset for preset in _ALL})
 """Every recipe by its name."""
 

