@@ -30,7 +30,7 @@ from ..utils.messages import differences
 from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
-from .short_texts import cut_reviews, find_names, generate_pairs, generate_passages, move_to_other_things, swap_names
+from .short_texts import cut_reviews, generate_pairs, generate_passages, move_to_other_things
 from .transformer_teacher import find_teacher, fit_transformer, transformer_logits
 
 logger = logging.getLogger(__name__)
@@ -304,7 +304,7 @@ class _Transformer:
         from scipy.special import expit
 
         counts = {kind: len(group) for kind, group in kinds.items()}
-        cuts, moved, _, pairs = counts.values()
+        pairs = counts["generated pairs"]
         texts, probabilities = list(chain(*kinds.values())), np.asarray(expit(logits), dtype=np.float32)
         # A pair says by its construction what it means; where the transformer reads it the other way, it is left out.
         made, read = np.resize([_SURE, 1 - _SURE], pairs), probabilities[len(texts) - pairs :]
@@ -312,9 +312,6 @@ class _Transformer:
         kept[len(texts) - pairs :] = np.where(made > 0.5, read, 1 - read) > _DOUBTED
         read[:] = made
         counts["generated pairs"] = int(kept.sum()) - len(texts) + pairs
-        # What is cut from reviews is full of names; by few words, a model would decide by them too.
-        names = find_names(teaching_texts(self.reviews)[2])
-        texts[: cuts + moved] = swap_names(texts[: cuts + moved], names, seed=self.seed + 4)
         texts, probabilities = list(compress(texts, kept)), probabilities[kept]
         if self.short is not None:
             counts["labeled short texts"] = len(self.short.train)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -16,8 +15,6 @@ _BREAK = re.compile(r"\s*<br\s*/?>\s*", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z0-9])")
 _SWAPPED = {word: kind for kind, words in _SOURCE["swap"].items() for word in words}
 _SWAP = re.compile(rf"\b({'|'.join(sorted(_SWAPPED, key=len, reverse=True))})\b", re.IGNORECASE)
-# With a capital in the middle of a sentence, and without one.
-_CAPITAL, _SMALL = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+\b"), re.compile(r"\b[a-z]+\b")
 # Of the labeled texts of 4 to 40 words, what `cut_reviews` calls a sentence.
 _LENGTHS = range(4, 41)
 
@@ -82,32 +79,6 @@ def move_to_other_things(cuts: Sequence[str], count: int, *, seed: int) -> list[
         return _SWAP.sub(swap, cut)
 
     return [moved(cut) for cut in rng.sample(speaking, min(count, len(speaking)))]
-
-
-def find_names(texts: Sequence[str], *, at_least: int = 10) -> list[str]:
-    """Find the words that stand in the middle of sentences with a capital, and hardly ever without: names of any kind.
-
-    They stand so `at_least` so often.
-    """
-    capital = Counter(word for text in texts for word in _CAPITAL.findall(text))
-    small = Counter(word for text in texts for word in _SMALL.findall(text))
-    return sorted(word for word, count in capital.items() if count >= at_least and 10 * small[word.lower()] < count)
-
-
-def swap_names(texts: Sequence[str], names: Sequence[str], *, seed: int) -> list[str]:
-    """Put other names in the place of those in texts that have their labels already, so that a name decides nothing.
-
-    A name that occurs twice in a text becomes one other.
-    """
-    rng, known, word = Random(seed), frozenset(names), re.compile(r"\b[A-Z][a-z]+\b")  # noqa: S311
-
-    def swapped(text: str) -> str:
-        chosen: dict[str, str] = {}
-        return word.sub(
-            lambda found: chosen.setdefault(found[0], rng.choice(names)) if found[0] in known else found[0], text
-        )
-
-    return [swapped(text) for text in texts]
 
 
 def _pair(rng: Random, domain: str) -> tuple[str, str]:

@@ -8,11 +8,9 @@ import pytest
 
 from hf_lstm_sentiment.training.short_texts import (
     cut_reviews,
-    find_names,
     generate_pairs,
     generate_passages,
     move_to_other_things,
-    swap_names,
 )
 
 PAIRS = json.loads(Path("scripts/minimal_pairs.json").read_text(encoding="utf-8"))
@@ -69,12 +67,3 @@ def test_films_become_other_things():
 @pytest.mark.parametrize("cut", ["Nothing to see here.", "A filmy matter."])
 def test_what_speaks_of_no_film_stays_out(cut):
     assert move_to_other_things([cut], 5, seed=0) == []
-
-
-def test_names_are_found_and_swapped():
-    texts = ["I think Bruce is fine, and so Maria is.", "I like Maria and Bruce, but Great it is not.", "A great one."]
-    names = find_names(texts * 9, at_least=18)
-    assert names == ["Bruce", "Maria"]
-    swapped = swap_names(["Bruce met Great Olga; poor Bruce."] * 50, names, seed=0)
-    assert set(swapped) == {f"{name} met Great Olga; poor {name}." for name in names}
-    assert swapped == swap_names(["Bruce met Great Olga; poor Bruce."] * 50, names, seed=0)
