@@ -173,29 +173,6 @@ def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
     }
 
 
-def use_cpu_threads(wanted: int | None, arguments: TrainingArguments) -> int:
-    """Let this process compute with so many threads, or with its share of the machine's cores where None; say how many.
-
-    `accelerate launch` sets OMP_NUM_THREADS to 1 unless it is told a number, which leaves all cores but one idle.
-    That 1 is overruled here, with a message; any other value that the environment holds is kept.
-    """
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
-    if wanted is None and launched:
-        import psutil
-
-        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", arguments.world_size))
-        wanted = max(cores // processes, 1)
-        if wanted > 1:
-            logger.info(f"computing with {wanted} threads; accelerate launch allowed 1 (num_threads chooses)")
-    if wanted is not None:
-        torch.set_num_threads(wanted)
-    return torch.get_num_threads()
-
-
 def check_processes(arguments: TrainingArguments) -> None:
     """Refuse to train alone where several processes were asked for."""
     wanted = int(os.environ.get("WORLD_SIZE", "1"))

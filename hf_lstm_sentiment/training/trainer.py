@@ -26,7 +26,7 @@ from ..evaluation.metrics import evaluate_logits
 from ..hub.push import PushedRun
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
-from ..utils.threads import flushing_denormals
+from ..utils.threads import flushing_denormals, use_cpu_threads
 from .arguments import (
     check_arguments,
     check_metric,
@@ -34,7 +34,6 @@ from .arguments import (
     describe_optimization,
     make_arguments,
     take_hub_arguments,
-    use_cpu_threads,
 )
 from .inputs import Inputs
 from .interrupt import SafeTrainer, StopAtSignal, telling_of_a_full_disk
@@ -114,7 +113,7 @@ def run_recipe(
     options = json_ready({**flags, **{k: v for k, v in sampling.items() if v is not None}, **given})
     arguments = make_arguments(recipe, run, seed=seed, given={**given, **body.fixed})
     check_processes(arguments)
-    threads = use_cpu_threads(num_threads, arguments)
+    threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
     # Of a finished run, which may lie there already, pushing finds out more.
     if writes and hub is not None and not finished:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+logger = logging.getLogger(__name__)
 
 # At most, for each holds a batch in memory.
 WORKERS = 16
@@ -50,3 +54,26 @@ def flushing_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+def use_cpu_threads(wanted: int | None, processes: int) -> int:
+    """Let this one of so many processes compute with so many threads, or with its share of the cores where None.
+
+    Returns how many. `accelerate launch` sets OMP_NUM_THREADS to 1 unless it is told a number, which leaves all cores
+    but one idle. That 1 is overruled here, with a message; any other value that the environment holds is kept.
+    """
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
+    if wanted is None and launched:
+        import psutil
+
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = min(allowed, psutil.cpu_count(logical=False) or allowed)
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+        wanted = max(cores // here, 1)
+        if wanted > 1:
+            logger.info(f"computing with {wanted} threads; accelerate launch allowed 1 (num_threads chooses)")
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    return torch.get_num_threads()

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import PreTrainedTokenizerFast, Trainer
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, train
 from hf_lstm_sentiment.commands.train import resuming_command
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model.packed_lstm import autocast_computes_lstm
 from hf_lstm_sentiment.training import train as training
-from hf_lstm_sentiment.training.arguments import use_cpu_threads
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import only_writer
+from hf_lstm_sentiment.utils.threads import use_cpu_threads
 from tests.hub_clients import PUBLISHED
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, same_weights, write_csv, write_glove
 
@@ -431,7 +431,7 @@ def test_accelerates_single_thread_is_overruled_and_nothing_else(
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
     monkeypatch.setattr("psutil.cpu_count", lambda logical: 6)
     torch.set_num_threads(1)
-    assert use_cpu_threads(wanted, TrainingArguments(output_dir=str(tmp_path))) == torch.get_num_threads() == threads
+    assert use_cpu_threads(wanted, 1) == torch.get_num_threads() == threads
     torch.set_num_threads(1)
 
 
