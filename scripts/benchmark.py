@@ -39,7 +39,7 @@ from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, load_reviews
 from hf_lstm_sentiment.utils.files import user_path
-from hf_lstm_sentiment.utils.threads import share_out
+from hf_lstm_sentiment.utils.threads import flushing_denormals, share_out
 
 HERE = Path(__file__).parent
 # What `Classifier.from_pretrained` computes in.
@@ -379,6 +379,8 @@ def machine() -> dict[str, Any]:
     }
 
 
+# As a training does, before torch starts its threads.
+@flushing_denormals()
 def main() -> None:
     """Run every row and write the result."""
     logging.disable(logging.WARNING)
@@ -399,8 +401,6 @@ def main() -> None:
     start = time.perf_counter()
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: no directory {options.json.parent}; make it")
-    # As a training does, before torch starts its threads.
-    torch.set_flush_denormal(True)
     bench = Bench(options)
     rate = product_rate()
     about = {

@@ -112,6 +112,13 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes and suffixes[-1] in KINDS else ""
 
 
+def check_kind(name: str, path: Path) -> str:
+    """The kind of a file, which messages call by a name; a ValueError where it is none that is read."""
+    if not (kind := kind_of(path)):
+        raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
+    return kind
+
+
 def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
     """Open a file, which messages call by a name, after a look at all of it where its columns need one.
 

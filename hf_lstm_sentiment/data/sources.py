@@ -15,7 +15,7 @@ from ..utils.imports import package_folder, require
 from ..utils.messages import first_cause, first_line
 from .columns import ReadRow
 from .labels import SENTIMENTS
-from .readers import KINDS, FileForm, Rows, arrow_rows, kind_of, open_rows, read_text
+from .readers import KINDS, FileForm, Rows, arrow_rows, check_kind, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -49,8 +49,8 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
     path = local_path(name, "--dataset", allowed=allowed, suffixes=KINDS)
     if path is None:
         return None
-    if path.is_file() and not kind_of(path):
-        raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
+    if path.is_file():
+        check_kind(name, path)
     if path.is_dir() and not any(path.iterdir()):
         raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(KINDS)}")
     # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.

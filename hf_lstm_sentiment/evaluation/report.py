@@ -16,6 +16,7 @@ from ..inference.explain import Explainer
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
+from ..utils.messages import check_count
 from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
 from .errors import (
     ScoredReviews,
@@ -69,8 +70,7 @@ def write_report(
             was tested on other reviews.
     """
     require("datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
-    if excerpts < 1:
-        raise ValueError(f"excerpts is {excerpts}; allowed: a whole number of at least 1")
+    check_count("excerpts", excerpts)
     run = user_path(run, "the run").resolve()
     other = None if against is None else user_path(against).resolve()
     for path in (run, *([other] if other else [])):

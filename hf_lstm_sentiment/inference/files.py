@@ -26,7 +26,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
 from ..data.columns import ReadRow, Row, describe_column, find_column
-from ..data.readers import KINDS, FileForm, Rows, kind_of, open_rows
+from ..data.readers import KINDS, FileForm, Rows, check_kind, open_rows
 from ..data.sources import stream_rows
 from ..utils.distributed import place, refuse_to_be_alone
 from ..utils.files import file_digest, local_path, only_writer, read_json, replacing, user_path, write_json
@@ -304,9 +304,7 @@ def _check_kind(name: str, path: Path) -> str:
         raise ValueError(
             f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}, and an --output_dir"
         )
-    if not (kind := kind_of(path)):
-        raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
-    return kind
+    return check_kind(name, path)
 
 
 def _look_through(name: str, target: Path, split: str, options: FileOptions) -> _Job:

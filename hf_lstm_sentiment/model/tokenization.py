@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from ..utils.messages import check_text, shown
+from ..utils.messages import check_count, check_text, shown
 from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
@@ -88,9 +88,8 @@ def train_tokenizer(
     """
     if scheme not in get_args(Scheme):
         raise ValueError(f"scheme is {scheme!r}; allowed: {', '.join(map(repr, get_args(Scheme)))}")
-    for name, value in (("vocab_size", vocab_size), ("max_length", max_length)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
+    check_count("vocab_size", vocab_size)
+    check_count("max_length", max_length)
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise TypeError(f"texts is {shown(texts)}; pass a list of strings, one per review")
     count = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -22,8 +21,6 @@ from ..model.packed_lstm import autocast_computes_lstm
 from ..utils import run_directory as runs
 from ..utils.distributed import refuse_to_be_alone
 from .presets import Preset
-
-logger = logging.getLogger(__name__)
 
 # What the training itself relies on. The values are not open to the caller.
 _FIXED: Mapping[str, Any] = {

@@ -193,8 +193,6 @@ def _fit(
     """Fit or take up each teacher, weigh them and write the soft labels; what `teachers.json` says of it."""
     from scipy.special import expit
 
-    from ..inference.classifier import Classifier
-
     kept = partial(_kept, directory)
     vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
     ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
@@ -203,8 +201,7 @@ def _fit(
         refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
         digest = file_digest(run / runs.WEIGHTS)
         # A student may be a teacher of the next one (Furlanello et al. 2018).
-        ask = Classifier.from_pretrained(run).logits
-        found[run.name] = kept(run.name, partial(_answers, ask, reviews), digest=digest)
+        found[run.name] = kept(run.name, partial(_student_answers, run, reviews), digest=digest)
     facts: dict[str, Any] = {}
     if transformer is not None:
         found["transformer"], facts = transformer.teach()
@@ -330,6 +327,13 @@ def load_short_texts(source: str | os.PathLike[str]) -> Reviews:
 def _answers(ask: Callable[[list[str]], Logits], reviews: Reviews) -> dict[str, Logits]:
     """The logits of validation and unlabeled reviews."""
     return dict(zip(("validation", "unlabeled"), map(ask, teaching_texts(reviews)[1:]), strict=True))
+
+
+def _student_answers(run: Path, reviews: Reviews) -> dict[str, Logits]:
+    """Those of an earlier student, which is loaded only where they are not kept."""
+    from ..inference.classifier import Classifier
+
+    return _answers(Classifier.from_pretrained(run).logits, reviews)
 
 
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> None:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from .messages import check_count
+
 logger = logging.getLogger(__name__)
 
 # At most, for each holds a batch in memory.
@@ -62,8 +64,8 @@ def use_cpu_threads(wanted: int | None, processes: int) -> int:
     Returns how many. `accelerate launch` sets OMP_NUM_THREADS to 1 unless it is told a number, which leaves all cores
     but one idle. That 1 is overruled here, with a message; any other value that the environment holds is kept.
     """
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"num_threads is {wanted}; allowed: at least 1")
+    if wanted is not None:
+        check_count("num_threads", wanted)
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1"
     if wanted is None and launched:
         import psutil

@@ -421,9 +421,7 @@ def test_what_cannot_be_trained_is_refused_before_any_work(reviews, tmp_path, mo
         ({"OMP_NUM_THREADS": "3", "ACCELERATE_MIXED_PRECISION": "no"}, None, 1),
     ],
 )
-def test_accelerates_single_thread_is_overruled_and_nothing_else(
-    monkeypatch, tmp_path, one_thread, environment, wanted, threads
-):
+def test_accelerates_single_thread_is_overruled_and_nothing_else(monkeypatch, one_thread, environment, wanted, threads):
     for name in ("OMP_NUM_THREADS", "ACCELERATE_MIXED_PRECISION", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
