@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -135,15 +135,15 @@ def upload(page, path):
     """Choose a file, and again if nothing came of it: the field may be drawn a moment before the page listens to it."""
     from playwright.sync_api import TimeoutError as TooLate
 
-    for attempt in range(3):
-        page.locator("#file input[type=file]").set_input_files(path)
-        try:
+    field = page.locator("#file input[type=file]")
+    for attempt in range(4):
+        with suppress(TooLate):
+            # The field goes when the file has come, however late.
+            field.set_input_files(path, timeout=100_000 if attempt == 0 else 5_000)
+        with suppress(TooLate):
             page.get_by_text(path.name).wait_for(timeout=60_000)
-        except TooLate:
-            if attempt == 2:
-                raise
-        else:
             return
+    raise AssertionError(f"{path.name} was not taken: {page.locator('#file').inner_text()!r}")
 
 
 def test_a_typed_review_gets_label_colors_and_curve(page):
