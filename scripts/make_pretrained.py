@@ -21,12 +21,12 @@ import torch
 from bias import measure_bias
 from generalization import measure_generalization
 from measure import agreement, timed_logits
-from recorded import read_ablations, summarize_seeds
+from recorded import load_recorded_reviews, read_ablations, summarize_seeds
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.data.reviews import Reviews, load_recorded_reviews
+from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.hub.model_card import make_model_card
 from hf_lstm_sentiment.hub.publishable import CARD, CONFIG, publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from generalization import measure_generalization
 from numpy.typing import NDArray
+from recorded import load_recorded_reviews
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
-from hf_lstm_sentiment.data.reviews import SPLIT, Reviews, load_recorded_reviews, load_reviews
+from hf_lstm_sentiment.data.reviews import SPLIT, Reviews, load_reviews
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.evaluation.statistics import decisions
 from hf_lstm_sentiment.inference.classifier import WINDOW, Classifier

@@ -12,11 +12,12 @@ The first row is the whole recipe; accuracies are fractions, one per seed; "note
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hf_lstm_sentiment.data.reviews import SPLIT
+from hf_lstm_sentiment.data.reviews import SAMPLING, SPLIT, Reviews, load_reviews
 from hf_lstm_sentiment.evaluation.statistics import spread
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json
@@ -55,6 +56,46 @@ def _recipe(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {"validation_accuracy": metrics["validation"]["accuracy"], "test_accuracy": metrics["test"]["accuracy"]}
+
+
+def load_recorded_reviews(
+    metrics: Mapping[str, Any], dataset: str | os.PathLike[str], *, of: str | os.PathLike[str]
+) -> Reviews:
+    """Load the reviews that a run was trained and tested on from where they lie, by what its `metrics.json` says.
+
+    A ValueError where that does not say how the reviews were split, or these are others; what the run is called (`of`)
+    is for messages.
+    """
+    try:
+        recorded, options = metrics["dataset"], metrics["options"]
+        split = {name: recorded[name] for name in SPLIT}
+        # Runs of earlier releases have no digests.
+        digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key in split}
+        known = {name: options[name] for name in SAMPLING if name in options}
+        known["split_seed"] = split["split_seed"]
+        known["unlabeled"] = None if "unlabeled" in recorded else False
+        if "validation" in split["held_out"]:
+            known["validation_fraction"] = recorded.get("validation_fraction")
+            if known["validation_fraction"] is None and not any(
+                options.get(name) for name in ("max_train_samples", "max_validation_samples")
+            ):
+                known["validation_fraction"] = recorded["validation"] / (recorded["train"] + recorded["validation"])
+            if known["validation_fraction"] is None:
+                raise KeyError("validation_fraction")
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"metrics.json of {of} does not say how its reviews were split ({error} is missing); name a run that "
+            "this package trained"
+        ) from error
+    reviews = load_reviews(dataset, **known)
+    now = reviews.summary()
+    # Names are recorded where they are not those of two sentiments.
+    changed = differences(*({name: said.get(name) for name in (*split, "labels")} for said in (recorded, now)))
+    if changed := changed or differences(digests, {key: now["digests"][key] for key in digests}):
+        raise ValueError(
+            f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"
+        )
+    return reviews
 
 
 def read_ablations(folder: Path) -> dict[str, Any] | None:

@@ -8,15 +8,15 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.messages import listed, shown
-from .columns import ReadRow, describe_column, find_column
+from .columns import describe_column, find_column
 from .readers import Rows
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SENTIMENT_NAMES = (NEGATIVE, POSITIVE)
 _NEGATIVE = ("0", "neg", "negative", "bad", "rotten", "false", "label_0")
 _POSITIVE = ("1", "pos", "positive", "good", "fresh", "true", "label_1")
 # What the usual words for two sentiments mean, in lower case.
-SENTIMENTS: dict[str, int | None] = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
+SENTIMENTS = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
 # Reviews that are read at once.
 BATCH = 1_000
 
@@ -39,32 +40,12 @@ _REMEDY = (
 _FRACTION = re.compile(r"[+-]?(\d*\.\d+|\d+\.?\d*e[+-]?\d+|inf(inity)?)")
 
 
-class _OtherLabelError(ValueError):
-    """A label that is no usual word for one of two sentiments."""
-
-
-@dataclass(frozen=True)
-class Labels:
+class Labels(NamedTuple):
     """Names of labels, whose places are the ids, and which label stands for which."""
 
-    names: tuple[str, ...] = (NEGATIVE, POSITIVE)
+    names: tuple[str, ...]
     # For each label of the data, in lower case and with single spaces, its id, or None where its rows are left out.
-    ids: Mapping[str, int | None] = field(default_factory=lambda: SENTIMENTS)
-
-    def find(self, value: Any, class_names: Sequence[str] | None = None) -> int | None:
-        """The id of a label, or None where its row is to be left out; a ValueError where it is not known.
-
-        `class_names` are the names of whole numbers, where they have any.
-        """
-        text = _as_text(value, class_names)
-        if (key := _key(text)) in self.ids:
-            return self.ids[key]
-        if self.ids == SENTIMENTS:
-            raise _OtherLabelError(f"label {shown(text)}")
-        raise ValueError(
-            f"label {shown(value if class_names is None else text)} is not known; allowed: "
-            f"{listed(map(repr, self.ids))}; {_REMEDY}"
-        )
+    ids: Mapping[str, int | None]
 
 
 def parse_labels(labels: str | Mapping[str, str]) -> Labels:
@@ -73,46 +54,38 @@ def parse_labels(labels: str | Mapping[str, str]) -> Labels:
     The names are in the order in which they are said; NEGATIVE and POSITIVE where all of them mean these. A ValueError
     where it is written otherwise, one label means two names, or two names differ only in case or spaces.
     """
-    problem = None
-    pairs = [part.rpartition("=")[::2] for part in shlex.split(labels)] if isinstance(labels, str) else labels.items()
     meanings: dict[str, str] = {}
-    for value, meaning in pairs:
-        label, name = _key(_as_text(value, None)), " ".join(("" if meaning is None else str(meaning)).split())
+    problem = None
+    try:
+        said = (
+            [pair.rpartition("=")[::2] for pair in shlex.split(labels)] if isinstance(labels, str) else labels.items()
+        )
+    except ValueError as error:
+        said, problem = [], f"{error}".lower()
+    for value, meaning in said:
+        label, name = _key(_as_text(value)), " ".join(("" if meaning is None else str(meaning)).split())
         if not label:
             problem = problem or "one of them has no label"
         elif meanings.setdefault(label, name) != name:
             problem = f"{label!r} means {meanings[label]!r} and {name!r}"
-    names = list(dict.fromkeys(filter(None, meanings.values())))
-    if {_key(name) for name in names} <= SENTIMENTS.keys():
-        found = {label: SENTIMENTS[_key(name)] if name else None for label, name in meanings.items()}
-        names = [NEGATIVE, POSITIVE]
-    else:
-        found = {label: names.index(name) if name else None for label, name in meanings.items()}
-    if len({_key(name) for name in names}) < len(names):
+    names = tuple(dict.fromkeys(filter(None, meanings.values())))
+    ids = {_key(name): place for place, name in enumerate(names)}
+    if ids.keys() <= SENTIMENTS.keys():
+        names, ids = SENTIMENT_NAMES, SENTIMENTS
+    elif len(ids) < len(names):
         problem = "two names differ only in case"
-    elif not problem and len(names) < 2:
-        problem = f"all of them mean {names[0]!r}"
+    elif len(names) < 2:
+        problem = problem or f"all of them mean {names[0]!r}"
     if problem or not meanings:
         raise ValueError(
             f"labels are {labels!r}: {problem or 'there are none'}; allowed: LABEL=NAME for each label of the data, "
             "two names at least, or LABEL= to leave its rows out, with a space between them"
         )
-    return Labels(tuple(names), found)
-
-
-class _Columns(NamedTuple):
-    """Where the texts of a split stand, and the labels where it has some."""
-
-    text: str
-    label: str | None
+    return Labels(names, {label: ids[_key(name)] if name else None for label, name in meanings.items()})
 
 
 def read_labelled(
-    splits: Mapping[str, Sequence[Rows]],
-    *,
-    text_column: str | None,
-    label_column: str | None = None,
-    labels: Labels | None = None,
+    splits: Mapping[str, Sequence[Rows]], *, text_column: str | None, label_column: str | None, labels: Labels | None
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
     """Find the columns of splits, check every value and write what is read into the cache.
 
@@ -123,19 +96,21 @@ def read_labelled(
     A ValueError names a column that is not there, a missing text or label, a label that no training review has, a
     label without reviews, a number with a fraction or several labels of one review.
     """
-    columns = {split: _find_columns(parts, split, text_column, label_column) for split, parts in splits.items()}
-
-    def read(meant: Labels) -> dict[str, Dataset]:
-        return {split: _read_split(parts, columns[split], meant) for split, parts in splits.items()}
-
-    try:
-        labels = labels or Labels()
-        found = read(labels)
-    except _OtherLabelError:
-        labels = _find_labels(splits, columns)
-        found = read(labels)
+    found: dict[str, Dataset] = {}
+    # Names that the labels' columns have for whole numbers.
+    classes: dict[str, None] = {}
+    for split, parts in splits.items():
+        text, label = _find_columns(parts, split, text_column, label_column)
+        found[split] = _read_split(parts, text, label, labels and labels.ids)
+        classes |= dict.fromkeys(name for part in parts for name in part.class_names.get(label or "", ()))
+    labels = labels or _find_labels(found, splits, list(classes))
     for split, part in found.items():
-        missing = [] if split == "unlabeled" else missing_labels(part, labels.names)
+        if split == "unlabeled":
+            continue
+        numbers = np.fromiter((labels.ids[_key(text)] for text in _written(part)), np.int64, len(part))
+        part = part.remove_columns("label").add_column("label", numbers).select_columns(["text", "label", "row"])
+        found[split] = part
+        missing = missing_labels(part, labels.names)
         # Of many labels, a split that is not trained on need not have each.
         if missing and (split == "train" or len(labels.names) == 2):
             raise ValueError(
@@ -145,7 +120,9 @@ def read_labelled(
     return found, labels.names
 
 
-def _find_columns(parts: Sequence[Rows], split: str, text_column: str | None, label_column: str | None) -> _Columns:
+def _find_columns(
+    parts: Sequence[Rows], split: str, text_column: str | None, label_column: str | None
+) -> tuple[str, str | None]:
     names = list(dict.fromkeys(column for part in parts for column in part.columns))
     if not names:
         raise ValueError(f"{parts[0].name} holds no row")
@@ -157,130 +134,54 @@ def _find_columns(parts: Sequence[Rows], split: str, text_column: str | None, la
         if text == label:
             raise ValueError(f"column {text!r} cannot be both; name another --text_column or --label_column")
     logger.info(f"{split} reviews: {said}")
-    return _Columns(text, label)
+    return text, label
 
 
-def _read_split(parts: Sequence[Rows], columns: _Columns, labels: Labels) -> Dataset:
+def _read_split(parts: Sequence[Rows], text: str, label: str | None, ids: Mapping[str, int | None] | None) -> Dataset:
+    """The reviews of a split with their labels as they are written, but for those that are to be left out."""
     from datasets import Dataset, Features, Value
     from datasets.exceptions import DatasetGenerationError
 
-    kinds = {"text": "string", **({} if columns.label is None else {"label": "int64"}), "row": "int64"}
+    def reviews(parts: tuple[Rows]) -> Iterator[dict[str, Any]]:
+        place = left = 0
+        for part in parts:
+            names = None if label is None else part.class_names.get(label)
+            only = [column for column in (text, label) if column is not None and column in part.columns]
+            for read in part.with_text(text, only=only):
+                review = {"text": read.row[text], "row": place}
+                place += 1
+                if label is not None:
+                    value = read.row.get(label)
+                    written = review["label"] = _as_text(value, names)
+                    if problem := _problem(value, written, names, ids):
+                        raise ValueError(f"{part.name}, {read.place}: {problem}")
+                    if ids is not None and ids[_key(written)] is None:
+                        continue
+                left += 1
+                yield review
+        if not left:
+            raise ValueError(f"{parts[0].name} holds no row" + (", but for those left out" if place else ""))
+
+    kinds = {"text": "string", **({} if label is None else {"label": "string"}), "row": "int64"}
     # The version is there for the cache: another release may read values differently.
-    key = (version("hf_lstm_sentiment"), [part.state for part in parts], *columns, sorted(labels.ids.items()))
+    known = ids and sorted(ids.items())
+    key = (version("hf_lstm_sentiment"), "as written", [part.state for part in parts], text, label, known)
     try:
         return Dataset.from_generator(
-            _reviews,
+            reviews,
             features=Features({name: Value(kind) for name, kind in kinds.items()}),
             # A tuple: of a list, `datasets` would make shards.
-            gen_kwargs={"parts": tuple(parts), "columns": columns, "labels": labels},
+            gen_kwargs={"parts": tuple(parts)},
             fingerprint=hashlib.sha256(repr(key).encode()).hexdigest(),
         )
     except DatasetGenerationError as error:
         raise error.__cause__ or error from None
 
 
-def _rows(parts: Sequence[Rows], columns: _Columns) -> Iterator[tuple[Rows, ReadRow, Sequence[str] | None]]:
-    """Every row with a text, and the names of its column's whole numbers."""
-    for part in parts:
-        only = [column for column in columns if column is not None and column in part.columns]
-        names = part.class_names.get(columns.label) if columns.label else None
-        for read in part.with_text(columns.text, only=only):
-            yield part, read, names
-
-
-def _reviews(parts: Sequence[Rows], columns: _Columns, labels: Labels) -> Iterator[dict[str, Any]]:
-    place, left = -1, 0
-    for place, (part, read, names) in enumerate(_rows(parts, columns)):
-        review: dict[str, Any] = {"text": read.row[columns.text], "row": place}
-        if columns.label is not None:
-            try:
-                review["label"] = labels.find(read.row.get(columns.label), names)
-            except _OtherLabelError:
-                raise
-            except ValueError as error:
-                raise ValueError(f"{part.name}, {read.place}: {error}") from None
-            if review["label"] is None:
-                continue
-        left += 1
-        yield review
-    if not left:
-        raise ValueError(f"{parts[0].name} holds no row" + (", but for those left out" if place >= 0 else ""))
-
-
-def _find_labels(splits: Mapping[str, Sequence[Rows]], columns: Mapping[str, _Columns]) -> Labels:
-    """Take the names of labels out of the data."""
-    # Of each label as it is written: how often it stands in each split, and where the first one does.
-    counts: dict[str, Counter[str]] = {split: Counter() for split in splits if columns[split].label}
-    first: dict[str, str] = {}
-    ordered: dict[str, None] = {}
-    for split, counted in counts.items():
-        for part, read, names in _rows(splits[split], columns[split]):
-            value = read.row.get(columns[split].label or "")
-            text = _as_text(value, names)
-            place = f"{part.name}, {read.place}"
-            if problem := _problem(value, text, names):
-                raise ValueError(f"{place}: {problem}")
-            counted[text] += 1
-            if text not in first:
-                first[text] = place
-                ordered |= dict.fromkeys(names or ())
-    spelled: dict[str, str] = {}
-    twins = [(spelled[key], text) for text in first if spelled.setdefault(key := _key(text), text) != text]
-    for one, other in twins:
-        raise ValueError(
-            f"labels {shown(one)} and {shown(other)} ({first[other]}) differ only in case or white space; correct "
-            f"them, or make them one: --labels {_all_said([name.strip() for name in spelled.values()])}"
-        )
-    trained = counts["train"]
-    for split, counted in counts.items():
-        for text in (text for text in counted if text not in trained):
-            raise ValueError(
-                f"{counted[text]:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which no "
-                f"training review has; correct or remove them, or say what each label means, where those that mean "
-                f"nothing are left out: --labels {_all_said([name for name in first if name != text], drop=text)}"
-            )
-    if len(trained) < 2:
-        raise ValueError(
-            f"all {trained.total():,} training reviews have the label {shown(next(iter(trained)))}; at least two "
-            "labels are needed; add reviews, or name the right column with --label_column"
-        )
-    odd = {text: count for text, count in trained.items() if _key(text) not in SENTIMENTS}
-    meant = {SENTIMENTS[_key(text)] for text in trained.keys() - odd.keys()}
-    # A slip among two sentiments is no third label.
-    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, trained.total() // 100):
-        text = next(iter(odd))
-        raise ValueError(
-            f"{first[text]}: label {shown(text)} is not known; allowed: 0 or 1, neg or pos, negative or positive, bad "
-            f"or good, rotten or fresh, false or true, LABEL_0 or LABEL_1 (upper or lower case); {_REMEDY}"
-        )
-    if lone := [text for text, count in trained.items() if count < 2]:
-        raise ValueError(
-            f"{first[lone[0]]}: label {shown(lone[0])} stands in one training review only"
-            + (f", and so do {len(lone) - 1:,} more of the {len(trained):,} labels" if len(lone) > 1 else "")
-            + f"; every label needs several; {_REMEDY}"
-        )
-    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
-    ranks = {name: rank for rank, name in enumerate(ordered)}
-    names = sorted(trained, key=lambda text: (ranks.get(text, len(ranks)), int(text) if numbers else 0, _key(text)))
-    return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
-
-
-def _as_text(value: Any, names: Sequence[str] | None) -> str:
-    """A label as a text: by its name, and whole numbers without a decimal point."""
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    text = str(int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value)
-    # A column of whole numbers with a gap comes out of many programs with decimal points.
-    digits = text.strip().removesuffix(".0")
-    return digits if digits.removeprefix("-").isdigit() else text
-
-
-def _key(text: str) -> str:
-    return " ".join(text.split()).lower()
-
-
-def _problem(value: Any, text: str, names: Sequence[str] | None) -> str | None:
-    """Why a value is no name of a label."""
+def _problem(value: Any, text: str, names: Sequence[str] | None, ids: Mapping[str, int | None] | None) -> str | None:
+    """Why a value is none of the labels that a user named, or, where none are, no name of a label."""
+    if ids is not None:
+        return None if _key(text) in ids else _unknown(text, listed(map(repr, ids)))
     if names is not None and isinstance(value, int):
         known = 0 <= value < len(names)
         return None if known else f"label {value} has no name; known: {listed(map(repr, names))}; {_REMEDY}"
@@ -297,6 +198,92 @@ def _problem(value: Any, text: str, names: Sequence[str] | None) -> str | None:
             f"say what each means: --labels {shlex.quote('0.5=low 4.5=high')}"
         )
     return None
+
+
+def _unknown(text: str, allowed: str) -> str:
+    return f"label {shown(text)} is not known; allowed: {allowed}; {_REMEDY}"
+
+
+def _written(part: Dataset) -> Iterator[str]:
+    """Labels as they are written."""
+    return chain.from_iterable(batch["label"] for batch in part.select_columns(["label"]).iter(BATCH))
+
+
+def _find_labels(found: Mapping[str, Dataset], splits: Mapping[str, Sequence[Rows]], classes: Sequence[str]) -> Labels:
+    """Take the names of labels out of the data."""
+    # Of each label as it is written: how often it stands in each split, and where the first one does.
+    counts: dict[str, Counter[str]] = {split: Counter() for split in found if split != "unlabeled"}
+    first: dict[str, tuple[str, int]] = {}
+    for split, counted in counts.items():
+        for row, text in enumerate(_written(found[split])):
+            counted[text] += 1
+            first.setdefault(text, (split, row))
+    if all(_key(text) in SENTIMENTS for text in first):
+        return Labels(SENTIMENT_NAMES, SENTIMENTS)
+
+    def where(text: str) -> str:
+        split, row = first[text]
+        rows = ((part, read) for part in splits[split] for read in part.read(None))
+        part, read = next(islice(rows, row, None))
+        return f"{part.name}, {read.place}"
+
+    spelled: dict[str, str] = {}
+    twins = [(spelled[key], text) for text in first if spelled.setdefault(key := _key(text), text) != text]
+    for one, other in twins:
+        raise ValueError(
+            f"labels {shown(one)} and {shown(other)} ({where(other)}) differ only in case or white space; correct "
+            f"them, or make them one: --labels {_all_said([name.strip() for name in spelled.values()])}"
+        )
+    trained = counts["train"]
+    for split, counted in counts.items():
+        for text in (text for text in counted if text not in trained):
+            raise ValueError(
+                f"{counted[text]:,} reviews of split {split!r} have the label {shown(text)} ({where(text)}), which no "
+                f"training review has; correct or remove them, or say what each label means, where those that mean "
+                f"nothing are left out: --labels {_all_said([name for name in first if name != text], drop=text)}"
+            )
+    if len(trained) < 2:
+        raise ValueError(
+            f"all {trained.total():,} training reviews have the label {shown(next(iter(trained)))}; at least two "
+            "labels are needed; add reviews, or name the right column with --label_column"
+        )
+    odd = {text: count for text, count in trained.items() if _key(text) not in SENTIMENTS}
+    meant = {SENTIMENTS[_key(text)] for text in trained.keys() - odd.keys()}
+    # A slip among two sentiments is no third label.
+    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, trained.total() // 100):
+        text = next(iter(odd))
+        raise ValueError(
+            f"{where(text)}: "
+            + _unknown(
+                text,
+                "0 or 1, neg or pos, negative or positive, bad or good, rotten or fresh, false or true, LABEL_0 or "
+                "LABEL_1 (upper or lower case)",
+            )
+        )
+    if lone := [text for text, count in trained.items() if count < 2]:
+        raise ValueError(
+            f"{where(lone[0])}: label {shown(lone[0])} stands in one training review only"
+            + (f", and so do {len(lone) - 1:,} more of the {len(trained):,} labels" if len(lone) > 1 else "")
+            + f"; every label needs several; {_REMEDY}"
+        )
+    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
+    ranks = {name: rank for rank, name in enumerate(classes)}
+    names = sorted(trained, key=lambda text: (ranks.get(text, len(ranks)), int(text) if numbers else 0, _key(text)))
+    return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
+
+
+def _as_text(value: Any, names: Sequence[str] | None = None) -> str:
+    """A label as a text: by its name, and whole numbers without a decimal point."""
+    if names is not None and isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    text = str(int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value)
+    # A column of whole numbers with a gap comes out of many programs with decimal points.
+    digits = text.strip().removesuffix(".0")
+    return digits if digits.removeprefix("-").isdigit() else text
+
+
+def _key(text: str) -> str:
+    return " ".join(text.split()).lower()
 
 
 def _all_said(names: Sequence[str], drop: str | None = None) -> str:
@@ -323,5 +310,5 @@ def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
 
 def place_of(value: Any, names: Sequence[str]) -> int:
     """The place of a label, as it stands in the data, among names that :func:`read_labelled` found there."""
-    key = _key(_as_text(value, None))
-    return cast(int, SENTIMENTS[key]) if tuple(names) == Labels.names else [_key(name) for name in names].index(key)
+    key = _key(_as_text(value))
+    return SENTIMENTS[key] if tuple(names) == SENTIMENT_NAMES else [_key(name) for name in names].index(key)

@@ -8,14 +8,22 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..model.configuration_sentiment_lstm import check_class_weights
-from ..utils.messages import check_text, differences, listed, shown
+from ..utils.messages import check_text, listed, shown
 from .columns import ReadRow
-from .labels import BATCH, Labels, class_counts, missing_labels, parse_labels, read_labelled, whole_numbers
+from .labels import (
+    BATCH,
+    SENTIMENT_NAMES,
+    class_counts,
+    missing_labels,
+    parse_labels,
+    read_labelled,
+    whole_numbers,
+)
 from .readers import FileForm, Rows
 from .sources import SPLITS, UNLABELED_NAMES, find_source, hub_error, open_source
 
@@ -31,21 +39,6 @@ logger = logging.getLogger(__name__)
 
 # What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
 SPLIT = ("train", "validation", "test", "split_seed", "held_out")
-
-
-class Texts:
-    """The texts of data sets, one after the other, read from their files whenever they are iterated over."""
-
-    def __init__(self, *parts: Dataset) -> None:
-        self._parts = parts
-
-    def __len__(self) -> int:
-        return sum(map(len, self._parts))
-
-    def __iter__(self) -> Iterator[str]:
-        for part in self._parts:
-            for batch in part.select_columns(["text"]).iter(BATCH):
-                yield from batch["text"]
 
 
 @dataclass(frozen=True)
@@ -82,20 +75,23 @@ class Reviews:
     overlap: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
-    label_names: tuple[str, ...] = Labels.names
+    label_names: tuple[str, ...] = SENTIMENT_NAMES
 
-    def vocabulary_texts(self, *more: Dataset) -> Texts:
+    def vocabulary_texts(self, *more: Dataset) -> Iterable[str]:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
-        Unlabeled reviews follow, where there are any, and then `more` texts.
+        Unlabeled reviews follow, where there are any, and then `more` texts. They are read whenever they are iterated.
         """
         from datasets import concatenate_datasets
 
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
         ordered = labelled.select(np.argsort(whole_numbers(labelled, "row"), kind="stable"))
-        return Texts(ordered, *([] if self.unlabeled is None else [self.unlabeled]), *more)
+        others = [*([] if self.unlabeled is None else [self.unlabeled]), *more]
+        return cast(
+            Iterable[str], concatenate_datasets([p.select_columns(["text"]) for p in (ordered, *others)])["text"]
+        )
 
     def class_weights(self, weights: str | Sequence[float]) -> list[float]:
         """What a review counts in the loss, by its label.
@@ -128,7 +124,7 @@ class Reviews:
             "validation": len(self.validation),
             "test": len(self.test),
             **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
-            **({"labels": list(self.label_names)} if self.label_names != Labels.names else {}),
+            **({"labels": list(self.label_names)} if self.label_names != SENTIMENT_NAMES else {}),
             "split_seed": self.split_seed,
             "held_out": list(self.held_out),
             **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
@@ -154,7 +150,7 @@ def check_reviews_source(source: str | os.PathLike[str]) -> None:
 
 
 def load_reviews(
-    source: str | os.PathLike[str] = "stanfordnlp/imdb",
+    source: str | os.PathLike[str] | Rows = "stanfordnlp/imdb",
     *,
     text_column: str | None = None,
     label_column: str | None = None,
@@ -208,9 +204,11 @@ def load_reviews(
             share outside of 0 to 1, unlabeled reviews that are asked for and not there.
         ConnectionError: The Hub cannot be reached and has left nothing in the cache, or it has no such data set.
     """
-    sampling = _Sampling(
-        validation_fraction, test_fraction, split_seed, max_train_samples, max_validation_samples, max_test_samples
-    )
+    for option, share in (("validation_fraction", validation_fraction), ("test_fraction", test_fraction)):
+        if not 0 < share < 1:
+            raise ValueError(f"{option} is {share}; allowed: above 0 and below 1")
+    if not (isinstance(split_seed, int) and 0 <= split_seed < 2**32):
+        raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     meant = None if labels is None else parse_labels(labels)
     name, found = open_source(source, FileForm(separator, column_names, encoding))
     splits = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
@@ -223,8 +221,46 @@ def load_reviews(
         )
     if unlabeled is False:
         splits.pop("unlabeled", None)
-    return sampling.split(
-        name, *read_labelled(splits, text_column=text_column, label_column=label_column, labels=meant)
+    parts, names = read_labelled(splits, text_column=text_column, label_column=label_column, labels=meant)
+    held_out, notes = [], []
+    if "test" not in parts:
+        parts["train"], parts["test"] = _split_off(parts["train"], test_fraction, split_seed, names)
+        held_out.append("test")
+        notes.append(
+            f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
+            "one, so the figures are not comparable with those on an official test split"
+        )
+    if "validation" not in parts:
+        parts["train"], parts["validation"] = _split_off(parts["train"], validation_fraction, split_seed, names)
+        held_out.append("validation")
+        notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
+    for option, limit in zip(_LIMITS, (max_train_samples, max_validation_samples, max_test_samples), strict=True):
+        part = option.split("_")[1]
+        if limit is not None and limit < len(parts[part]):
+            notes.append(f"{part}: a stratified sample of {limit:,} out of {len(parts[part]):,} reviews")
+            parts[part] = _sample(parts[part], limit, split_seed, option, names)
+    for part in ("validation", "test"):
+        if missing := missing_labels(parts[part], names):
+            notes.append(f"{part}: holds no review of {listed(missing)}")
+    if names != SENTIMENT_NAMES:
+        counts = class_counts(parts["train"], len(names))
+        said = (f"{name} ({count:,} training reviews)" for name, count in zip(names, counts, strict=True))
+        logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
+    digests = {part: _digests(parts[part]) for part in ("train", "validation", "test", "unlabeled") if part in parts}
+    trained_on = np.concatenate([digests[part][1] for part in ("train", "unlabeled") if part in digests])
+    return Reviews(
+        source=name,
+        split_seed=split_seed,
+        held_out=tuple(held_out),
+        notes=tuple(notes),
+        overlap={
+            part: whole_numbers(parts[part], "row")[np.isin(digests[part][1], trained_on)]
+            for part in ("validation", "test")
+        },
+        digests={part: digest for part, (digest, _) in digests.items()},
+        validation_fraction=validation_fraction if "validation" in held_out else None,
+        label_names=names,
+        **parts,
     )
 
 
@@ -234,7 +270,6 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
     Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of the
     texts is no string; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
     """
-    checked = _Sampling(**sampling)
     for name, values in (("texts", texts), ("labels", labels)):
         if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
             raise TypeError(f"{name} is {shown(values)}; pass a list with one for each review")
@@ -252,74 +287,8 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
         for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
             yield ReadRow(number, None, {"text": text, "label": label})
 
-    rows = Rows("texts", ["text", "label"], digest.hexdigest(), read)
-    found = read_labelled({"train": [rows]}, text_column="text", label_column="label")
-    return checked.split(f"{len(texts):,} texts given in Python", *found)
-
-
-@dataclass(frozen=True)
-class _Sampling:
-    """How reviews are split and sampled; the arguments of `load_reviews` of these names."""
-
-    validation_fraction: float = 0.2
-    test_fraction: float = 0.2
-    split_seed: int = 42
-    max_train_samples: int | None = None
-    max_validation_samples: int | None = None
-    max_test_samples: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("validation_fraction", "test_fraction"):
-            if not 0 < (fraction := getattr(self, name)) < 1:
-                raise ValueError(f"{name} is {fraction}; allowed: above 0 and below 1")
-        if not (isinstance(self.split_seed, int) and 0 <= self.split_seed < 2**32):
-            raise ValueError(f"split_seed is {self.split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-
-    def split(self, source: str, parts: Mapping[str, Dataset], names: tuple[str, ...]) -> Reviews:
-        """Hold out what a source does not hold out, draw the samples, and tell what stands in several parts."""
-        parts = dict(parts)
-        held_out, notes = [], []
-        if "test" not in parts:
-            parts["train"], parts["test"] = _split_off(parts["train"], self.test_fraction, self.split_seed, names)
-            held_out.append("test")
-            notes.append(
-                f"test: the source has no test split; {len(parts['test']):,} of its training reviews were held out as "
-                "one, so the figures are not comparable with those on an official test split"
-            )
-        if "validation" not in parts:
-            fraction = self.validation_fraction
-            parts["train"], parts["validation"] = _split_off(parts["train"], fraction, self.split_seed, names)
-            held_out.append("validation")
-            notes.append(f"validation: {len(parts['validation']):,} reviews split off the training reviews, stratified")
-        for option in _LIMITS:
-            key, limit = option.split("_")[1], getattr(self, option)
-            if limit is not None and limit < len(parts[key]):
-                notes.append(f"{key}: a stratified sample of {limit:,} out of {len(parts[key]):,} reviews")
-                parts[key] = _sample(parts[key], limit, self.split_seed, option, names)
-        for key in ("validation", "test"):
-            if missing := missing_labels(parts[key], names):
-                notes.append(f"{key}: holds no review of {listed(missing)}")
-        if names != Labels.names:
-            counts = class_counts(parts["train"], len(names))
-            said = (f"{name} ({count:,} training reviews)" for name, count in zip(names, counts, strict=True))
-            logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
-        ordered = {key: parts[key] for key in ("train", "validation", "test", "unlabeled") if key in parts}
-        digests = {key: _digests(part) for key, part in ordered.items()}
-        trained_on = np.concatenate([digests[key][1] for key in ("train", "unlabeled") if key in digests])
-        return Reviews(
-            source=source,
-            split_seed=self.split_seed,
-            held_out=tuple(held_out),
-            notes=tuple(notes),
-            overlap={
-                key: whole_numbers(parts[key], "row")[np.isin(digests[key][1], trained_on)]
-                for key in ("validation", "test")
-            },
-            digests={key: digest for key, (digest, _) in digests.items()},
-            validation_fraction=self.validation_fraction if "validation" in held_out else None,
-            label_names=names,
-            **ordered,
-        )
+    rows = Rows("texts", ["text", "label"], digest.hexdigest(), read, total=len(texts))
+    return load_reviews(rows, **sampling)
 
 
 def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
@@ -377,41 +346,3 @@ def load_run_reviews(recipe: Mapping[str, Any]) -> Reviews:
     """Load the reviews that a run was trained and tested on, by its recipe (`run_directory.read_recipe`)."""
     known = {name: recipe[name] for name in (*SAMPLING, "validation_fraction") if name in recipe}
     return load_reviews(recipe["dataset"], **known)
-
-
-def load_recorded_reviews(
-    metrics: Mapping[str, Any], dataset: str | os.PathLike[str], *, of: str | os.PathLike[str]
-) -> Reviews:
-    """Load the reviews that a run was trained and tested on from where they lie, by what its `metrics.json` says.
-
-    A ValueError where that does not say how the reviews were split, or these are others; what the run is called (`of`)
-    is for messages.
-    """
-    try:
-        recorded, options = metrics["dataset"], metrics["options"]
-        split = {name: recorded[name] for name in SPLIT}
-        # Runs of earlier releases have no digests.
-        digests = {key: digest for key, digest in recorded.get("digests", {}).items() if key in split}
-        known = {name: options[name] for name in SAMPLING if name in options}
-        known["split_seed"] = split["split_seed"]
-        known["unlabeled"] = None if "unlabeled" in recorded else False
-        if "validation" in split["held_out"]:
-            known["validation_fraction"] = recorded.get("validation_fraction")
-            if known["validation_fraction"] is None and not any(options.get(name) for name in _LIMITS[:2]):
-                known["validation_fraction"] = recorded["validation"] / (recorded["train"] + recorded["validation"])
-            if known["validation_fraction"] is None:
-                raise KeyError("validation_fraction")
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"metrics.json of {of} does not say how its reviews were split ({error} is missing); name a run that "
-            "this package trained"
-        ) from error
-    reviews = load_reviews(dataset, **known)
-    now = reviews.summary()
-    # Names are recorded where they are not those of two sentiments.
-    changed = differences(*({name: said.get(name) for name in (*split, "labels")} for said in (recorded, now)))
-    if changed := changed or differences(digests, {key: now["digests"][key] for key in digests}):
-        raise ValueError(
-            f"{dataset} does not hold the reviews of {of}: {changed}; name the source that it was read from"
-        )
-    return reviews

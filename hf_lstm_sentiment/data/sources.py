@@ -57,8 +57,10 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
     return Path(os.path.abspath(path))
 
 
-def open_source(source: str | os.PathLike[str], form: FileForm) -> tuple[str, dict[str, list[Rows]]]:
+def open_source(source: str | os.PathLike[str] | Rows, form: FileForm) -> tuple[str, dict[str, list[Rows]]]:
     """Open a source of reviews, as for `load_reviews`: a name for the results, and the rows of each split."""
+    if isinstance(source, Rows):
+        return f"{source.total:,} texts given in Python", {"train": [source]}
     path = find_source(source)
     from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
     from datasets.exceptions import DatasetNotFoundError

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from ..data.labels import Labels
+from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import Reviews
 from ..inference.classifier import Classifier, probabilities
 from ..utils.files import replacing
@@ -63,7 +63,7 @@ class ScoredReviews:
     unknown: NDArray[np.float64]
     max_length: int
     duplicates: NDArray[np.bool_]
-    names: Sequence[str] = Labels.names
+    names: Sequence[str] = SENTIMENT_NAMES
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
-from ..data.reviews import Reviews, Texts, check_reviews_source, load_reviews, reviews_from
+from ..data.reviews import Reviews, check_reviews_source, load_reviews, reviews_from
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
@@ -124,7 +124,7 @@ class Inputs:
         if self.base is not None and not recipe.own_vocabulary:
             tokenizer = self.base.tokenizer()
             if recipe.extend_vocab:
-                extend_tokenizer(tokenizer, Texts(self.reviews.train), recipe.extend_vocab)
+                extend_tokenizer(tokenizer, self.reviews.train["text"], recipe.extend_vocab)
             return tokenizer
         passages = self.soft_labels and self.soft_labels.passages
         return train_tokenizer(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transformers import Trainer
 
 from ..data.encoding import encode_reviews, longest_first
-from ..data.labels import Labels
+from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import READING, SAMPLING
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
@@ -72,7 +72,7 @@ class TrainingResult:
         """What was measured, for a console."""
         metrics = self.metrics
         validation, test, dataset = metrics["validation"], metrics["test"], metrics["dataset"]
-        labels = metrics.get("labels", Labels.names)
+        labels = metrics.get("labels", SENTIMENT_NAMES)
         if len(labels) > 2:
             detail = f"macro F1 {test['macro_f1']:.2%}"
         else:
@@ -286,7 +286,7 @@ class _Classification(Body):
     def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
         model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
         names, weights = model.config.label_names, model.config.class_weights
-        facts: dict[str, Any] = {"labels": names} if tuple(names) != Labels.names else {}
+        facts: dict[str, Any] = {"labels": names} if tuple(names) != SENTIMENT_NAMES else {}
         if weights is not None:
             facts["class_weights"] = weights
         for part in ("validation", "test"):
@@ -311,7 +311,7 @@ class _Classification(Body):
         test, title = metrics["test"], f"{recipe.name}: test reviews"
         # Of hundreds of labels there is none.
         if (confusion := test.get("confusion_matrix")) is not None:
-            names = metrics.get("labels", Labels.names)
+            names = metrics.get("labels", SENTIMENT_NAMES)
             plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=title, names=names)
         plot_coverage(test["coverage"], plots / "coverage.png", title=title)
         make_model_card(asdict(recipe), metrics).save(run / CARD)

@@ -8,7 +8,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_lstm_sentiment.data.labels import class_counts
-from hf_lstm_sentiment.data.reviews import load_recorded_reviews, load_reviews, reviews_from
+from hf_lstm_sentiment.data.reviews import load_reviews, reviews_from
 from tests.reviews import refused, rows_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -224,16 +224,6 @@ def test_reviews_from_texts_and_labels(tmp_path):
 )
 def test_texts_and_labels_that_cannot_be_are_refused(texts, labels, message):
     refused(lambda: reviews_from(texts, labels), message)
-
-
-def test_recorded_names_are_compared(tmp_path):
-    reviews = load_reviews(source(tmp_path, ["a", "b", "c"] * 10))
-    metrics = {"dataset": reviews.summary(), "options": {}}
-    assert load_recorded_reviews(metrics, tmp_path / "a.csv", of="run").label_names == ("a", "b", "c")
-    refused(
-        lambda: load_recorded_reviews(metrics, source(tmp_path, ["a", "b", "d"] * 10), of="run"),
-        r"labels was \['a', 'b', 'c'\] and is \['a', 'b', 'd'\]",
-    )
 
 
 def test_class_weights():

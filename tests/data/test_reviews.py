@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
-from hf_lstm_sentiment.data.reviews import Texts, check_reviews_source
+from hf_lstm_sentiment.data.reviews import check_reviews_source
 from tests.reviews import make_reviews, save_with_unlabeled, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
@@ -189,15 +189,6 @@ def test_a_directory_without_a_train_split_is_refused(tmp_path):
         load_reviews(tmp_path / "d")
 
 
-def test_texts_are_read_from_the_files_each_time(tmp_path):
-    first, second = (datasets.Dataset.from_dict({"text": [f"{name}{i}" for i in range(2_500)]}) for name in "ab")
-    texts = Texts(first, second.select(range(2_000, 1_000, -1)))
-    expected = [f"a{i}" for i in range(2_500)] + [f"b{i}" for i in range(2_000, 1_000, -1)]
-    assert len(texts) == len(expected)
-    assert list(texts) == expected
-    assert list(texts) == expected
-
-
 def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
     train = make_reviews(30, seed=1)
     write_csv(tmp_path / "d" / "train.csv", train)
@@ -300,7 +291,7 @@ def test_imdb_as_the_hub_has_it():
     reviews = load_reviews(IMDB)
     assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (20_000, 5_000, 25_000)
     assert Counter(reviews.validation["label"]) == {0: 2_500, 1: 2_500}
-    assert len(reviews.vocabulary_texts()) == 25_000
+    assert len(list(reviews.vocabulary_texts())) == 25_000
     assert reviews.held_out == ("validation",)
 
 

@@ -5,12 +5,13 @@ from dataclasses import asdict
 import generalization
 import pytest
 from make_pretrained import make_release
-from recorded import read_ablations, summarize_seeds
+from recorded import load_recorded_reviews, read_ablations, summarize_seeds
 
+from hf_lstm_sentiment.data.reviews import load_reviews
 from hf_lstm_sentiment.hub.model_card import make_model_card
 from tests.hub_clients import SHORT
 from tests.hub_store import check_card
-from tests.reviews import make_reviews
+from tests.reviews import make_reviews, refused, write_csv
 
 ROWS = [
     {"change": "nothing", "seeds": [1, 2], "validation_accuracy": [0.92, 0.94], "test_accuracy": [0.91, 0.92]},
@@ -123,3 +124,13 @@ def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
         assert f"{model['accuracy']:.2%}" in text
     with pytest.raises(FileNotFoundError, match=r"--recorded .*: it holds no tiny"):
         make_release(run, output_dir=tmp_path / "made", recorded=tmp_path)
+
+
+def test_recorded_names_of_labels_are_compared(tmp_path, own_cache):
+    def written(labels):
+        return write_csv(tmp_path / "a.csv", [(f"text {i}", label) for i, label in enumerate(labels * 10)])
+
+    metrics = {"dataset": load_reviews(written("abc")).summary(), "options": {}}
+    assert load_recorded_reviews(metrics, tmp_path / "a.csv", of="run").label_names == ("a", "b", "c")
+    message = r"labels was \['a', 'b', 'c'\] and is \['a', 'b', 'd'\]"
+    refused(lambda: load_recorded_reviews(metrics, written("abd"), of="run"), message)
