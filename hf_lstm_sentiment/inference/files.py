@@ -13,10 +13,9 @@ import glob
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +28,11 @@ from ..data.columns import ReadRow, Row, describe_column, find_column
 from ..data.readers import KINDS, FileForm, Rows, check_kind, open_rows
 from ..data.sources import stream_rows
 from ..utils.distributed import place, refuse_to_be_alone
-from ..utils.files import file_digest, local_path, only_writer, read_json, replacing, user_path, write_json
+from ..utils.files import file_digest, json_ready, local_path, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import check_count, differences
-from .classifier import UNSURE, WINDOW, Classifier, check_unsure, open_classifier
-from .writers import OUTPUTS, OutputLayout, join_parts, json_line, schema_of
+from .classifier import UNSURE, WINDOW, Classifier, Prediction, check_unsure, open_classifier
+from .writers import OUTPUTS, join_parts, json_line, names_to_add, row_writer, schema_of, with_answers
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +41,14 @@ _ADVICE = "; --skip_bad_rows leaves such rows out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FileOptions(FileForm):
     """What decides what an output holds; the options of `predict_file` and `predict_files`.
 
     Args:
-        text_column: Column of the texts; found by its name where None.
         separator: What stands between the fields of csv and tsv files; found where None.
         column_names: Names of the columns of csv and tsv files that have no header, also as one text with commas.
         encoding: Encoding of text files; UTF-8, or UTF-16 where a file begins so.
+        text_column: Column of the texts; found by its name where None.
         skip_bad_rows: Write rows that cannot be read or have no text to `OUTPUT.bad_rows.jsonl`, each with its
             problem, instead of refusing the file.
         known_column: Add the column `known`, too: the share of each text's tokens that are in the vocabulary.
@@ -61,9 +60,6 @@ class FileOptions:
     """
 
     text_column: str | None = None
-    separator: str | None = None
-    column_names: str | Sequence[str] | None = None
-    encoding: str | None = None
     skip_bad_rows: bool = False
     known_column: bool = False
     all_scores: bool = False
@@ -73,15 +69,9 @@ class FileOptions:
     rows_per_part: int = 50_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count("batch_size", self.batch_size)
         check_count("rows_per_part", self.rows_per_part)
-        check_unsure(self.unsure_below, self.unsure_label)
-        _ = self.form
-
-    @property
-    def form(self) -> FileForm:
-        """What is known of the form of the files to read."""
-        return FileForm(self.separator, self.column_names, self.encoding)
 
 
 def predict_file(
@@ -98,8 +88,8 @@ def predict_file(
     """Classify every row of a file or data set and write the rows with a label and a score.
 
     All columns are kept, in order, and two are added: `label` and `score`, or `predicted_label` and `predicted_score`
-    where the source has a column of either name. Scores have all their digits. A file is read to its end before the
-    model is loaded, to find every defect, and again to classify. Memory holds a window of rows, not the file.
+    where the source has a column of either name. Scores have all their digits. A file is read to its end first, to find
+    every defect, and again to classify. Memory holds a window of rows, not the file.
 
     A run that was killed is continued by the same call; the result is, byte for byte, that of a run which was not, on
     the same machine with the same number of threads.
@@ -141,10 +131,9 @@ def predict_file(
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such directory; make it, or name another output than {target}")
     with only_writer(target):
-        _is_in_place(target)
-        job = _look_through(name, target, split, chosen)
+        _begun(target)
         classifier = open_classifier(model, backend, dtype)
-        return _score(job.for_labels(classifier.labels), classifier, progress=progress)
+        return _score(_look_through(name, target, split, classifier, chosen), classifier, progress=progress)
 
 
 def predict_files(
@@ -194,7 +183,7 @@ def predict_files(
     classifier = open_classifier(model, backend, dtype)
     left = [file for file in mine if not _is_done(*file, classifier, chosen)]
     user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
-    jobs = [_look_through(str(file), output, "train", chosen).for_labels(classifier.labels) for file, output in left]
+    jobs = [_look_through(str(file), output, "train", classifier, chosen) for file, output in left]
     rows = {}
     for job in jobs:
         with only_writer(job.target):
@@ -231,8 +220,7 @@ def _expand(name: str) -> list[Path]:
     """The file of that name, or those that match the pattern, in order."""
     path = user_path(name)
     # A file may have a name with brackets or stars.
-    matches = [str(path)] if path.exists() else glob.glob(str(path), recursive=True)
-    found = sorted(match for match in matches if path.exists() or Path(match).is_file())
+    found = [path] if path.exists() else sorted(filter(Path.is_file, map(Path, glob.glob(str(path), recursive=True))))
     if not found and glob.has_magic(name):
         raise FileNotFoundError(f"{name}: no file matches this pattern; correct it, or name the files")
     if not found:
@@ -283,19 +271,12 @@ class _Job(NamedTuple):
     target: Path
     rows: Rows
     text_column: str
-    layout: OutputLayout
+    # Names of the columns that are added, and for Parquet the types of all.
+    added: list[str]
+    schema: Any
     total: int | None
-    source: str
+    manifest: dict[str, Any]
     options: FileOptions
-
-    def for_labels(self, labels: tuple[str, ...]) -> _Job:
-        """Check the options against a model's labels, and lay the output out for them."""
-        check_unsure(self.options.unsure_below, self.options.unsure_label, labels)
-        return self._replace(layout=replace(self.layout, labels=labels)) if self.options.all_scores else self
-
-    def part(self, number: int) -> Path:
-        """Where a part lies once it is finished."""
-        return parts_of(self.target) / f"part-{number:05}{self.layout.suffix}"
 
 
 def _check_kind(name: str, path: Path) -> str:
@@ -307,35 +288,39 @@ def _check_kind(name: str, path: Path) -> str:
     return check_kind(name, path)
 
 
-def _look_through(name: str, target: Path, split: str, options: FileOptions) -> _Job:
+def _look_through(name: str, target: Path, split: str, classifier: Classifier, options: FileOptions) -> _Job:
     """Open a source and, if it is a file, read it to its end, so that no defect shows after hours of work."""
-    suffix, wanted = target.suffix.lower(), options.text_column
-    if suffix == ".parquet":
+    check_unsure(options.unsure_below, options.unsure_label, classifier.labels)
+    to_parquet = target.suffix.lower() == ".parquet"
+    if to_parquet:
         require("pyarrow", extra="train")
     allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
     path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
     if path is not None:
         _check_kind(name, path)
-    rows = open_rows(path, options.form, name=name) if path else stream_rows(name, split)
+    rows = open_rows(path, options, name=name) if path else stream_rows(name, split)
     # An empty .jsonl file has no columns; there is no row that would need one.
+    wanted = options.text_column
     column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
     logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")
+    scores = [f"score_{label}" for label in classifier.labels]
+    added = ["label", "score", *["known"] * options.known_column, *scores * options.all_scores]
+    added = names_to_add(name, rows.columns, added)
     total, schema = rows.total, rows.schema
     if path is not None:
         skip = (lambda _: None) if options.skip_bad_rows else None
         total = sum(1 for _ in rows.with_text(column, skip=skip, advice=_ADVICE))
-        if schema is None and suffix == ".parquet":
-            schema = schema_of(name, rows.columns, _windows(rows.with_text(column, skip=lambda _: None)))
-    layout = OutputLayout(name, rows.columns, schema, suffix, options.known_column)
-    return _Job(target, rows, column, layout, total, file_digest(path) if path else rows.state, options)
+        if to_parquet and schema is None:
+            schema = schema_of(name, rows.columns, _windows(rows.with_text(column, skip=skip)))
+    schema = with_answers(schema, added) if to_parquet else None
+    manifest = _contents(file_digest(path) if path else rows.state, target, classifier, options)
+    return _Job(target, rows, column, added, schema, total, manifest, options)
 
 
 def _contents(source: str, target: Path, classifier: Classifier, options: FileOptions) -> dict[str, Any]:
     """What an output is made of and how."""
-    names = options.form.column_names
-    form = {"separator": options.form.separator, "column_names": names and list(names)}
     made_by = {"model": classifier.fingerprint(), "hf_lstm_sentiment": __version__}
-    return {"source": source, **asdict(options), **form, **made_by, "output": target.suffix.lower()}
+    return json_ready({"source": source, **asdict(options), **made_by, "output": target.suffix.lower()})
 
 
 def parts_of(output: Path) -> Path:
@@ -343,55 +328,46 @@ def parts_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.parts")
 
 
-def _manifest(target: Path) -> dict[str, Any]:
-    """What an earlier call, if there was one, has left to say what is being done."""
-    path = parts_of(target) / _MANIFEST
-    return read_json(path) if path.is_file() else {}
+def _begun(target: Path) -> dict[str, Any]:
+    """What an earlier call, if there was one, has left to say what is being done.
 
-
-def _is_in_place(target: Path) -> bool:
-    """Whether all that is left to do is to take the parts away; an output that is something else is refused."""
+    If the output is there, all that is left to do is to take the parts away; one that is something else is refused.
+    """
+    parts = parts_of(target)
+    manifest = read_json(parts / _MANIFEST) if (parts / _MANIFEST).is_file() else {}
     # The joined file waits among the parts until the manifest knows its rows; then it moves in one step.
-    in_place = "rows" in _manifest(target) and not any(parts_of(target).glob("joined.*"))
-    if target.exists() and not in_place:
+    if target.exists() and ("rows" not in manifest or any(parts.glob("joined.*"))):
         raise FileExistsError(f"{target} is there already; move it away, or name another output")
-    return target.exists()
-
-
-def _prepare(target: Path, manifest: Mapping[str, Any]) -> None:
-    """Make the directory of parts, or check that an earlier call of the same run has left it."""
-    parts, before = parts_of(target), _manifest(target)
-    before.pop("rows", None)
-    if before:
-        if changed := differences(before, manifest):
-            raise ValueError(
-                f"{parts} holds parts of another run and cannot be continued: {changed}. Run it as it was started, "
-                "delete that directory to start anew, or name another output"
-            )
-    elif parts.exists() and not (parts.is_dir() and all(p.name.startswith(f".{_MANIFEST}") for p in parts.iterdir())):
-        raise FileExistsError(
-            f"{parts} is in the way and holds no parts of a run; move it away, or name another output"
-        )
-    parts.mkdir(exist_ok=True)
+    return manifest
 
 
 def _score(job: _Job, classifier: Classifier, *, progress: bool, record: Path | None = None) -> int:
     """Write an output, whose lock is held, from where an earlier call has stopped; the number of its rows."""
-    target, parts = job.target, parts_of(job.target)
-    manifest = _contents(job.source, target, classifier, job.options)
-    _prepare(target, manifest)
-    if _is_in_place(target):
-        rows = int(_manifest(target)["rows"])
-    else:
-        write_json(manifest, parts / _MANIFEST)
-        rows, count = _classify(job, classifier, progress=progress)
-        joined = parts / f"joined{job.layout.suffix}"
-        join_parts([job.part(number) for number in range(count)], joined)
-        write_json({**manifest, "rows": rows}, parts / _MANIFEST)
-        _is_in_place(target)
+    target, parts, before = job.target, parts_of(job.target), _begun(job.target)
+    rows = int(before.pop("rows", 0))
+    if changed := differences(before, job.manifest) if before else "":
+        raise ValueError(
+            f"{parts} holds parts of another run and cannot be continued: {changed}. Run it as it was started, "
+            "delete that directory to start anew, or name another output"
+        )
+    # Of a run that was killed at once, the beginning of a manifest.
+    begun = parts.is_dir() and all(path.name.startswith(f".{_MANIFEST}") for path in parts.iterdir())
+    if parts.exists() and not before and not begun:
+        raise FileExistsError(
+            f"{parts} is in the way and holds no parts of a run; move it away, or name another output"
+        )
+    if not target.exists():
+        parts.mkdir(exist_ok=True)
+        write_json(job.manifest, parts / _MANIFEST)
+        rows, made = _classify(job, classifier, progress=progress)
+        joined = parts / f"joined{target.suffix.lower()}"
+        join_parts(made, joined)
+        write_json({**job.manifest, "rows": rows}, parts / _MANIFEST)
+        # It may have come up meanwhile.
+        _begun(target)
         if record is not None:
             record.parent.mkdir(exist_ok=True)
-            write_json({**manifest, "bytes": joined.stat().st_size}, record)
+            write_json({**job.manifest, "bytes": joined.stat().st_size}, record)
         os.replace(joined, target)
     # The manifest goes last, so that a kill in between leaves what the next call understands.
     for path in parts.glob("part-*"):
@@ -400,17 +376,21 @@ def _score(job: _Job, classifier: Classifier, *, progress: bool, record: Path | 
     return rows
 
 
-def _windows(reads: Iterator[ReadRow], most: int = sys.maxsize) -> Iterator[list[Row]]:
-    """The next rows, so many at most, a window at a time."""
-    while window := [read.row for read in islice(reads, min(WINDOW, most))]:
-        most -= len(window)
-        yield window
+def _windows(reads: Iterator[ReadRow]) -> Iterator[list[Row]]:
+    """Rows, a window at a time."""
+    return iter(lambda: [read.row for read in islice(reads, WINDOW)], [])
 
 
-def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int, int]:
-    """Write the parts that are not there; the number of rows and of parts."""
-    options, bad = job.options, job.target.with_name(f"{job.target.name}.bad_rows.jsonl")
-    skipped, rows, number = 0, 0, 0
+def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int, list[Path]]:
+    """Write the parts that are not there; the number of rows, and all parts in their order."""
+    options, kind, parts, skipped = job.options, job.target.suffix.lower(), parts_of(job.target), 0
+    bad, columns = job.target.with_name(f"{job.target.name}.bad_rows.jsonl"), [*job.rows.columns, *job.added]
+    asked = {name: getattr(options, name) for name in ("batch_size", "all_scores", "unsure_below", "unsure_label")}
+
+    def answered(row: Row, found: Prediction) -> Row:
+        known, scores = [found.known] * options.known_column, (found.scores or {}).values()
+        return {**row, **dict(zip(job.added, (*found, *known, *scores), strict=True))}
+
     with ExitStack() as stack:
         skip = None
         if options.skip_bad_rows:
@@ -422,27 +402,32 @@ def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int
                 file.write(json_line(read._asdict()))
 
         reads = job.rows.with_text(job.text_column, skip=skip, advice=_ADVICE)
-        while job.part(number).is_file():
-            rows += sum(map(len, _windows(reads, options.rows_per_part)))
-            number += 1
-        if number:
-            logger.info(f"{parts_of(job.target).name}: {rows:,} rows are done already and skipped")
-        passed_on = ("batch_size", "all_scores", "unsure_below", "unsure_label")
-        answers = {name: getattr(options, name) for name in passed_on}
-        with tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True) as bar:
-            windows = _windows(reads, options.rows_per_part)
+        done: list[Path] = []
+        while (path := parts / f"part-{len(done):05}{kind}").is_file():
+            done.append(path)
+        rows = sum(1 for _ in islice(reads, len(done) * options.rows_per_part))
+        if done:
+            logger.info(f"{parts.name}: {rows:,} rows are done already and skipped")
+        bar = stack.enter_context(
+            tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True)
+        )
+        while True:
+            windows = _windows(islice(reads, options.rows_per_part))
+            window = next(windows, [])
             # Without a row there is one part, which holds the header.
-            while (window := next(windows, [])) or not number:
-                with replacing(job.part(number)) as part, job.layout.writer(part, number) as write:
-                    while window:
-                        write(window, classifier([row[job.text_column] for row in window], **answers))
-                        rows += len(window)
-                        bar.update(len(window))
-                        window = next(windows, [])
-                number += 1
-                windows = _windows(reads, options.rows_per_part)
+            if done and not window:
+                break
+            path = parts / f"part-{len(done):05}{kind}"
+            with replacing(path) as part, row_writer(part, kind, columns, job.schema, header=not done) as write:
+                while window:
+                    found = classifier([row[job.text_column] for row in window], **asked)
+                    write(list(map(answered, window, found)))
+                    rows += len(window)
+                    bar.update(len(window))
+                    window = next(windows, [])
+            done.append(path)
     if skipped:
         logger.warning(f"{skipped:,} rows that could not be read are in {bad}")
     elif options.skip_bad_rows:
         bad.unlink()
-    return rows, number
+    return rows, done

@@ -8,10 +8,8 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,70 +18,41 @@ from uuid import UUID
 from ..data.columns import Row
 from ..data.csv_rows import DELIMITERS
 from ..utils.files import replacing
-from .classifier import Prediction
 
 OUTPUTS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-@dataclass(frozen=True)
-class OutputLayout:
-    """What the output of a source looks like, which has columns, and for Parquet an Arrow schema of them."""
+def names_to_add(name: str, columns: Sequence[str], wanted: list[str]) -> list[str]:
+    """Find names for columns that are added, or refuse a source that has all of these names, in any case."""
+    have = {column.lower(): column for column in columns}
+    for names in (wanted, [f"predicted_{column}" for column in wanted]):
+        taken = [have[column.lower()] for column in names if column.lower() in have]
+        if not taken:
+            return names
+    raise ValueError(
+        f"{name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that it is not "
+        "overwritten"
+    )
 
-    name: str
-    columns: Sequence[str]
-    schema: Any
-    suffix: str
-    known: bool = False
-    # Those whose probabilities get a column each.
-    labels: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _ = self.added
+@contextmanager
+def row_writer(
+    file: BinaryIO, kind: str, columns: Sequence[str], schema: Any = None, *, header: bool
+) -> Iterator[Callable[[list[Row]], object]]:
+    """Make what writes rows to a file of a kind: to Parquet by a schema, to csv and tsv below a header or none."""
+    if kind == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
-    @cached_property
-    def added(self) -> list[str]:
-        """Find names for the columns that are added, or refuse a source that has all of these names, in any case."""
-        have = {column.lower(): column for column in self.columns}
-        added = ["label", "score", *["known"] * self.known, *(f"score_{label}" for label in self.labels)]
-        if not have.keys().isdisjoint(column.lower() for column in added):
-            added = [f"predicted_{column}" for column in added]
-        if taken := [have[column.lower()] for column in added if column.lower() in have]:
-            raise ValueError(
-                f"{self.name} has columns for label and score and {taken[0]!r} too; rename or remove that one, so that "
-                "it is not overwritten"
-            )
-        return added
-
-    @contextmanager
-    def writer(self, file: BinaryIO, number: int) -> Iterator[Callable[[list[Row], list[Prediction]], object]]:
-        """Make what writes rows and their predictions to a part; the first part of a csv file holds the header."""
-        if self.suffix == ".parquet":
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            schema = self.schema.append(pa.field(self.added[0], pa.string()))
-            for column in self.added[1:]:
-                schema = schema.append(pa.field(column, pa.float64()))
-            with pq.ParquetWriter(file, schema) as parquet:
-                yield lambda rows, predictions: parquet.write_table(
-                    pa.Table.from_pylist(list(self._joined(rows, predictions)), schema=schema)
-                )
-        elif self.suffix == ".jsonl":
-            yield lambda rows, predictions: file.writelines(map(json_line, self._joined(rows, predictions)))
-        else:
-            names = [*self.columns, *self.added]
-            csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[self.suffix])
-            if number == 0:
-                csv_writer.writerow(names)
-            yield lambda rows, predictions: csv_writer.writerows(
-                [_cell(row.get(name)) for name in names] for row in self._joined(rows, predictions)
-            )
-
-    def _joined(self, rows: list[Row], predictions: list[Prediction]) -> Iterator[Row]:
-        for row, prediction in zip(rows, predictions, strict=True):
-            scores = [prediction.scores[label] for label in self.labels] if prediction.scores else []
-            found = (*prediction, *[prediction.known] * self.known, *scores)
-            yield {**row, **dict(zip(self.added, found, strict=True))}
+        with pq.ParquetWriter(file, schema) as parquet:
+            yield lambda rows: parquet.write_table(pa.Table.from_pylist(rows, schema=schema))
+    elif kind == ".jsonl":
+        yield lambda rows: file.writelines(map(json_line, rows))
+    else:
+        csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[kind])
+        if header:
+            csv_writer.writerow(columns)
+        yield lambda rows: csv_writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
 
 
 class _LineFeeds:
@@ -128,12 +97,12 @@ def _cell(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else _as_text(value)
 
 
-def schema_of(name: str, columns: Sequence[str], rows: Iterator[list[Row]]) -> Any:
+def schema_of(name: str, columns: Sequence[str], windows: Iterator[list[Row]]) -> Any:
     """Find the types of columns that have none, as an Arrow schema, from all rows, some at a time."""
     import pyarrow as pa
 
     schema, total = pa.schema([]), 0
-    for window in rows:
+    for window in windows:
         try:
             found = [(c, pa.array([row.get(c) for row in window]).type) for c in dict.fromkeys(chain(*window))]
             schema = pa.unify_schemas([schema, pa.schema(found)], promote_options="permissive")
@@ -144,6 +113,15 @@ def schema_of(name: str, columns: Sequence[str], rows: Iterator[list[Row]]) -> A
             ) from error
         total += len(window)
     return pa.schema([schema.field(column) if column in schema.names else (column, pa.string()) for column in columns])
+
+
+def with_answers(schema: Any, names: Sequence[str]) -> Any:
+    """Add a column of labels, and others of numbers, to an Arrow schema."""
+    import pyarrow as pa
+
+    for number, name in enumerate(names):
+        schema = schema.append(pa.field(name, pa.float64() if number else pa.string()))
+    return schema
 
 
 def join_parts(parts: Sequence[Path], joined: Path) -> None:

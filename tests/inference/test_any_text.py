@@ -7,8 +7,7 @@ import math
 import pytest
 from transformers import pipeline
 
-from hf_lstm_sentiment import Classifier, predict, train_tokenizer
-from tests.demo_model import save_model
+from hf_lstm_sentiment import predict, train_tokenizer
 from tests.reviews import refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,28 +43,18 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("model") / "run")
-
-
-@pytest.fixture(scope="module")
-def classifier(checkpoint):
-    return Classifier.from_pretrained(checkpoint)
-
-
-@pytest.fixture(scope="module")
 def stock(checkpoint):
     return pipeline("text-classification", model=str(checkpoint))
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_any_text_has_the_answer_of_the_pipeline_alone_and_in_company(name, classifier, stock):
+def test_any_text_has_the_answer_of_the_pipeline_alone_and_in_company(name, small, stock):
     text = TEXTS[name]
     (expected,) = stock([text], truncation=True)
-    for prediction in (classifier([text])[0], classifier(["a good film", text, ""])[1]):
+    for prediction in (small([text])[0], small(["a good film", text, ""])[1]):
         assert prediction.label == expected["label"]
         assert prediction.score == pytest.approx(expected["score"], abs=1e-6)
-    assert max(map(max, filter(None, classifier.token_ids([text]))), default=0) < classifier.config.vocab_size
+    assert max(map(max, filter(None, small.token_ids([text]))), default=0) < small.config.vocab_size
 
 
 @pytest.mark.parametrize("scheme", ["whitespace", "words"])
@@ -84,9 +73,9 @@ NO_TEXTS = [None, 3, 1.5, math.nan, True, b"good", ["good"], ("good",), {"text":
 
 
 @pytest.mark.parametrize("wrong", NO_TEXTS, ids=ascii)
-def test_what_is_no_text_is_refused_with_its_place(wrong, classifier, checkpoint):
+def test_what_is_no_text_is_refused_with_its_place(wrong, small, checkpoint):
     for call in (
-        lambda: classifier(["good", wrong]),
+        lambda: small(["good", wrong]),
         lambda: predict(["good", wrong], model=checkpoint),
         lambda: train_tokenizer(["good", wrong]),
     ):

@@ -9,10 +9,10 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import weakref
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -37,6 +37,7 @@ from hf_lstm_sentiment.data import readers
 from hf_lstm_sentiment.data.csv_rows import DELIMITERS
 from hf_lstm_sentiment.inference import files as scoring
 from hf_lstm_sentiment.inference.files import predict_file
+from hf_lstm_sentiment.utils.files import only_writer
 from tests.reviews import make_reviews, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
@@ -101,23 +102,25 @@ def rows_of(texts):
 
 
 def write(path, rows):
-    kind = path.suffix
-    if kind == ".gz":
+    objects = [json.dumps(row, ensure_ascii=False) for row in rows]
+    lines = {
+        ".txt": [row.get("text") for row in rows],
+        ".json": [json.dumps(rows)],
+        ".jsonl": objects,
+        ".ndjson": objects,
+    }
+    if path.suffix == ".gz":
         plain = write(path.with_name(f"plain{path.with_suffix('').suffix}"), rows)
         path.write_bytes(gzip.compress(plain.read_bytes()))
         plain.unlink()
-    elif kind == ".txt":
-        path.write_bytes("".join(f"{row['text']}\n" for row in rows).encode())
-    elif kind == ".json":
-        path.write_bytes(json.dumps(rows).encode())
-    elif kind in (".jsonl", ".ndjson"):
-        path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    elif kind == ".parquet":
+    elif path.suffix in lines:
+        path.write_bytes("".join(f"{line}\n" for line in lines[path.suffix]).encode())
+    elif path.suffix == ".parquet":
         # Row groups that fit no window and no part.
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=7)
     else:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter=DELIMITERS[kind])
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=DELIMITERS[path.suffix])
             writer.writeheader()
             writer.writerows(rows)
     return path
@@ -129,17 +132,20 @@ def read(path):
     if path.suffix == ".parquet":
         return pq.read_table(path).to_pylist()
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter=DELIMITERS[path.suffix], strict=True))
-    return [{**row, "score": float(row["score"])} for row in rows]
+        return list(csv.DictReader(file, delimiter=DELIMITERS[path.suffix], strict=True))
 
 
-def check(found, rows, answers, added=("label", "score")):
+def check(found, rows, answers):
     """Every row once, in order, with all its columns and the answer for its text."""
-    assert [{key: value for key, value in row.items() if key not in added} for row in found] == rows
-    assert all(list(row)[-2:] == list(added) for row in found)
+    assert [dict(list(row.items())[:-2]) for row in found] == rows
+    assert all(list(row)[-2:] == ["label", "score"] for row in found)
     expected = [answers[row["text"]] for row in rows]
-    assert [row[added[0]] for row in found] == [p.label for p in expected]
-    assert [row[added[1]] for row in found] == pytest.approx([p.score for p in expected], rel=0, abs=1e-6)
+    assert [row["label"] for row in found] == [p.label for p in expected]
+    assert scores_of(found) == pytest.approx([p.score for p in expected], rel=0, abs=1e-6)
+
+
+def scores_of(rows):
+    return [float(row["score"]) for row in rows]
 
 
 def score(source, output, model, **options):
@@ -152,11 +158,11 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
 @pytest.mark.parametrize("given_", INPUTS)
-def test_every_pair_of_formats(tmp_path, classifier, answers, small_windows, given_, wanted):
+def test_every_pair_of_formats_killed_and_continued(tmp_path, classifier, answers, small_windows, given_, wanted):
     texts = ONE_LINE if given_ == "txt" else TEXTS
     rows = [{"text": text} for text in texts] if given_ == "txt" else rows_of(texts)
-    output = tmp_path / f"out.{wanted}"
-    source = write(tmp_path / f"in.{given_}", rows)
+    source, output = write(tmp_path / f"in.{given_}", rows), tmp_path / f"out.{wanted}"
+    kill(source, output, classifier)
     assert score(source, output, classifier) == len(rows)
     check(read(output), rows, answers)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, output.name])
@@ -177,23 +183,10 @@ def test_more_columns_where_asked_for_and_unsure_is_an_answer(tmp_path, small_wi
     assert (expected[0].known, expected[-1].known) == (0, 0.25)
     for row, prediction in zip(read(output), expected, strict=True):
         assert list(row)[3:] == ["label", "score", "known", *(f"score_{label}" for label in labels)]
-        assert (row["label"], row["score"]) == (prediction.label, pytest.approx(prediction.score, abs=1e-6))
-        assert float(row["known"]) == prediction.known
+        assert (row["label"], float(row["known"])) == (prediction.label, prediction.known)
+        assert float(row["score"]) == pytest.approx(prediction.score, abs=1e-6)
         found = {label: float(row[f"score_{label}"]) for label in labels}
         assert found == pytest.approx(prediction.scores, abs=1e-6)
-
-
-def test_options_that_do_not_fit_are_refused_before_any_work(tmp_path, classifier):
-    source = write(tmp_path / "in.jsonl", [{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}])
-    for options, message in (
-        ({"unsure_below": 0.4}, "unsure_below is 0.4; allowed: above 0.5"),
-        ({"all_scores": True}, "columns for label and score and 'predicted_score_POSITIVE' too"),
-        ({"allscores": True}, "unexpected keyword argument 'allscores'"),
-    ):
-        refused(lambda o=options: score(source, tmp_path / "out.csv", classifier, **o), message)
-        refused(lambda o=options: predict_files([source], tmp_path / "out", model=classifier, **o), message)
-    assert not list(tmp_path.glob("out*/*"))
-    assert not list(tmp_path.glob("out.csv*"))
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
@@ -201,7 +194,7 @@ def test_scores_keep_all_their_digits(tmp_path, classifier, wanted):
     source = write(tmp_path / "in.csv", rows_of(TEXTS))
     output = tmp_path / f"out.{wanted}"
     score(source, output, classifier, rows_per_part=1_000)
-    assert [row["score"] for row in read(output)] == [p.score for p in classifier(TEXTS, batch_size=4)]
+    assert scores_of(read(output)) == [p.score for p in classifier(TEXTS, batch_size=4)]
 
 
 class Builder:
@@ -256,17 +249,15 @@ def test_a_stream_that_breaks_is_continued(tmp_path, classifier, monkeypatch):
         score("some/reviews", tmp_path / "out.csv", classifier, rows_per_part=400)
 
 
-def test_parquet_keeps_types_and_metadata(tmp_path, classifier, small_windows):
-    count = 30
-    source = pa.table(
-        {
-            "text": pa.array(ONE_LINE[:count]).dictionary_encode(),
-            "when": pa.array([10**18 + i for i in range(count)], type=pa.timestamp("ns", tz="UTC")),
-            "price": pa.array([Decimal(i).scaleb(-2) for i in range(count)], type=pa.decimal128(9, 2)),
-            "nested": pa.array([{"a": [i], "b": None} for i in range(count)]),
-            "small": pa.array([None, *range(count - 1)], type=pa.int8()),
-        }
-    ).replace_schema_metadata({"made by": "hand"})
+def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp_path, classifier, small_windows):
+    columns = {
+        "text": pa.array(ONE_LINE[:30]).dictionary_encode(),
+        "when": pa.array([datetime(2020, 1, 2, 3, 4, i) for i in range(30)], type=pa.timestamp("ns", tz="UTC")),
+        "price": pa.array([Decimal(i).scaleb(-2) for i in range(30)], type=pa.decimal128(9, 2)),
+        "nested": pa.array([{"a": [i], "b": None} for i in range(30)]),
+        "small": pa.array([None, *range(29)], type=pa.int8()),
+    }
+    source = pa.table(columns).replace_schema_metadata({"made by": "hand"})
     pq.write_table(source, tmp_path / "in.parquet", row_group_size=11)
     score(tmp_path / "in.parquet", tmp_path / "out.parquet", classifier)
     found = pq.read_table(tmp_path / "out.parquet")
@@ -274,18 +265,12 @@ def test_parquet_keeps_types_and_metadata(tmp_path, classifier, small_windows):
     assert found.select(source.column_names).to_pylist() == source.to_pylist()
     assert found.schema.metadata[b"made by"] == b"hand"
     assert found.schema.field("score").type == pa.float64()
-    assert datasets.load_dataset("parquet", data_files=str(tmp_path / "out.parquet"), split="train").num_rows == count
-    score(tmp_path / "in.parquet", tmp_path / "out.csv", classifier)
-    assert read(tmp_path / "out.csv")[3]["price"] == "0.03"
-    assert json.loads(read(tmp_path / "out.csv")[3]["nested"]) == {"a": [3], "b": None}
-
-
-def test_what_csv_and_json_have_no_type_for(tmp_path, classifier):
-    pq.write_table(pa.table({"text": ["a"], "when": [datetime(2020, 1, 2, 3, 4, 5)]}), tmp_path / "in.parquet")
-    score(tmp_path / "in.parquet", tmp_path / "out.jsonl", classifier)
-    assert read(tmp_path / "out.jsonl")[0]["when"] == "2020-01-02 03:04:05"
-    pq.write_table(pa.table({"text": ["a"], "picture": [b"\x00"]}), tmp_path / "bytes.parquet")
-    for kind in ("csv", "jsonl"):
+    assert datasets.load_dataset("parquet", data_files=str(tmp_path / "out.parquet"), split="train").num_rows == 30
+    for kind, nested in (("csv", '{"a": [3], "b": null}'), ("jsonl", {"a": [3], "b": None})):
+        score(tmp_path / "in.parquet", tmp_path / f"out.{kind}", classifier)
+        row = read(tmp_path / f"out.{kind}")[3]
+        assert (row["when"], row["price"], row["nested"]) == ("2020-01-02 03:04:03+00:00", "0.03", nested)
+        pq.write_table(pa.table({"text": ["a"], "picture": [b"\x00"]}), tmp_path / "bytes.parquet")
         with pytest.raises(ValueError, match=r"the data hold a bytes, .*\.parquet"):
             score(tmp_path / "bytes.parquet", tmp_path / f"bytes.{kind}", classifier)
 
@@ -294,22 +279,23 @@ def test_json_objects_of_several_shapes(tmp_path, classifier, small_windows):
     rows = [
         {"text": "a", "n": 1},
         {"text": "b", "n": 2.5, "more": {"x": 1}},
-        *({"text": f"c{i}", "n": None, "ok": True} for i in range(20)),
-        {"text": "d", "late": ["x"], "more": {"y": "z"}},
+        *[{"text": "c", "n": None, "ok": True}] * 20,
+        {"text": "d", "late": ["x"], "more": {"y": "z"}, "Label": "kept"},
     ]
     source = write(tmp_path / "in.jsonl", rows)
-    score(source, tmp_path / "out.jsonl", classifier)
-    assert [dict(list(row.items())[:-2]) for row in read(tmp_path / "out.jsonl")] == rows
-    score(source, tmp_path / "out.csv", classifier)
-    found = read(tmp_path / "out.csv")
-    assert list(found[0]) == ["text", "n", "more", "ok", "late", "label", "score"]
-    assert [found[i]["n"] for i in (0, 1, 2)] == ["1", "2.5", ""]
-    assert (found[1]["more"], found[2]["ok"], found[-1]["late"]) == ('{"x": 1}', "true", '["x"]')
-    score(source, tmp_path / "out.parquet", classifier)
-    found = read(tmp_path / "out.parquet")
-    assert [row["n"] for row in found[:3]] == [1.0, 2.5, None]
-    assert found[1]["more"] == {"x": 1, "y": None}
-    assert (found[-1]["late"], found[0]["late"]) == (["x"], None)
+    for kind in ("jsonl", "csv", "parquet"):
+        score(source, tmp_path / f"out.{kind}", classifier)
+    found = read(tmp_path / "out.jsonl")
+    # No column is overwritten, though it comes late.
+    assert [list(row)[-2:] for row in found] == [["predicted_label", "predicted_score"]] * len(rows)
+    assert [dict(list(row.items())[:-2]) for row in found] == rows
+    first, second, third, *_, last = read(tmp_path / "out.csv")
+    assert list(first) == [*("text", "n", "more", "ok", "late", "Label"), "predicted_label", "predicted_score"]
+    assert [row["n"] for row in (first, second, third)] == ["1", "2.5", ""]
+    assert (second["more"], third["ok"], last["late"], last["Label"]) == ('{"x": 1}', "true", '["x"]', "kept")
+    first, second, third, *_, last = read(tmp_path / "out.parquet")
+    assert [row["n"] for row in (first, second, third)] == [1.0, 2.5, None]
+    assert (second["more"], last["late"], first["late"]) == ({"x": 1, "y": None}, ["x"], None)
 
 
 @pytest.mark.parametrize("values", [[1, "one"], [{"a": 1}, [1]], [2**70, 1]])
@@ -318,7 +304,7 @@ def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, cla
         rows = [{"text": "a", "x": values[0]}] * (1 + distance) + [{"text": "b", "x": values[1]}]
         source = write(tmp_path / "in.jsonl", rows)
         with pytest.raises(ValueError, match=r"in\.jsonl, rows \d+ to \d+: no type holds a column: .*\.jsonl"):
-            score(source, tmp_path / "out.parquet", "/no/model")
+            score(source, tmp_path / "out.parquet", classifier)
     assert score(source, tmp_path / "out.jsonl", classifier) == 22
 
 
@@ -354,96 +340,91 @@ def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
             assert output.read_text() == DELIMITERS[output.suffix].join([*names, "label", "score"]) + "\n"
 
 
-def test_no_column_of_the_source_is_overwritten(tmp_path, classifier):
-    for taken in ("label", "score", "KNOWN"):
-        source = write(tmp_path / "in.csv", [{"text": "a", taken: "0"}])
-        added = ["predicted_label", "predicted_score", "predicted_known"]
-        for wanted in ("csv", "jsonl", "parquet"):
-            output = tmp_path / f"{taken}.{wanted}"
-            score(source, output, classifier, known_column=True)
-            if wanted == "parquet":
-                assert pq.read_schema(output).names == ["text", taken, *added]
-            else:
-                first = output.read_text().splitlines()[0]
-                assert (list(json.loads(first)) if wanted == "jsonl" else first.split(",")) == ["text", taken, *added]
-    # One that comes late.
-    source = write(tmp_path / "late.jsonl", [{"text": "a"}, {"text": "b", "label": "kept"}])
-    score(source, tmp_path / "late.out.jsonl", classifier)
-    first, second = read(tmp_path / "late.out.jsonl")
-    assert (list(first), list(second)) == (["text", *added[:2]], ["text", "label", *added[:2]])
-    source = write(tmp_path / "in.csv", [{"text": "a", "label": "0", "predicted_score": "1"}])
-    with pytest.raises(ValueError, match="columns for label and score and 'predicted_score' too; rename or remove"):
-        score(source, tmp_path / "out.csv", "/no/model")
+@pytest.mark.parametrize("taken", ["label", "score", "KNOWN"])
+def test_no_column_of_the_source_is_overwritten(tmp_path, classifier, taken):
+    source = write(tmp_path / "in.csv", [{"text": "a", taken: "0"}])
+    for kind in OUTPUTS:
+        score(source, tmp_path / f"out.{kind}", classifier, known_column=True)
+        (row,) = read(tmp_path / f"out.{kind}")
+        assert list(row) == ["text", taken, "predicted_label", "predicted_score", "predicted_known"]
+        assert row[taken] == "0"
 
 
 def test_the_text_column_is_found_or_named(tmp_path, classifier):
-    rows = [{"title": "wonderful", "Review": "terrible word1 word2"}]
-    source = write(tmp_path / "in.csv", rows)
-    for name, options in (("found", {}), ("named", {"text_column": "title"})):
-        score(source, tmp_path / f"{name}.csv", classifier, **options)
-        expected = classifier([rows[0][options.get("text_column", "Review")]])[0]
-        found = read(tmp_path / f"{name}.csv")[0]
-        assert (found["label"], found["score"]) == (expected.label, pytest.approx(expected.score, abs=1e-6))
-    with pytest.raises(ValueError, match=r"column 'body' not found; the data has 'title', 'Review'.*--text_column"):
-        score(source, tmp_path / "out.csv", "/no/model", text_column="body")
+    row = {"title": "wonderful", "Review": "terrible word1 word2"}
+    source = write(tmp_path / "in.csv", [row])
+    for column, options in (("Review", {}), ("title", {"text_column": "title"})):
+        score(source, tmp_path / f"{column}.csv", classifier, **options)
+        (found,), (expected,) = read(tmp_path / f"{column}.csv"), classifier([row[column]])
+        assert (found["label"], float(found["score"])) == (expected.label, pytest.approx(expected.score, abs=1e-6))
+
+
+LISTED = '{"text": "a"}\n["b"]\n'
+TAKEN = '{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}\n'
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("source", "content", "output", "options", "message"),
     [
-        ("a.csv", b"id,text\n1,a\n2,b\n3,c,d\n", r"a\.csv, row 3 \(line .\): it has 3 fields and the header 2"),
-        ("a.txt", b"a\nb\n\xff\n", r"a\.txt, row 3: byte 0xff is not UTF-8"),
-        ("a.jsonl", b'{"text": "a"}\n\n{"text": null}\n', r"row 2 \(line .\): the text is None; .*--text_column"),
-        ("a.jsonl", b'{"text": "a"}\n["b"]\n', r"row 2 \(line .\): it is a list; one object per line is read"),
-        ("a.parquet", b"no parquet", r"a\.parquet cannot be read as a Parquet file"),
+        ("in.csv", "", "out.xlsx", {}, r"out\.xlsx: files of kind '\.xlsx' are not written; allowed: \.csv, \.tsv"),
+        ("in.csv", "", "other.csv", {}, r"other\.csv is both what is read and what is to be written"),
+        ("in.csv", "", "none/out.csv", {}, "none: no such directory; make it"),
+        ("none.csv", None, "out.csv", {}, r"none.csv: no such file or directory; allowed: a file \(\.csv"),
+        ("./none", None, "out.csv", {}, "./none: no such file or directory"),
+        ("a b", None, "out.csv", {}, "a b: no such file or directory"),
+        ("in.doc", "a", "out.csv", {}, r"files of kind '\.doc' are not read; allowed: \.csv"),
+        ("folder", None, "out.csv", {}, r"folder is a directory; name its files, such as .*folder.\*\.csv"),
+        ("nobody/nothing", None, "out.csv", {}, "nobody/nothing: not found on the Hub, or the Hub cannot be reached"),
+        ("in.csv", "", "out.csv", {"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number of at least 1"),
+        ("in.csv", "", "out.csv", {"rows_per_part": 0}, "rows_per_part is 0; allowed: a whole number of at least 1"),
+        ("in.csv", "", "out.csv", {"model": "/no/model"}, "/no/model: no such file or directory"),
+        ("in.csv", "", "out.csv", {"allscores": True}, "unexpected keyword argument 'allscores'"),
+        ("in.txt", "a", "out.csv", {"unsure_below": 0.4}, "unsure_below is 0.4; allowed: above 0.5"),
+        (
+            "in.jsonl",
+            TAKEN,
+            "out.csv",
+            {"all_scores": True},
+            "columns for .* and 'predicted_score_POSITIVE' too; rename",
+        ),
+        ("in.csv", "text,label,predicted_score\na,b,c\n", "out.csv", {}, "label and score and 'predicted_score' too"),
+        ("in.csv", "id,text\n1,a\n2,b\n3,c,d\n", "out.csv", {}, r"in\.csv, row 3 \(line 4\): it has 3 fields"),
+        ("in.csv", "id,text\n1,a\n", "out.csv", {"text_column": "x"}, "column 'x' not found; .*--text_column"),
+        ("in.txt", "a\nb\n\xff\n", "out.csv", {}, r"in\.txt, row 3: byte 0xff is not UTF-8"),
+        ("in.jsonl", LISTED, "out.csv", {}, r"row 2 \(line 2\): it is a list; one object per line is read"),
+        ("in.jsonl", '{"text": null}\n', "out.csv", {}, "the text is None; .*; --skip_bad_rows leaves such rows out"),
+        ("in.parquet", "no parquet", "out.csv", {}, r"in\.parquet cannot be read as a Parquet file"),
     ],
 )
-def test_defects_are_named_before_a_model_is_loaded(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        score(tmp_path / name, tmp_path / "out.csv", "/no/model")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.parametrize(
-    ("source", "output", "options", "message"),
-    [
-        ("in.csv", "out.xlsx", {}, r"out\.xlsx: files of kind '\.xlsx' are not written; allowed: \.csv, \.tsv"),
-        ("in.csv", "out.txt", {}, r"files of kind '\.txt' are not written"),
-        ("in.csv", "other.csv", {}, r"other\.csv is both what is read and what is to be written"),
-        ("in.csv", "none/out.csv", {}, "none: no such directory; make it"),
-        ("none.csv", "out.csv", {}, r"none.csv: no such file or directory; allowed: a file \(\.csv"),
-        ("./none", "out.csv", {}, "./none: no such file or directory"),
-        ("a b", "out.csv", {}, "a b: no such file or directory"),
-        ("in.doc", "out.csv", {}, r"files of kind '\.doc' are not read; allowed: \.csv"),
-        ("folder", "out.csv", {}, r"folder is a directory; name its files, such as .*folder.\*\.csv"),
-        ("nobody/nothing", "out.csv", {}, "nobody/nothing: not found on the Hub, or the Hub cannot be reached"),
-        ("in.csv", "out.csv", {"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number of at least 1"),
-        ("in.csv", "out.csv", {"rows_per_part": 0}, "rows_per_part is 0; allowed: a whole number of at least 1"),
-        ("in.csv", "out.csv", {}, "/no/model: no such file or directory"),
-    ],
-)
-def test_bad_arguments_are_refused_before_anything_is_done(tmp_path, monkeypatch, source, output, options, message):
+def test_what_cannot_be_done_is_refused_before_anything_is_done(
+    tmp_path, classifier, calls, monkeypatch, source, content, output, options, message
+):
     monkeypatch.chdir(tmp_path)
-    Path("other.csv").symlink_to(write(Path("in.csv"), rows_of(["a"])))
-    Path("in.doc").write_text("a")
+    if content is not None:
+        Path(source).write_text(content, encoding="latin-1")
+    Path("other.csv").symlink_to(source)
     Path("folder").mkdir()
-    refused(lambda: score(source, output, "/no/model", **options), message)
-    assert not list(tmp_path.glob("out*"))
+    before = sorted(tmp_path.rglob("*"))
+    refused(lambda: score(source, output, **{"model": classifier, **options}), message)
+    if content and source.startswith("in.") and source != "in.doc":
+        refused(lambda: predict_files([source], "out", **{"model": classifier, **options}), message)
+        Path("out").rmdir()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not calls
 
 
-def test_what_is_there_already_is_not_touched(tmp_path, classifier):
-    source = write(tmp_path / "in.csv", rows_of(["a"]))
-    (tmp_path / "out.csv").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"out\.csv is there already; move it away, or name another output"):
-        score(source, tmp_path / "out.csv", "/no/model")
-    assert (tmp_path / "out.csv").read_text() == "precious"
-    (tmp_path / "new.csv.parts").mkdir()
-    (tmp_path / "new.csv.parts" / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"new\.csv\.parts is in the way and holds no parts"):
-        score(source, tmp_path / "new.csv", classifier)
-    assert (tmp_path / "new.csv.parts" / "thesis.txt").read_text() == "precious"
-    assert not (tmp_path / "new.csv").exists()
+def test_what_is_there_already_is_not_touched(tmp_path, classifier, calls):
+    source, other = write(tmp_path / "in.csv", rows_of(["a"])), tmp_path / "new.csv.parts"
+    other.mkdir()
+    for path, message in (
+        (tmp_path / "out.csv", r"out\.csv is there already; move it away, or name another output"),
+        (other / "thesis.txt", r"new\.csv\.parts is in the way and holds no parts"),
+    ):
+        path.write_text("precious")
+        with pytest.raises(FileExistsError, match=message):
+            score(source, tmp_path / ("out.csv" if path.suffix == ".csv" else "new.csv"), classifier)
+        assert path.read_text() == "precious"
+    assert not calls
 
 
 def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, classifier, monkeypatch):
@@ -455,11 +436,13 @@ def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, classifier, m
     for kind in set(INPUTS) - {"parquet"}:
         assert score(tmp_path / f"in.{kind}", tmp_path / f"{kind}.csv", classifier) == 9
     assert score(tmp_path / "csv.csv", tmp_path / "a.jsonl", classifier) == 9
-    for source, output, extra in (("in.csv", "a.parquet", "pyarrow"), ("in.parquet", "b.csv", "pyarrow")):
+    for source, output, extra in (
+        ("in.csv", "a.parquet", "pyarrow"),
+        ("in.parquet", "b.csv", "pyarrow"),
+        ("stanfordnlp/imdb", "c.csv", "datasets"),
+    ):
         with pytest.raises(ModuleNotFoundError, match=rf'{extra} is not installed: pip install ".*\[train\]"'):
-            score(tmp_path / source, tmp_path / output, "/no/model")
-    with pytest.raises(ModuleNotFoundError, match="datasets is not installed"):
-        score("stanfordnlp/imdb", tmp_path / "no.csv", "/no/model")
+            score(source if extra == "datasets" else tmp_path / source, tmp_path / output, classifier)
 
 
 def test_the_bar_counts_rows_and_shows_on_terminals_only(tmp_path, classifier, monkeypatch, capsys):
@@ -500,21 +483,19 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
 
 
 def dies_at(monkeypatch, owner, name, when, *, after=False):
-    """Make the call of that number (from 0) the last one; the number of calls so far."""
-    calls = []
-    original = getattr(owner, name)
+    """Make the call of that number, from 0, the last one."""
+    calls, original = itertools.count(), getattr(owner, name)
 
     def call(*arguments, **options):
-        calls.append(1)
-        if len(calls) - 1 == when and not after:
+        last = next(calls) == when
+        if last and not after:
             raise KilledError
         result = original(*arguments, **options)
-        if len(calls) - 1 == when:
+        if last:
             raise KilledError
         return result
 
     monkeypatch.setattr(owner, name, call)
-    return calls
 
 
 def kill(source, output, classifier, **options):
@@ -523,25 +504,6 @@ def kill(source, output, classifier, **options):
         dies_at(patch, Classifier, "__call__", 7)
         with pytest.raises(KilledError):
             score(source, output, classifier, **options)
-
-
-def killed_everywhere(source, folder, classifier, wanted, owner, name, *, after=False):
-    """Kill a run at each call of something in turn and continue each; the outputs."""
-    when, done = 0, False
-    while not done:
-        output = folder / f"{name.strip('_')}-{after}-{when}.{wanted}"
-        with pytest.MonkeyPatch.context() as patch:
-            calls = dies_at(patch, owner, name, when, after=after)
-            try:
-                score(source, output, classifier)
-            except KilledError:
-                pass
-            else:
-                done = len(calls) <= when
-        if not done:
-            assert score(source, output, classifier) == 70
-        yield output
-        when += 1
 
 
 @pytest.mark.parametrize("wanted", ["csv", "parquet"])
@@ -556,26 +518,26 @@ def killed_everywhere(source, folder, classifier, wanted, owner, name, *, after=
         (scoring, "join_parts"),
     ],
 )
-def test_killed_anywhere_and_continued_the_output_is_the_same(tmp_path, classifier, small_windows, wanted, owner, name):
-    source = write(tmp_path / "in.jsonl", rows_of(TEXTS[:70]))
-    whole = tmp_path / f"whole.{wanted}"
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_anywhere_and_continued_the_output_is_the_same(
+    tmp_path, classifier, small_windows, wanted, owner, name, after
+):
+    source, whole = write(tmp_path / "in.jsonl", rows_of(TEXTS[:70])), tmp_path / f"whole.{wanted}"
     score(source, whole, classifier)
-    expected = whole.read_bytes()
-    # After the last step of all there is nothing left to continue.
-    for after in (False, True)[: 1 if name == "rmtree" else 2]:
-        outputs = list(killed_everywhere(source, tmp_path, classifier, wanted, owner, name, after=after))
-        assert len(outputs) > 1
-        assert all(output.read_bytes() == expected for output in outputs)
+    for when in itertools.count():
+        output = tmp_path / f"{when}.{wanted}"
+        with pytest.MonkeyPatch.context() as patch:
+            dies_at(patch, owner, name, when, after=after)
+            # As often as it is called at all; after the last step of all there is nothing left to continue.
+            with suppress(KilledError):
+                score(source, output, classifier)
+                break
+        if not (after and name == "rmtree"):
+            assert score(source, output, classifier) == 70
+        assert output.read_bytes() == whole.read_bytes()
+    assert when > 0
+    assert output.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob("*.parts"))
-
-
-@pytest.mark.parametrize("given_", INPUTS)
-def test_every_source_is_continued(tmp_path, classifier, small_windows, given_):
-    source = write(tmp_path / f"in.{given_}", rows_of(ONE_LINE[:70]))
-    score(source, tmp_path / "whole.csv", classifier)
-    kill(source, tmp_path / "out.csv", classifier)
-    assert score(source, tmp_path / "out.csv", classifier) == 70
-    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 @pytest.fixture
@@ -601,92 +563,55 @@ def test_what_is_done_is_not_done_again(stopped, classifier, calls, caplog):
     assert not parts.exists()
 
 
-def test_a_lost_part_is_made_again(stopped, classifier):
-    (stopped / "out.csv.parts" / "part-00000.csv").unlink()
-    score(stopped / "in.csv", stopped / "out.csv", classifier)
-    assert (stopped / "out.csv").read_bytes() == (stopped / "whole.csv").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_size": 5}, "batch_size was 4 and is 5"),
-        ({"rows_per_part": 30}, "rows_per_part was 20 and is 30"),
-        ({"text_column": "note"}, "text_column was None and is 'note'"),
-    ],
-)
-def test_other_options_are_refused(stopped, classifier, options, message):
-    before = sorted((stopped / "out.csv.parts").iterdir())
-    with pytest.raises(ValueError, match=rf"cannot be continued: {message}\. Run it as it was started, delete that"):
-        score(stopped / "in.csv", stopped / "out.csv", classifier, **options)
-    assert sorted((stopped / "out.csv.parts").iterdir()) == before
-
-
-def test_another_source_model_or_release_is_refused(stopped, run, classifier, monkeypatch):
-    output = stopped / "out.csv"
+def test_what_another_source_model_release_or_option_began_is_not_continued(stopped, run, classifier, monkeypatch):
     lines = (stopped / "in.csv").read_bytes().splitlines(keepends=True)
-    # The same reviews in another order are others.
+    # The same reviews in another order are others; the same ones at another place are the same ones.
     (stopped / "other.csv").write_bytes(b"".join([lines[0], lines[2], lines[1], *lines[3:]]))
-    with pytest.raises(ValueError, match=r"continued: source was 'sha256:.*' and is 'sha256:"):
-        score(stopped / "other.csv", output, classifier)
-    model, tokenizer = make()
-    tokenizer.model_max_length = 8
-    for other in (Classifier(*make(seed=1)), Classifier(model, tokenizer)):
-        with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:"):
-            score(stopped / "in.csv", output, other)
+    (stopped / "copy.csv").write_bytes((stopped / "in.csv").read_bytes())
+    shorter = Classifier.from_pretrained(run)
+    shorter.max_length -= 1
+    before = sorted((stopped / "out.csv.parts").iterdir())
+
+    def differs(message, source="in.csv", model=classifier, **options):
+        with pytest.raises(ValueError, match=rf"cannot be continued: {message}\. Run it as it was started, delete"):
+            score(stopped / source, stopped / "out.csv", model, **options)
+        assert sorted((stopped / "out.csv.parts").iterdir()) == before
+
+    differs("batch_size was 4 and is 5", batch_size=5)
+    differs("rows_per_part was 20 and is 30", rows_per_part=30)
+    differs("text_column was None and is 'note'", text_column="note")
+    differs("source was 'sha256:.*' and is 'sha256:.*'", "other.csv")
+    differs("model was 'sha256:.*' and is 'sha256:.*'", model=shorter)
+    differs("model was 'sha256:.*' and is 'sha256:.*'", model=Classifier(*make(seed=1)))
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "__version__", "9.9")
-        with pytest.raises(ValueError, match=r"hf_lstm_sentiment was '.*' and is '9\.9'"):
-            score(stopped / "in.csv", output, classifier)
-    # The same ones at another place are the same ones.
-    (stopped / "copy.csv").write_bytes((stopped / "in.csv").read_bytes())
-    assert score(stopped / "copy.csv", output, shutil.copytree(run, stopped / "moved")) == 70
+        differs(r"hf_lstm_sentiment was '.*' and is '9\.9'")
+    assert score(stopped / "copy.csv", stopped / "out.csv", shutil.copytree(run, stopped / "moved")) == 70
 
 
 def test_an_output_that_came_up_meanwhile_is_not_overwritten(stopped, classifier, monkeypatch):
-    (stopped / "out.csv").write_text("precious")
-    with pytest.raises(FileExistsError, match="is there already"):
-        score(stopped / "in.csv", stopped / "out.csv", "/no/model")
-    (stopped / "out.csv").unlink()
-    join = scoring.join_parts
-    monkeypatch.setattr(scoring, "join_parts", lambda *a: (join(*a), (stopped / "out.csv").write_text("precious")))
-    for _ in range(2):
-        with pytest.raises(FileExistsError, match="is there already"):
-            score(stopped / "in.csv", stopped / "out.csv", classifier)
-    assert (stopped / "out.csv").read_text() == "precious"
-    (stopped / "out.csv").unlink()
-    monkeypatch.undo()
-    score(stopped / "in.csv", stopped / "out.csv", classifier, rows_per_part=20)
+    output, join = stopped / "out.csv", scoring.join_parts
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "join_parts", lambda *a: (join(*a), output.write_text("precious")))
+        for begin in (lambda: output.write_text("precious"), output.unlink, lambda: None):
+            begin()
+            with pytest.raises(FileExistsError, match="is there already"):
+                score(stopped / "in.csv", output, classifier)
+            assert output.read_text() == "precious"
+    output.unlink()
+    score(stopped / "in.csv", output, classifier)
     assert not (stopped / "out.csv.parts").exists()
 
 
-# Holds the lock of an output, as a run that writes it does.
-HOLD = """
-import sys
-from pathlib import Path
-from hf_lstm_sentiment.utils.files import only_writer
-
-with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path, run, classifier, capsys):
+def test_a_second_run_is_refused(tmp_path, run, classifier, capsys):
     source, output = write(tmp_path / "in.csv", rows_of(TEXTS[:20])), tmp_path / "out.csv"
-    command = [sys.executable, "-c", HOLD, str(output)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
-        try:
-            assert first.stdout.readline().strip() == b"held"
-            with pytest.raises(BlockingIOError, match=r"out\.csv is being written by another run at this moment; wait"):
-                score(source, output, "/no/model")
-            assert main(["predict", str(source), str(output), "--model", str(run)]) == 1
-            assert capsys.readouterr().err.count("\n") == 1
-            # Another output is nobody else's.
-            assert score(source, tmp_path / "other.csv", classifier) == 20
-        finally:
-            first.kill()
-    assert (tmp_path / ".out.csv.lock").exists()
+    with only_writer(output):
+        with pytest.raises(BlockingIOError, match=r"out\.csv is being written by another run at this moment; wait"):
+            score(source, output, classifier)
+        assert main(["predict", str(source), str(output), "--model", str(run)]) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+        # Another output is nobody else's.
+        assert score(source, tmp_path / "other.csv", classifier) == 20
     assert score(source, output, classifier) == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "other.csv", "out.csv"]
 
@@ -702,7 +627,7 @@ def test_the_command(stopped, run, answers, capsys):
     assert main(["predict", whole, str(stopped / "b.csv"), "--dtype", "bfloat16", "--known", *options]) == 0
     expected = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:70])
     found = read(stopped / "b.csv")
-    assert [row["score"] for row in found] == pytest.approx([p.score for p in expected], abs=1e-6)
+    assert scores_of(found) == pytest.approx([p.score for p in expected], abs=1e-6)
     assert [float(row["known"]) for row in found] == [p.known for p in expected]
     capsys.readouterr()
     assert main(["predict", whole, str(stopped / "out.csv"), "--batch_size", "4", *options]) == 1

@@ -43,7 +43,7 @@ def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
     for target, call in (
         (REPLACE, 40 - last + 2),
         (REPLACE, 3),
-        ("hf_lstm_sentiment.inference.files:_is_in_place", 3),
+        ("hf_lstm_sentiment.inference.files:_begun", 3),
         ("pathlib:Path.unlink", 3),
         ("shutil:rmtree", 1),
     ):
