@@ -37,7 +37,7 @@ from ..model.pretrained_models import FOLDER, held, pretrained
 from ..utils.files import local_path
 from ..utils.messages import check_count, check_text, check_texts
 from ..utils.threads import share_out
-from .onnx_graph import OnnxNetwork
+from .onnx_graph import OnnxNetwork, onnx_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -221,7 +221,7 @@ class Classifier:
             network.to(device), tokenizer, settings.get("model_max_length", sys.maxsize), settings.get("unk_token")
         )
         if backend == "onnx":
-            classifier.compute = OnnxNetwork(network, int8=dtype == "int8")
+            classifier.compute = OnnxNetwork(onnx_bytes(network, int8=dtype == "int8"))
         return classifier
 
     @cached_property

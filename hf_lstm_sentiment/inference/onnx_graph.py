@@ -10,34 +10,33 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..model.loading import Network
 from ..utils.imports import require
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import ModelProto
 
 # Understood by runtimes since 2021.
 _OPSET, _IR_VERSION = 17, 8
 
 
 class OnnxNetwork:
-    """The graph of a `Network` in onnxruntime, called as that is; each call computes in one thread, on the CPU."""
+    """What :func:`onnx_bytes` makes of a `Network`, called as that is; each call computes in one thread, on the CPU."""
 
-    def __init__(self, network: Network, *, int8: bool) -> None:
-        require("onnx", "onnxruntime", extra="onnx")
+    def __init__(self, content: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.content = onnx_bytes(network, int8=int8)
-        self._session = onnxruntime.InferenceSession(self.content, options, providers=["CPUExecutionProvider"])
+        self.content = content
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Compute the logits. *Shapes:* those of `Network.forward`."""
@@ -51,9 +50,10 @@ def onnx_bytes(network: Network, *, int8: bool = False) -> bytes:
     With `int8`, the weights of word vectors and LSTM have 8 bits, the LSTM's with a scale for each gate of each unit;
     its inputs and states are quantized as they come.
     """
+    require("onnx", "onnxruntime", extra="onnx")
     graph = make_graph(network)
     if not int8:
-        return cast(bytes, graph.SerializeToString())
+        return bytes(graph.SerializeToString())
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -65,51 +65,52 @@ def onnx_bytes(network: Network, *, int8: bool = False) -> bytes:
         return path.read_bytes()
 
 
-def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
-    return tensor.detach().float().cpu().numpy()
-
-
-class _Graph:
-    """Nodes and constants, in the order in which they were added."""
-
-    def __init__(self, int8_weights: bool) -> None:
-        self._int8 = int8_weights
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-
-    def constant(self, value: npt.ArrayLike, dtype: type[np.generic] = np.int64) -> str:
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype, order="C"), name))
-        return name
-
-    def rows(self, value: npt.NDArray[np.float32], ids: str = "") -> str:
-        """A weight, or its rows of some ids; kept in 8 bits, with a scale for each row, where the graph is made so."""
-
-        def kept(values: npt.ArrayLike, dtype: type[np.generic]) -> str:
-            name = self.constant(values, dtype)
-            return str(self.add("Gather", name, ids)) if ids else name
-
-        if not self._int8:
-            return kept(value, np.float32)
-        scale = np.abs(value).max(axis=-1, keepdims=True).clip(np.finfo(np.float32).tiny) / 127
-        levels = self.add("Cast", kept(np.rint(value / scale), np.int8), to=1)
-        return str(self.add("Mul", levels, kept(scale, np.float32)))
-
-    def add(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Name of the node's output; a list of names where there are several."""
-        from onnx import helper
-
-        names = [f"{operator}_{len(self.nodes)}_{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
-
-    def output(self, name: str, shape: list[int | str], operator: str, *inputs: str) -> ValueInfoProto:
-        from onnx import TensorProto, helper
-
-        self.nodes.append(helper.make_node(operator, list(inputs), [name]))
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+# Token ids and mask become `tokens`, with all padding moved to the end, and `lengths`, how many are real.
+_LEFT_ALIGNED = """
+# A column of padding, so that a batch of empty reviews has a length that an LSTM takes; and to an empty batch a row,
+# without which onnxruntime's LSTM ends the process.
+batch_size = Shape<end = 1>(input_ids)
+missing = Sub(one, batch_size)
+row = Max(missing, zero)
+added = Concat<axis = 0>(zero, zero, row, one)
+ids = Pad(input_ids, added, padding)
+mask = Pad(attention_mask, added)
+# To bool, to int64: any value but 0 is a real token.
+is_real = Cast<to = 9>(mask)
+real = Cast<to = 7>(is_real)
+# Real tokens weigh more the further to the left they stand, padding nothing.
+shape = Shape(ids)
+length = Gather(shape, next)
+weights = Range(length, nothing, back)
+weighed = Mul(real, weights)
+width = Unsqueeze(length, zero)
+_weight, order = TopK<axis = 1>(weighed, width)
+count = ReduceSum<keepdims = 0>(real, one)
+lengths = Cast<to = 6>(count)
+aligned = GatherElements<axis = 1>(ids, order)
+tokens = Transpose<perm = [1, 0]>(aligned)
+"""
+# From the states after every token, (length, batch_size, width): which of them are of real tokens.
+_READ = """
+steps = Range(nothing, length, next)
+step = Cast<to = 6>(steps)
+step_column = Unsqueeze(step, one)
+is_read = Less(step_column, lengths)
+read = Unsqueeze(is_read, two)
+"""
+# From them, or from the last ones, to `pooled`, (batch_size, width).
+_POOLING = {
+    "last": "pooled = Identity(last)",
+    "max": f"{_READ} shown = Where(read, states, lowest) pooled = ReduceMax<axes = [0], keepdims = 0>(shown)",
+    "mean": f"""{_READ}
+shown = Where(read, states, none)
+total = ReduceSum<keepdims = 0>(shown, zero)
+number = Cast<to = 1>(lengths)
+at_least_one = Max(number, unit)
+divisor = Unsqueeze(at_least_one, one)
+pooled = Div(total, divisor)
+""",
+}
 
 
 def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
@@ -124,107 +125,85 @@ def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
     and then its padding, (seq_len + 1, batch_size, width), and the head's `weight` (logits, width) and `bias`
     (logits,), with one logit for two labels.
     """
-    from onnx import TensorProto, checker, helper
+    from onnx import checker, helper, numpy_helper, parser
 
-    config = network.config
+    config, lstm, head = network.config, network.lstm, network.head
     if config.naive_padding:
         raise ValueError(
             "naive_padding is on: this model demonstrates a mistake and is not exported; train another preset"
         )
-    graph = _Graph(int8_weights)
-    batch_size = graph.add("Shape", "input_ids", end=1)  # (1,)
-    ids, lengths = _left_aligned(graph, batch_size, pad_token_id=config.pad_token_id or 0)
-    vectors = graph.rows(_numbers(network.embedding.weight), graph.add("Transpose", ids, perm=[1, 0]))
-    states, pooled = _lstm(graph, network.lstm, vectors, lengths)
-    if config.pooling != "last":
-        pooled = _pool(graph, states, lengths, pooling=config.pooling)
-    filled = graph.add("Unsqueeze", graph.add("Greater", lengths, graph.constant(0, np.int32)), graph.constant([1]))
-    pooled = graph.add("Where", filled, pooled, graph.constant(0, np.float32))
-    weight, bias = (graph.constant(_numbers(part), np.float32) for part in (network.head.weight, network.head.bias))
-    logits = graph.add("Gemm", pooled, weight, bias, transB=1)
-    count, width = network.head.weight.shape
-    if count == 1:
-        logits = graph.add("Pad", logits, graph.constant([0, 1, 0, 0]))
-    labels, zero = cast("dict[int, str]", config.id2label), graph.constant([0])
-    outputs = [
-        # Without the row that stands in for an empty batch.
-        graph.output("logits", ["batch_size", len(labels)], "Slice", logits, zero, batch_size, zero),
-        graph.output("states", ["seq_len_and_one", "rows", width], "Identity", states),
-        graph.output("weight", [count, width], "Identity", weight),
-        graph.output("bias", [count], "Identity", bias),
-    ]
-    shape = ["batch_size", "seq_len"]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")]
-    proto = helper.make_model(
-        helper.make_graph(graph.nodes, "sentiment_lstm", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
-        producer_name="hf_lstm_sentiment",
-    )
-    facts = {"labels": json.dumps([labels[index] for index in range(len(labels))]), "pooling": config.pooling}
+    integers = {"zero": [0], "one": [1], "two": [2], "nothing": 0, "next": 1, "back": -1, "before": [0, 1, 0, 0]}
+    integers |= {"padding": config.pad_token_id or 0, "by_step": [0, 0, -1], "by_review": [0, -1]}
+    constants: dict[str, npt.NDArray[Any]] = {name: np.array(value, np.int64) for name, value in integers.items()}
+    numbers = {"none": 0, "unit": 1, "lowest": np.finfo(np.float32).min}
+    constants |= {name: np.array(value, np.float32) for name, value in numbers.items()}
+    constants |= {"head_weight": _numbers(head.weight), "head_bias": _numbers(head.bias)}
+    lines = [_LEFT_ALIGNED]
+
+    def hold(name: str, value: npt.NDArray[np.float32], ids: str = "") -> None:
+        """Name a weight, or its rows of some ids: in 8 bits, with a scale for each row, where asked for."""
+        parts: dict[str, npt.NDArray[Any]] = {name: value}
+        if int8_weights:
+            scale = np.abs(value).max(axis=-1, keepdims=True).clip(np.finfo(np.float32).tiny) / 127
+            parts = {f"{name}_levels": np.rint(value / scale).astype(np.int8), f"{name}_scale": scale}
+        for part, content in parts.items():
+            constants[f"{part}_table" if ids else part] = content
+            if ids:
+                lines.append(f"{part} = Gather({part}_table, {ids})")
+        if int8_weights:
+            lines.append(f"{name}_float = Cast<to = 1>({name}_levels) {name} = Mul({name}_float, {name}_scale)")
+
+    hold("x0", _numbers(network.embedding.weight), "tokens")
+    sides, direction = (["", "_reverse"], "bidirectional") if lstm.bidirectional else ([""], "forward")
+    for layer in range(lstm.num_layers):
+        # Of every direction, with the gates in ONNX's order (i, o, f, c), not torch's (i, f, c, o).
+        w, r, *biases = (
+            np.stack([_gates(_numbers(getattr(lstm, f"{name}_l{layer}{side}"))) for side in sides])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        hold(f"w{layer}", w)
+        hold(f"r{layer}", r)
+        constants[f"b{layer}"] = np.concatenate(biases, axis=1)
+        settings = f'hidden_size = {lstm.hidden_size}, direction = "{direction}"'
+        lines.append(f"y{layer}, end{layer} = LSTM<{settings}>(x{layer}, w{layer}, r{layer}, b{layer}, lengths)")
+        # From (length, directions, batch_size, hidden_size).
+        lines.append(f"sides{layer} = Transpose<perm = [0, 2, 1, 3]>(y{layer})")
+        lines.append(f"x{layer + 1} = Reshape(sides{layer}, by_step)")
+    count, width = head.weight.shape
+    # Of two labels, that of the first is 0; and without the row that stands in for an empty batch.
+    lines.append(f"""
+states = Identity(x{lstm.num_layers})
+ends = Transpose<perm = [1, 0, 2]>(end{lstm.num_layers - 1})
+last = Reshape(ends, by_review)
+{_POOLING[config.pooling]}
+is_filled = Cast<to = 9>(lengths)
+filled = Unsqueeze(is_filled, one)
+kept = Where(filled, pooled, none)
+weight = Identity(head_weight)
+bias = Identity(head_bias)
+scores = Gemm<transB = 1>(kept, weight, bias)
+all_scores = {"Pad(scores, before)" if count == 1 else "Identity(scores)"}
+logits = Slice(all_scores, zero, batch_size, zero)
+""")
+    inputs = ", ".join(f"int64[batch_size, seq_len] {name}" for name in ("input_ids", "attention_mask"))
+    outputs = f"float[batch_size, {len(config.label_names)}] logits, float[seq_len_and_one, rows, {width}] states"
+    outputs += f", float[{count}, {width}] weight, float[{count}] bias"
+    graph = parser.parse_graph(f"sentiment_lstm ({inputs}) => ({outputs}) {{" + "\n".join(lines) + "}")
+    used = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(numpy_helper.from_array(constants[name], name) for name in constants if name in used)
+    opset = helper.make_opsetid("", _OPSET)
+    proto = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION, producer_name="hf_lstm_sentiment")
     # The last keeps onnxruntime from recommending a preparation that changes nothing here.
-    prepared = {"directions": str(1 + config.bidirectional), "onnx.quant.pre_process": "onnxruntime.quant"}
-    helper.set_model_props(proto, {**facts, **prepared})
+    facts = {"labels": json.dumps(list(config.label_names)), "pooling": config.pooling, "directions": str(len(sides))}
+    helper.set_model_props(proto, {**facts, "onnx.quant.pre_process": "onnxruntime.quant"})
     checker.check_model(proto, full_check=True)
     return proto
 
 
-def _left_aligned(graph: _Graph, batch_size: str, *, pad_token_id: int) -> tuple[str, str]:
-    """Token ids with all padding moved to the end, and how many are real.
-
-    *Shapes:* (rows, seq_len + 1), (rows,)
-
-    One column of padding is added, so that a batch of empty reviews has a length that an LSTM takes, and to an empty
-    batch a row, without which onnxruntime's LSTM ends the process.
-    """
-    row = graph.add("Max", graph.add("Sub", graph.constant([1]), batch_size), graph.constant([0]))
-    added = graph.add("Concat", graph.constant([0, 0]), row, graph.constant([1]), axis=0)
-    ids = graph.add("Pad", "input_ids", added, graph.constant(pad_token_id))
-    given = graph.add("Pad", "attention_mask", added, graph.constant(0))
-    mask = graph.add("Cast", graph.add("Cast", given, to=9), to=7)  # to bool, to int64: any value but 0 is a real token
-    length = graph.add("Gather", graph.add("Shape", ids), graph.constant(1))
-    # Real tokens weigh more the further to the left they stand, padding nothing.
-    weights = graph.add("Range", length, graph.constant(0), graph.constant(-1))
-    weighed = graph.add("Mul", mask, weights)
-    _, order = graph.add("TopK", weighed, graph.add("Unsqueeze", length, graph.constant([0])), outputs=2, axis=1)
-    lengths = graph.add("Cast", graph.add("ReduceSum", mask, graph.constant([1]), keepdims=0), to=6)  # to int32
-    return graph.add("GatherElements", ids, order, axis=1), lengths
+def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().float().cpu().numpy()
 
 
-def _lstm(graph: _Graph, lstm: nn.LSTM, x: str, lengths: str) -> tuple[str, str]:
-    """States after every token and the last ones, both directions side by side.
-
-    *Shapes:* (length, batch_size, directions * hidden_size), (batch_size, directions * hidden_size)
-    """
-    suffixes = ["", "_reverse"] if lstm.bidirectional else [""]
-    last = ""
-    for layer in range(lstm.num_layers):
-
-        def stack(name: str, layer: int = layer) -> npt.NDArray[np.float32]:
-            """A parameter of every direction, its gates in ONNX's order (i, o, f, c), not torch's (i, f, c, o)."""
-            gates = [np.split(_numbers(getattr(lstm, f"{name}_l{layer}{suffix}")), 4) for suffix in suffixes]
-            return np.stack([np.concatenate([i, o, f, c]) for i, f, c, o in gates])
-
-        weights = [graph.rows(stack(name)) for name in ("weight_ih", "weight_hh")]
-        bias = graph.constant(np.concatenate([stack("bias_ih"), stack("bias_hh")], axis=1), np.float32)
-        direction = "bidirectional" if lstm.bidirectional else "forward"
-        settings: dict[str, Any] = {"hidden_size": lstm.hidden_size, "direction": direction}
-        y, last = graph.add("LSTM", x, *weights, bias, lengths, outputs=2, **settings)
-        # From (length, directions, batch_size, hidden_size).
-        x = graph.add("Reshape", graph.add("Transpose", y, perm=[0, 2, 1, 3]), graph.constant([0, 0, -1]))
-    return x, graph.add("Reshape", graph.add("Transpose", last, perm=[1, 0, 2]), graph.constant([0, -1]))
-
-
-def _pool(graph: _Graph, states: str, lengths: str, *, pooling: str) -> str:
-    """Maximum or mean over the tokens of each review. *Shape:* (batch_size, directions * hidden_size)."""
-    length = graph.add("Gather", graph.add("Shape", states), graph.constant(0))
-    steps = graph.add("Cast", graph.add("Range", graph.constant(0), length, graph.constant(1)), to=6)
-    real = graph.add("Less", graph.add("Unsqueeze", steps, graph.constant([1])), lengths)  # (length, batch_size)
-    real = graph.add("Unsqueeze", real, graph.constant([2]))
-    if pooling == "max":
-        lowest = graph.constant(np.finfo(np.float32).min, np.float32)
-        return str(graph.add("ReduceMax", graph.add("Where", real, states, lowest), axes=[0], keepdims=0))
-    real_states = graph.add("Where", real, states, graph.constant(0, np.float32))
-    total = graph.add("ReduceSum", real_states, graph.constant([0]), keepdims=0)
-    count = graph.add("Cast", graph.add("Max", lengths, graph.constant(1, np.int32)), to=1)
-    return str(graph.add("Div", total, graph.add("Unsqueeze", count, graph.constant([1]))))
+def _gates(parameter: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    i, f, c, o = np.split(parameter, 4)
+    return np.concatenate([i, o, f, c])
