@@ -149,6 +149,7 @@ REFUSED = {
     "a label two ways": (AB, "a=x A=y b=z", "'a' means 'x' and 'y'; allowed: LABEL=NAME"),
     "names said of another case": (AB, "a=x b=X", "two names differ only in case"),
     "one name said": (AB, "a=x b=x", "all of them mean 'x'; allowed"),
+    "a quote never closed": (AB, "a='x b=y", "no closing quotation; allowed: LABEL=NAME"),
     "nothing said": (AB, "", "there are none; allowed"),
     "no label said": (AB, "a b=x", "one of them has no label; allowed"),
     "half said": (AB, "a=x c=y", r"row 2 \(line 3\): label 'b' is not known; allowed: 'a', 'c'"),
