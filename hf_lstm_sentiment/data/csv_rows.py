@@ -6,6 +6,7 @@ import csv
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,14 +22,12 @@ _SEPARATORS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}
 _LONGEST_FIELD = 100_000_000
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
-Lines = Callable[[], Iterator[str]]
 
-
-class CsvForm(NamedTuple):
+class _Form(NamedTuple):
     """How a file is written."""
 
     separator: str
-    # Names of its columns, and as they stand in the file; None where it has none.
+    # Names of its columns, and the line that holds them; None where it has none.
     columns: list[str]
     header: list[str] | None
     # Lines before the header.
@@ -38,15 +37,6 @@ class CsvForm(NamedTuple):
     # How a text holds quotes: "doubled", "escaped" by a backslash, or "plain" where no field is quoted.
     quotes: str = "doubled"
 
-    def reader(self, lines: Lines) -> Any:
-        """The fields of each row, the header's too; `lines` opens the file."""
-        text: Iterable[str] = islice(lines(), self.skipped, None)
-        if self.quotes == "escaped":
-            # Only quotes are escaped in such files: another backslash is one.
-            text = (line.replace('\\"', '""') for line in text)
-        quoting = csv.QUOTE_NONE if self.quotes == "plain" else csv.QUOTE_MINIMAL
-        return csv_fields(text, delimiter=self.separator, skipinitialspace=self.spaced, quoting=quoting, strict=True)
-
 
 def csv_fields(text: Iterable[str], **form: Any) -> Any:
     """What `csv.reader` makes of lines; a field may be longer than it allows by itself."""
@@ -54,10 +44,14 @@ def csv_fields(text: Iterable[str], **form: Any) -> Any:
     return csv.reader(text, **form)
 
 
-def find_csv_form(
-    name: str, lines: Lines, kind: str, *, separator: str | None, column_names: Sequence[str] | None
-) -> CsvForm:
-    """Find out how a file is written, by its first line and by reading it to its end.
+def open_csv(
+    name: str,
+    lines: Callable[[], Iterator[str]],
+    kind: str,
+    separator: str | None,
+    column_names: Sequence[str] | None,
+) -> tuple[list[str], Callable[[], Iterator[ReadRow]]]:
+    """Find out how a file is written, by its first line and by reading it to its end: its columns and their reader.
 
     `lines` opens it; `kind` is .csv or .tsv. A ValueError where it is empty, its header cannot be read, or more than
     one separator is possible.
@@ -79,9 +73,9 @@ def find_csv_form(
         raise ValueError(f"{name}, header: {error}") from error
     if problem and all(len(head) < 2 for head in heads.values()):
         raise ValueError(f"{name}, header: {problem}; correct its quotes") from problem
-    chosen = _choose_separator(name, heads, usual, column_names)
+    chosen = _choose_separator(name, {c: _names(head) for c, head in heads.items()}, usual, column_names)
     header = [field.strip() for field in heads[chosen]]
-    columns = list(column_names) if column_names else _names(header)
+    columns = list(column_names or _names(header))
     if not columns:
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
     if twins := [column for column in columns if columns.count(column) > 1]:
@@ -92,59 +86,62 @@ def find_csv_form(
     if chosen != usual:
         logger.info(f"{name}: its fields are separated by {_SEPARATORS[chosen]}")
     spaced = len(header) > 1 and all(field.startswith(" ") for field in heads[chosen][1:])
-    form = CsvForm(chosen, columns, None if column_names else header, skipped, spaced)
+    form = _Form(chosen, columns, None if column_names else header, skipped, spaced)
     # A quote is text where no field is quoted; with one column, a line break in a field would look like two rows.
     ways = ["plain", "doubled"] if kind == ".tsv" and len(columns) > 1 else ["doubled"]
     forms = [form._replace(quotes=quotes) for quotes in (*ways, "escaped")]
-    return next((way for way in forms if _is_clean(name, lines, way)), form)
+    return columns, partial(_read, name, lines, next((way for way in forms if _is_clean(name, lines, way)), form))
 
 
 def _names(header: Sequence[str]) -> list[str]:
     """Names of columns: those at the end that have none are no columns, and others are called by their place."""
-    names = list(header)
+    names = [field.strip() for field in header]
     while names and not names[-1]:
         del names[-1]
     # The first one, of an index, may be without a name.
     return [name or (f"column {place + 1}" if place else "") for place, name in enumerate(names)]
 
 
-def _choose_separator(name: str, heads: dict[str, list[str]], usual: str, column_names: Sequence[str] | None) -> str:
-    """The separator of a file, where its first line leaves no doubt."""
+def _choose_separator(name: str, names: dict[str, list[str]], usual: str, column_names: Sequence[str] | None) -> str:
+    """The separator of a file, where the columns that each one makes of its first line leave no doubt."""
     known = {*TEXT_COLUMNS, *LABEL_COLUMNS}
-    names = {candidate: _names([field.strip().lower() for field in head]) for candidate, head in heads.items()}
-    fitting = [c for c, found in names.items() if not known.isdisjoint(found)]
+    fitting = [c for c, found in names.items() if not known.isdisjoint(map(str.lower, found))]
     fitting = fitting or [c for c, found in names.items() if len(found) > 1]
     if column_names:
         fitting = [c for c, found in names.items() if len(found) == len(column_names)]
     if usual in fitting or not fitting:
-        return usual if usual in heads else next(iter(heads))
+        return usual if usual in names else next(iter(names))
     if len(fitting) > 1:
         said = ", ".join(_SEPARATORS[candidate] for candidate in fitting)
         raise ValueError(f"{name}: its fields may be separated by any of {said}; name one with --separator")
     return fitting[0]
 
 
-def _is_clean(name: str, lines: Lines, form: CsvForm) -> bool:
+def _is_clean(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> bool:
     """Whether a file is read to its end without a problem."""
-
-    def is_quoted(fields: Iterable[str]) -> bool:
-        return any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields)
-
-    plain = form.quotes == "plain"
-    rows = read_csv(name, lines, form, tell=True)
     try:
-        return not any(read.problem or (plain and is_quoted(read.row.values())) for read in rows)
+        for read in _read(name, lines, form, tell=True):
+            fields = read.row.values() if form.quotes == "plain" else ()
+            if read.problem or any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields):
+                return False
     except ValueError:
         return False
+    return True
 
 
-def read_csv(name: str, lines: Lines, form: CsvForm, *, tell: bool = False) -> Iterator[ReadRow]:
+def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form, *, tell: bool = False) -> Iterator[ReadRow]:
     """Rows of a file; a blank line is none, and neither is a header that comes again, of which it may `tell`.
 
     A ValueError while iterating says in which row the quotes or the bytes are wrong.
     """
     width, header = len(form.columns), form.header
-    reader = form.reader(lines)
+    text: Iterable[str] = islice(lines(), form.skipped, None)
+    if form.quotes == "escaped":
+        # Only quotes are escaped in such files: another backslash is one.
+        text = (line.replace('\\"', '""') for line in text)
+    quoting = csv.QUOTE_NONE if form.quotes == "plain" else csv.QUOTE_MINIMAL
+    options = {"delimiter": form.separator, "skipinitialspace": form.spaced, "quoting": quoting}
+    reader = csv_fields(text, **options, strict=True)
     number = headers = 0
     while True:
         line = form.skipped + reader.line_num + 1

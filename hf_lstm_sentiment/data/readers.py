@@ -6,44 +6,46 @@ import codecs
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..utils.imports import require
 from ..utils.messages import first_line, shown
 from .columns import ReadRow, Row
-from .csv_rows import DELIMITERS, find_csv_form, read_csv
+from .csv_rows import DELIMITERS, open_csv
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 # Bytes that are looked at to tell an encoding, and lines to tell a table from texts.
 _HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
+_WRONG_BYTE = re.compile("[\udc80-\udcff]")
 # Objects and lists in one another. What Python's own parser and writer can hold is about ten times as much, and
 # depends on who calls them.
 _DEEPEST = 100
 _PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileForm:
     """How files are written, where they do not tell it themselves: csv and tsv files, and the encoding of any text."""
 
     separator: str | None = None
     # Of files that have no header.
-    column_names: Sequence[str] | None = None
+    column_names: str | Sequence[str] | None = None
     encoding: str | None = None
 
     def __post_init__(self) -> None:
         if self.separator in ("\\t", "tab"):
-            object.__setattr__(self, "separator", "\t")
+            self.separator = "\t"
         if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
             raise ValueError(f"separator is {self.separator!r}; allowed: one character such as ';', or '\\t'")
         if isinstance(self.column_names, str):
-            object.__setattr__(self, "column_names", [name.strip() for name in self.column_names.split(",")])
+            self.column_names = [name.strip() for name in self.column_names.split(",")]
         if self.column_names is not None and not all(self.column_names):
             raise ValueError(f"column_names is {list(self.column_names)}; allowed: a name for each column")
         try:
@@ -133,12 +135,9 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
     def lines(newline: str = "\n") -> Iterator[str]:
         return _lines(path, form.encoding, newline)
 
-    def cells() -> Iterator[str]:
-        return lines("")
-
     if kind in DELIMITERS:
-        csv = find_csv_form(name, cells, kind, separator=form.separator, column_names=form.column_names)
-        return Rows(name, csv.columns, state, lambda _: read_csv(name, cells, csv))
+        columns, read_csv = open_csv(name, lambda: lines(""), kind, form.separator, form.column_names)
+        return Rows(name, columns, state, lambda _: read_csv())
     if kind == ".txt":
         first = [read.row["text"] for read in islice(_placed(name, _read_lines(lines(), False)), _LOOKED_AT)]
         tabs = {line.count("\t") for line in first if line}
@@ -192,14 +191,13 @@ def _read_json(lines: Iterable[str], *, may_be_list: bool) -> Iterator[ReadRow]:
     if may_be_list and first[1].lstrip().startswith("["):
         # Blank lines in front count where an error names a line.
         text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
-        escaped = "\\u" in text
         for number, value in enumerate(_parse(text, _IN_LIST), start=1):
-            yield _checked(ReadRow(number, None, {}), value, _IN_LIST, escaped)
+            yield _checked(ReadRow(number, None, {}), value, _IN_LIST)
         return
     for number, (line, text) in enumerate(chain([first], numbered), start=1):
         read = ReadRow(number, line, {})
         try:
-            yield _checked(read, _parse(text.rstrip(), _PER_LINE), _PER_LINE, "\\u" in text)
+            yield _checked(read, _parse(text.rstrip(), _PER_LINE), _PER_LINE)
         except ValueError as error:
             yield read._replace(problem=str(error))
 
@@ -234,13 +232,12 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, inner), default=-1)
 
 
-def _checked(read: ReadRow, value: Any, form: str, escaped: bool) -> ReadRow:
-    """The row of a value; only where characters are `escaped` can there be half of a surrogate pair."""
-    if escaped:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return read._replace(problem="it holds half of a surrogate pair, which is no text; correct or remove it")
+def _checked(read: ReadRow, value: Any, form: str) -> ReadRow:
+    """The row of a value, or what is wrong with it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return read._replace(problem="it holds half of a surrogate pair, which is no text; correct or remove it")
     if not isinstance(value, dict):
         kind = type(value).__name__
         said = "null" if value is None else f"an {kind}" if kind == "int" else f"a {kind}"
@@ -279,8 +276,17 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
             encoding = encoding or _encoding(head)
             if newline and b"\n" not in head and b"\r" in head:
                 newline = "\r"
-            for number, line in enumerate(_decoded(file, encoding, newline)):
+            # What cannot be decoded becomes a surrogate, so that a wrong byte is found at its row.
+            decoded = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=newline)
+            for number, line in enumerate(decoded):
+                if not line.isascii() and (wrong := _WRONG_BYTE.search(line)):
+                    raise ValueError(
+                        f"byte {ord(wrong[0]) - 0xDC00:#04x} is not {encoding.upper()}; save the file as UTF-8, or "
+                        "name its encoding, such as --encoding cp1252"
+                    )
                 yield line if number else line.removeprefix("\ufeff")
+        except UnicodeError as error:
+            raise ValueError(f"it is not {encoding}: {first_line(error)}; name its encoding with --encoding") from error
         except (OSError, EOFError, zlib.error) as error:
             if not packed:
                 raise
@@ -296,28 +302,6 @@ def _encoding(head: bytes) -> str:
         if half > 1 and head[place::2].count(0) > 0.8 * half and not head[1 - place :: 2].count(0):
             return encoding
     return "utf-8"
-
-
-def _decoded(file: BinaryIO, encoding: str, newline: str) -> Iterator[str]:
-    if newline == "\r" or "\n".encode(encoding) != b"\n":
-        try:
-            yield from io.TextIOWrapper(file, encoding, newline=newline)
-        except UnicodeError as error:
-            raise ValueError(f"it is not {encoding}: {first_line(error)}; name its encoding with --encoding") from error
-        return
-    # One by one, so that a wrong byte is found at its row.
-    for line in file:
-        try:
-            text = line.decode(encoding)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"byte {line[error.start]:#04x} is not {encoding.upper()}; save the file as UTF-8, or name its "
-                "encoding, such as --encoding cp1252"
-            ) from error
-        if newline == "" and "\r" in text:
-            yield from io.StringIO(text, newline="")
-        else:
-            yield text
 
 
 def _open_parquet(name: str, path: Path, state: str) -> Rows:
