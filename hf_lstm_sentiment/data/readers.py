@@ -30,7 +30,7 @@ _DEEPEST = 100
 _PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
 
 
-@dataclass
+@dataclass(frozen=True)
 class FileForm:
     """How files are written, where they do not tell it themselves: csv and tsv files, and the encoding of any text."""
 
@@ -41,11 +41,11 @@ class FileForm:
 
     def __post_init__(self) -> None:
         if self.separator in ("\\t", "tab"):
-            self.separator = "\t"
+            object.__setattr__(self, "separator", "\t")
         if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
             raise ValueError(f"separator is {self.separator!r}; allowed: one character such as ';', or '\\t'")
         if isinstance(self.column_names, str):
-            self.column_names = [name.strip() for name in self.column_names.split(",")]
+            object.__setattr__(self, "column_names", [name.strip() for name in self.column_names.split(",")])
         if self.column_names is not None and not all(self.column_names):
             raise ValueError(f"column_names is {list(self.column_names)}; allowed: a name for each column")
         try:

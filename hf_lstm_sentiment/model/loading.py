@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,7 +114,7 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
         raise
     except Exception as error:
         # What a configuration of anything may raise is not known beforehand.
-        raise _damaged(path, _wrong_type(content, error) or error) from error
+        raise _damaged(path, error) from error
 
 
 class ShippedConfig(SimpleNamespace):
@@ -136,19 +135,6 @@ class ShippedConfig(SimpleNamespace):
     def whole(self) -> SentimentLSTMConfig:
         """Read it with transformers, and check it."""
         return read_config(self.folder, None)
-
-
-def _wrong_type(content: Mapping[str, Any], error: Exception) -> str | None:
-    """Say readably which field has another type; the error of `strict` has no attribute for its name."""
-    from .configuration_sentiment_lstm import SentimentLSTMConfig
-
-    found = re.match(r"Validation error for field '(\w+)'", str(error))
-    types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
-    if not found or found[1] not in types.keys() & content.keys():
-        return None
-    allowed = types[found[1]]
-    name = allowed.__name__ if isinstance(allowed, type) else str(allowed).removeprefix("typing.")
-    return f"{found[1]} is {shown(content[found[1]])}; allowed: {name}"
 
 
 def read_settings(path: Path) -> dict[str, Any]:
