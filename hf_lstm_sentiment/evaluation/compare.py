@@ -14,32 +14,27 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from ..data.reviews import SPLIT, Reviews, load_run_reviews
-from ..utils import run_directory as runs
-from ..utils.files import read_json, write_json
-from .errors import ScoredReviews, check_accuracy, score_run
-from .padding_experiment import measure_padding
-from .plots import plot_comparison, plot_padding
+from ..inference.classifier import Classifier
+from ..utils.files import write_json
+from .errors import check_accuracy
+from .plots import plot_comparison
 from .report import data_uri, render
 from .statistics import bootstrap_difference, count, decisions, mcnemar, p_value, percent, spread
 
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")
 TEST_LOGITS = "test_logits.safetensors"
-_PLOTS = {
-    "accuracy.png": (
-        "Accuracy by seed, and how it grew",
-        "A dot per seed and the mean of each version on the test reviews; validation accuracy by epoch, a line a seed.",
-    ),
-    "padding.png": (
-        "What padding does to a network that reads it",
-        "What is left of the signal behind padding, what of the gradient reaches the last word, and who gets it right.",
-    ),
-}
+# What of a run goes into the table where it was measured: its key, the head of the column, and how it is written.
+_ERRORS = (
+    ("macro_f1", "macro F1", percent),
+    ("false_positives", "false positives", count),
+    ("false_negatives", "false negatives", count),
+)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found: the content of `comparison.json`, and the directory that holds it, pages and plots."""
+    """What a comparison found: the content of `comparison.json`, and the directory that holds it, page and plot."""
 
     directory: Path
     results: Mapping[str, Any]
@@ -49,77 +44,82 @@ class Comparison:
         return markdown(self.results)
 
 
-class FinishedRun:
+class FinishedRun(NamedTuple):
     """A finished run, or what is recorded of one: without weights, but maybe with `test_logits.safetensors`."""
 
-    def __init__(self, name: str, seed: int, path: Path, recipe: Mapping[str, Any], *, has_weights: bool) -> None:
-        self.name, self.seed, self.path, self.recipe, self.has_weights = name, seed, path, recipe, has_weights
-        self.metrics = read_json(path / runs.METRICS)
-
-    def settings(self) -> dict[str, Any]:
-        """The recipe, with data and vectors by their names and not by the places where they lay."""
-        glove = self.metrics.get("glove", {}).get("source")
-        return {**self.recipe, "dataset": self.metrics["dataset"]["source"], "glove": glove}
-
-    def check_data(self, first: FinishedRun) -> None:
-        """Refuse results on other reviews than those of the first result."""
-        mine, its = self.metrics["dataset"], first.metrics["dataset"]
-        for key in (*SPLIT, "labels"):
-            if mine.get(key) != its.get(key):
-                raise ValueError(
-                    f"{self.path} has {key} {mine.get(key)!r} and {first.path} {its.get(key)!r}; only runs on the same "
-                    "reviews can be compared"
-                )
-
-    def correct(self, reviews: Reviews, scored: ScoredReviews | None) -> NDArray[np.bool_] | None:
-        """Whether each test review is classified correctly; None where that is not recorded. *Shape:* (n,)."""
-        if scored is not None:
-            return scored.correct
-        path = self.path / TEST_LOGITS
-        if not path.is_file():
-            return None
-        correct: NDArray[np.bool_] = decisions(load_file(path)["logits"]) == np.asarray(reviews.test["label"][:])
-        check_accuracy(self.path, self.metrics, correct)
-        return correct
+    name: str
+    seed: int
+    path: Path
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    has_weights: bool
 
 
 def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
     """Compare finished runs of the same reviews, neighboring presets in pairs, and write what is found."""
     directory.mkdir(parents=True, exist_ok=True)
+    first = results[0]
     for result in results:
-        result.check_data(results[0])
-    trained = [result for result in results if result.has_weights]
-    reviews = load_run_reviews((trained or results)[0].recipe)
-    scored = {(r.name, r.seed): score_run(r.path, r.metrics, reviews, directory / "predictions") for r in trained}
+        for key in (*SPLIT, "labels"):
+            mine, its = (one.metrics["dataset"].get(key) for one in (result, first))
+            if mine != its:
+                raise ValueError(
+                    f"{result.path} has {key} {mine!r} and {first.path} {its!r}; only runs on the same reviews can be "
+                    "compared"
+                )
+    reviews = load_run_reviews(next((result for result in results if result.has_weights), first).recipe)
+    runs: dict[str, list[FinishedRun]] = {}
     correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
-    for r in results:
-        right = r.correct(reviews, scored.get((r.name, r.seed)))
+    for result in results:
+        runs.setdefault(result.name, []).append(result)
+        right = _correct(result, reviews)
         if right is not None:
-            correct.setdefault(r.name, {})[r.seed] = right
-    names = list(dict.fromkeys(r.name for r in results))
+            correct.setdefault(result.name, {})[result.seed] = right
     found: dict[str, Any] = {
-        "dataset": results[0].metrics["dataset"],
-        "versions_of_packages": results[0].metrics["versions"],
-        "settings": _settings({r.name: r.settings() for r in results}),
-        "presets": {name: _summary([r for r in results if r.name == name]) for name in names},
-        "neighbours": [_neighbors(a, b, correct) for a, b in pairwise(names) if correct.get(a) and correct.get(b)],
+        "dataset": first.metrics["dataset"],
+        "versions_of_packages": first.metrics["versions"],
+        "settings": _settings(results),
+        "presets": {name: _summary(seeds) for name, seeds in runs.items()},
+        "neighbours": [_neighbors(a, b, correct) for a, b in pairwise(runs) if a in correct and b in correct],
     }
-    plot_comparison(found["presets"], directory / "accuracy.png", chance=1 / len(reviews.label_names))
-    naive = [r for r in trained if r.recipe["naive_padding"]]
-    packed = [r for r in trained if not r.recipe["naive_padding"] and r.recipe["pooling"] == "last"]
-    # It ranks reviews by the logit of the second of two labels.
-    if naive and packed and len(reviews.label_names) == 2:
-        a, b = naive[0], packed[0]
-        found["padding"] = measure_padding(a.path, b.path, scored[a.name, a.seed], scored[b.name, b.seed])
-        plot_padding(found["padding"], directory / "padding.png", names=(a.name, b.name))
+    plot = plot_comparison(found["presets"], directory / "accuracy.png", chance=1 / len(reviews.label_names))
     write_json(found, directory / "comparison.json")
     (directory / "comparison.md").write_text(markdown(found) + "\n", encoding="utf-8")
-    (directory / "comparison.html").write_text(_page(found, directory), encoding="utf-8")
+    page = render(
+        "comparison.html",
+        title=f"Comparison: {', '.join(runs)}",
+        tables=_tables(found),
+        plot=data_uri(plot),
+        same=_same(found),
+        versions=", ".join(f"{name} {number}" for name, number in found["versions_of_packages"].items()) + ".",
+    )
+    (directory / "comparison.html").write_text(page, encoding="utf-8")
     return Comparison(directory, json.loads(json.dumps(found)))
 
 
-def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What all runs share, and what differs between them, by preset."""
+def _correct(run: FinishedRun, reviews: Reviews) -> NDArray[np.bool_] | None:
+    """Whether a run classifies each test review correctly; None where that is not recorded. *Shape:* (n,)."""
+    if run.has_weights:
+        logits = Classifier.from_pretrained(run.path).logits(reviews.test["text"][:])
+    elif (run.path / TEST_LOGITS).is_file():
+        logits = load_file(run.path / TEST_LOGITS)["logits"]
+    else:
+        return None
+    correct: NDArray[np.bool_] = decisions(logits) == np.asarray(reviews.test["label"][:])
+    check_accuracy(run.path, run.metrics, correct)
+    return correct
+
+
+def _settings(results: Sequence[FinishedRun]) -> dict[str, Any]:
+    """What all runs share, and what differs between them, by preset; data and vectors by names, not by places."""
+    recipes = {
+        run.name: {
+            **run.recipe,
+            "dataset": run.metrics["dataset"]["source"],
+            "glove": run.metrics.get("glove", {}).get("source"),
+        }
+        for run in results
+    }
     keys = sorted({key for recipe in recipes.values() for key in recipe} - set(_LABELS))
     differs = [key for key in keys if len({json.dumps(recipe.get(key)) for recipe in recipes.values()}) > 1]
     return {
@@ -128,105 +128,71 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _summary(results: Sequence[FinishedRun]) -> dict[str, Any]:
-    metrics = [result.metrics for result in results]
-    tests = [m["test"] for m in metrics]
+def _summary(seeds: Sequence[FinishedRun]) -> dict[str, Any]:
+    """What was measured of a preset under its seeds."""
+    metrics = [run.metrics for run in seeds]
+    tests = [each["test"] for each in metrics]
     if "macro_f1" in tests[0]:
         errors = {"macro_f1": spread([test["macro_f1"] for test in tests])}
     else:
         kinds = {"false_positives": "fp", "false_negatives": "fn"}
         errors = {name: spread([test["confusion_matrix"][key] for test in tests]) for name, key in kinds.items()}
-    summary: dict[str, Any] = {
-        "seeds": [result.seed for result in results],
-        "validation_accuracy": spread([m["validation"]["accuracy"] for m in metrics]),
+    return {
+        "seeds": [run.seed for run in seeds],
+        "validation_accuracy": spread([each["validation"]["accuracy"] for each in metrics]),
         "test_accuracy": spread([test["accuracy"] for test in tests]),
         **errors,
         "expected_calibration_error": spread([test["expected_calibration_error"] for test in tests]),
-        "best_epoch": [m["best_epoch"] for m in metrics],
-        "epochs": [m["epochs"] for m in metrics],
-        "train_seconds": spread([m["train_seconds"] for m in metrics]),
-        "train_cpu_seconds": spread([m["train_cpu_seconds"] for m in metrics]),
-        "threads": sorted({m["threads"] for m in metrics}),
-        "device": sorted({m["device"] for m in metrics}),
+        **{key: [each[key] for each in metrics] for key in ("best_epoch", "epochs")},
+        **{key: spread([each[key] for each in metrics]) for key in ("train_seconds", "train_cpu_seconds")},
+        **{key: sorted({each[key] for each in metrics}) for key in ("threads", "device")},
         "parameters": metrics[0]["parameters"],
-        "histories": [m["history"] for m in metrics],
+        "histories": [each["history"] for each in metrics],
+        **({"glove": metrics[0]["glove"]} if "glove" in metrics[0] else {}),
     }
-    if "glove" in metrics[0]:
-        summary["glove"] = metrics[0]["glove"]
-    return summary
 
 
 def _neighbors(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> dict[str, Any]:
     """Two presets on the same test reviews: McNemar's test per seed, one interval over all seeds of both."""
+    of_a, of_b = correct[a], correct[b]
     return {
         "a": a,
         "b": b,
-        "seeds": {"a": list(correct[a]), "b": list(correct[b])},
-        "mcnemar": {
-            str(seed): mcnemar(correct[a][seed], correct[b][seed]) for seed in correct[a] if seed in correct[b]
-        },
+        "seeds": {"a": list(of_a), "b": list(of_b)},
+        "mcnemar": {str(seed): mcnemar(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b},
         # b - a
-        "difference": bootstrap_difference(*(list(correct[name].values()) for name in (a, b))),
+        "difference": bootstrap_difference(list(of_a.values()), list(of_b.values())),
     }
 
 
-class Table(NamedTuple):
-    """A table of a comparison: what it shows, how to read it, names of the columns, cells."""
-
-    title: str
-    note: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-def _tables(results: Mapping[str, Any]) -> list[Table]:
-    return [_versions(results), _neighbor_table(results), _differences(results)]
-
-
-def _versions(results: Mapping[str, Any]) -> Table:
-    rows = []
-    for name, found in results["presets"].items():
-        glove = found.get("glove")
+def _tables(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The tables of a comparison: "title", a "note" on how to read it, "head" and "rows" of cells."""
+    dataset, presets = results["dataset"], results["presets"]
+    errors = [error for error in _ERRORS if error[0] in next(iter(presets.values()))]
+    versions = []
+    for name, found in presets.items():
         epochs = ", ".join(f"{best} of {n}" for n, best in zip(found["epochs"], found["best_epoch"], strict=True))
-        rows.append(
-            {
-                "version": name,
-                "seeds": _listed(found["seeds"]),
-                "best validation": percent(found["validation_accuracy"]),
-                "test": percent(found["test_accuracy"]),
-                **{
-                    name: show(found[key])
-                    for name, key, show in (
-                        ("macro F1", "macro_f1", percent),
-                        ("false positives", "false_positives", count),
-                        ("false negatives", "false_negatives", count),
-                    )
-                    if key in found
-                },
-                "best epoch": epochs,
-                "GloVe": "{:,} of {:,}".format(glove["matched"], glove["vocabulary"]) if glove else "none",
-                "training": f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
-            }
+        glove = found.get("glove")
+        versions.append(
+            [
+                name,
+                _listed(found["seeds"]),
+                percent(found["validation_accuracy"]),
+                percent(found["test_accuracy"]),
+                *(show(found[key]) for key, _, show in errors),
+                epochs,
+                f"{glove['matched']:,} of {glove['vocabulary']:,}" if glove else "none",
+                f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
+            ]
         )
-    dataset = results["dataset"]
-    return Table(
-        "The versions",
-        f"{dataset['test']:,} test reviews, {dataset['validation']:,} validation reviews of {dataset['source']}; mean "
-        "± standard deviation over seeds. The time is that of the processor in training steps, mean of a run.",
-        list(rows[0]),
-        [list(row.values()) for row in rows],
-    )
-
-
-def _neighbor_table(results: Mapping[str, Any]) -> Table:
-    rows = []
+    pairs = []
     for pair in results["neighbours"]:
         d = pair["difference"]
         tests = [
             f"{seed}: {test['only_a']:,} / {test['only_b']:,}, {p_value(test['p_value'])}"
             for seed, test in pair["mcnemar"].items()
         ]
-        rows.append(
+        pairs.append(
             [
                 f"{pair['a']} to {pair['b']}",
                 f"{100 * d['difference']:+.2f} points ({100 * d['low']:+.2f} to {100 * d['high']:+.2f})",
@@ -234,24 +200,34 @@ def _neighbor_table(results: Mapping[str, Any]) -> Table:
                 "; ".join(tests) or "no seed of both",
             ]
         )
-    return Table(
-        "Neighbors, on the same test reviews",
-        "The difference of the mean accuracies with its 95 % interval from a paired bootstrap over reviews, of the "
-        "seeds named; McNemar's exact test by seed, with the reviews that only the first and only the second one gets "
-        "right.",
-        ["from, to", "difference on test", "seeds", "McNemar"],
-        rows,
-    )
-
-
-def _differences(results: Mapping[str, Any]) -> Table:
-    names = list(results["presets"])
-    return Table(
-        "What differs",
-        "Every setting of the recipes that is not the same for all; the others follow below.",
-        ["setting", *names],
-        [[key, *(str(values[name]) for name in names)] for key, values in results["settings"]["differs"].items()],
-    )
+    heads = [head for _, head, _ in errors]
+    return [
+        {
+            "title": "The versions",
+            "note": f"{dataset['test']:,} test reviews, {dataset['validation']:,} validation reviews of "
+            f"{dataset['source']}; mean ± standard deviation over seeds. The time is that of the processor in training "
+            "steps, mean of a run.",
+            "head": ["version", "seeds", "best validation", "test", *heads, "best epoch", "GloVe", "training"],
+            "rows": versions,
+        },
+        {
+            "title": "Neighbors, on the same test reviews",
+            "note": "The difference of the mean accuracies with its 95 % interval from a paired bootstrap over "
+            "reviews, of the seeds named; McNemar's exact test by seed, with the reviews that only the first and only "
+            "the second one gets right.",
+            "head": ["from, to", "difference on test", "seeds", "McNemar"],
+            "rows": pairs,
+        },
+        {
+            "title": "What differs",
+            "note": "Every setting of the recipes that is not the same for all; the others follow below.",
+            "head": ["setting", *presets],
+            "rows": [
+                [key, *(str(values[name]) for name in presets)]
+                for key, values in results["settings"]["differs"].items()
+            ],
+        },
+    ]
 
 
 def _same(results: Mapping[str, Any]) -> str:
@@ -263,29 +239,10 @@ def markdown(results: Mapping[str, Any]) -> str:
     """Write the tables of a `comparison.json` as Markdown."""
     blocks = []
     for table in _tables(results):
-        lines = [table.head, ["---"] * len(table.head), *table.rows]
+        lines = [table["head"], ["---"] * len(table["head"]), *table["rows"]]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        blocks.append(f"{table.title}. {table.note}\n\n{body}")
+        blocks.append(f"{table['title']}. {table['note']}\n\n{body}")
     return "\n\n".join([*blocks, f"The same for all: {_same(results)}"])
-
-
-def _page(results: Mapping[str, Any], directory: Path) -> str:
-    """The comparison as one page that needs no other file."""
-    plots = [
-        {"title": title, "note": note, "source": data_uri(directory / name)}
-        for name, (title, note) in _PLOTS.items()
-        if (directory / name).is_file()
-    ]
-    names = list(results["presets"])
-    return render(
-        "comparison.html",
-        title=f"Comparison: {', '.join(names)}",
-        lead="The same reviews, split, lengths and optimizer for all; what differs is listed below.",
-        tables=_tables(results),
-        plots=plots,
-        same=_same(results),
-        versions=", ".join(f"{name} {number}" for name, number in results["versions_of_packages"].items()) + ".",
-    )
 
 
 def _listed(seeds: Sequence[int]) -> str:

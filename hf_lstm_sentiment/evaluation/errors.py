@@ -16,13 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import safe_open
-from safetensors.numpy import save
 
 from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import Reviews
 from ..inference.classifier import Classifier, probabilities
-from ..utils.files import replacing
 from .calibration import certainty, probabilities_of
 from .statistics import decisions, proportion_interval
 
@@ -104,20 +101,12 @@ class ScoredReviews:
         return rows[np.argsort(-sure[rows], kind="stable")]
 
 
-def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews, predictions: Path) -> ScoredReviews:
-    """Score the test reviews with a finished run; its logits are computed once and kept in the folder `predictions`."""
+def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews) -> ScoredReviews:
+    """Score the test reviews with a finished run, whose `metrics.json` must state the accuracy that is found."""
     classifier = Classifier.from_pretrained(run)
     texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
-    path = predictions / f"{run.name}.safetensors"
-    # A digest of all weights, so made once.
-    fingerprint = classifier.fingerprint()
-    logits = _stored(path, fingerprint, len(texts))
-    if logits is None:
-        logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
-        logits = classifier.logits(texts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(save({"logits": logits}, metadata={"fingerprint": fingerprint}))
+    logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
+    logits = classifier.logits(texts)
     scored = score_reviews(classifier, texts, labels, logits, training_texts=reviews.train["text"][:])
     check_accuracy(run, metrics, scored.correct)
     return scored
@@ -145,16 +134,6 @@ def score_reviews(
         duplicates=np.array([text in seen for text in texts]),
         names=classifier.labels,
     )
-
-
-def _stored(path: Path, fingerprint: str, count: int) -> NDArray[np.float32] | None:
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="numpy") as file:
-        if (file.metadata() or {}).get("fingerprint") != fingerprint:
-            return None
-        logits: NDArray[np.float32] = file.get_tensor("logits")
-    return logits if len(logits) == count else None
 
 
 def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:

@@ -26,7 +26,6 @@ DRAWN_LABELS = 20
 _BINS = 40
 _COLORS = (GREY, SKY, BLUE, ORANGE, "#009E73", "#CC79A7")
 _CORRECT = "reviews classified correctly, %"
-_HALF: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 
 
 def plot_training_curves(history: Sequence[Mapping[str, float]], path: Path, *, title: str, best_epoch: float) -> Path:
@@ -63,45 +62,37 @@ def plot_confusion_matrix(
     A cell shows the count and, of few labels, its share of the row, which also gives the color. Of more labels than
     :data:`DRAWN_LABELS`, those with the most reviews are drawn, and the plot says how many are not.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     if isinstance(confusion, Mapping):
         confusion = [[confusion["tn"], confusion["fp"]], [confusion["fn"], confusion["tp"]]]
     counts = np.array(confusion)
-    rows = counts.sum(axis=1)
+    rows, reviews = counts.sum(axis=1), int(counts.sum())
     drawn = np.sort(np.argsort(-rows, kind="stable")[:DRAWN_LABELS])
-    many, few = len(drawn) > 2, len(drawn) <= 6
-    figure = new_figure(max(6.2, 3.6 + 0.43 * len(drawn)), max(5.8, 3 + 0.43 * len(drawn)), title)
     shares = (counts / np.maximum(rows[:, None], 1))[np.ix_(drawn, drawn)]
-    colors = LinearSegmentedColormap.from_list("share", ["#F2F7FB", "#00436B"])
+    many, few, size = len(drawn) > 2, len(drawn) <= 6, 0.43 * len(drawn)
+    figure = new_figure(max(6.2, 3.6 + size), max(5.8, 3 + size), title)
     axes = figure.subplots()
-    reviews = int(counts.sum())
     correct = f", {100 * counts.trace() / reviews:.2f} % classified correctly" if reviews else ""
     left_out = len(names) - len(drawn)
     beyond = f"\nthe {len(drawn)} of {len(names)} labels with the most reviews; {left_out} more are not drawn"
-    style(axes, f"{reviews:,} reviews{correct}{beyond if left_out else ''}", "predicted", "actual")
+    unit = "\n(per cent: of the reviews that actually have the label)"
+    style(
+        axes, f"{reviews:,} reviews{correct}{beyond if left_out else ''}", f"predicted{unit if few else ''}", "actual"
+    )
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1 if many else 4)
+    axes.invert_yaxis()
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.imshow(shares, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
-    for edge in np.arange(1, len(drawn)) - 0.5:
-        axes.axhline(edge, color="white", linewidth=1 if many else 4)
-        axes.axvline(edge, color="white", linewidth=1 if many else 4)
-    ticks = [textwrap.shorten(names[label], 24, placeholder="…") or names[label][:24] for label in drawn]
-    plain: dict[str, Any] = {"parse_math": False}
-    upright = many and max(map(len, ticks)) > 3
-    axes.set_xticks(range(len(drawn)), ticks, rotation=90 if upright else 0, **plain)
-    axes.set_yticks(range(len(drawn)), ticks, rotation=0 if many else 90, va="center", **plain)
     axes.tick_params(length=0)
+    ticks = [textwrap.shorten(names[label], 24, placeholder="…") or names[label][:24] for label in drawn]
+    places, upright = np.arange(len(drawn)) + 0.5, many and max(map(len, ticks)) > 3
+    axes.set_xticks(places, ticks, rotation=90 if upright else 0, parse_math=False)
+    axes.set_yticks(places, ticks, rotation=0 if many else 90, va="center", parse_math=False)
     for row, column in np.ndindex(shares.shape):
-        number = int(counts[drawn[row], drawn[column]])
-        share = 100 * shares[row, column]
-        looks: dict[str, Any] = {"ha": "center", "va": "center", "color": _readable_on(colors(shares[row, column]))}
-        if not many:
-            of = f"{share:.1f} % of" if rows[row] else "no"
-            axes.text(column, row - 0.06, f"{number:,}", fontsize=24, **looks)
-            axes.text(column, row + 0.13, f"{of} actual {ticks[row]}", fontsize=LABEL_SIZE, **looks, **plain)
-        elif number:
-            axes.text(column, row, f"{number:,}\n{share:.0f} %" if few else f"{number:,}", fontsize=8, **looks)
+        number, share = counts[drawn[row], drawn[column]], shares[row, column]
+        if number or few:
+            text = f"{number:,}\n{100 * share:.1f} %" if few else f"{number:,}"
+            looks = {"color": "white" if share > 0.7 else "black", "fontsize": 8 if many else 20}
+            axes.text(places[column], places[row], text, ha="center", va="center", **looks)
     return write_figure(figure, path)
 
 
@@ -245,62 +236,7 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: Path, *, cha
             right.plot(*zip(*curve, strict=True), color=color, linewidth=1.6, label=name if number == 0 else None)
     left.set_xticks(range(len(presets)), [name.replace("_", "\n", 1) for name in presets], fontsize=TICK_SIZE)
     left.set_xlim(-0.6, len(presets) - 0.2)
-    left.axhline(100 * chance, **_HALF)
-    right.axhline(100 * chance, **_HALF)
+    for axes in (left, right):
+        axes.axhline(100 * chance, color=GREY, linewidth=1, linestyle=":")
     right.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", title="a line per seed")
     return write_figure(figure, path)
-
-
-def plot_padding(found: Mapping[str, Any], path: Path, *, names: Sequence[str]) -> Path:
-    """Draw what `measure_padding` found of the preset that reads its padding, and of the one that does not."""
-    figure = new_figure(10, 7.6, "What padding does to a network that reads it as if it were words")
-    (fade, gradient), (accuracy, curve) = figure.subplots(2, 2)
-    steps, looks = found["steps"], (("naive", ORANGE, "o"), ("packed", BLUE, "s"))
-    signal = f"signal left in the final state, {found['reviews']:,} test reviews"
-    style(fade, signal, "steps of padding read", "area under the ROC curve")
-    for (kind, color, marker), name in zip(looks, names, strict=True):
-        fade.plot(steps, found["roc_auc"][kind], color=color, marker=marker, linewidth=2, label=f"weights of {name}")
-    fade.axhline(0.5, **_HALF)
-    fade.legend(fontsize=TICK_SIZE, frameon=False)
-    style(gradient, "what reaches the last word, untrained weights", "steps of padding read", "gradient, relative")
-    # Where nothing of it is left, there is no logarithm to draw.
-    left = [(step, value) for step, value in zip(steps, found["gradient"], strict=True) if value > 0]
-    gradient.plot(*zip(*left, strict=True), color=GREY, marker="o", linewidth=2)
-    gradient.set_xlim(fade.get_xlim())
-    gradient.set_yscale("log")
-    behind, up_to = "test reviews by the padding behind them", "steps of padding up to the full length"
-    style(accuracy, behind, up_to, "classified correctly, %")
-    for offset, (kind, color, marker), name in zip((-0.1, 0.1), looks, names, strict=True):
-        rows = found["accuracy"][kind]
-        middle = np.array([100 * row["accuracy"] for row in rows])
-        reach = [middle - [100 * row["low"] for row in rows], [100 * row["high"] for row in rows] - middle]
-        places = np.arange(len(rows)) + offset
-        accuracy.errorbar(places, middle, yerr=reach, fmt=marker, color=color, capsize=3, label=name)
-    labels = [f"{row['padding'].replace(' to ', '-')}\n{row['reviews']:,}" for row in found["accuracy"]["naive"]]
-    accuracy.set_xticks(range(len(labels)), labels, fontsize=TICK_SIZE - 1)
-    accuracy.axhline(50, **_HALF)
-    accuracy.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02), ncols=2)
-    curve.axis("off")
-    lines = (
-        "How to read it\n",
-        "Top left: after the review, so many steps of padding are",
-        "read; the logit is judged by how well it still ranks",
-        "positive above negative reviews (0.5: not at all).\n",
-        "Top right: before any training, how strongly the loss can",
-        "pull on the last word through the padding behind it",
-        "(no point: not at all).\n",
-        f"Bottom left: {names[0]} and {names[1]} on real test reviews,",
-        "with 95 % intervals; below each group its reviews.",
-    )
-    curve.text(0.0, 0.95, "\n".join(lines), va="top", fontsize=LABEL_SIZE)
-    return write_figure(figure, path)
-
-
-def _readable_on(color: tuple[float, float, float, float]) -> str:
-    """Black or white, whichever has the higher contrast on a color.
-
-    The relative luminance and the contrast are those of WCAG 2, https://www.w3.org/TR/WCAG21/.
-    """
-    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in color[:3]]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"

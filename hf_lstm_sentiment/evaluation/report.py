@@ -81,7 +81,7 @@ def write_report(
     directory.mkdir(parents=True, exist_ok=True)
     recipe = runs.read_recipe(run)
     reviews = load_run_reviews(recipe if dataset is None else {**recipe, "dataset": os.fspath(dataset)})
-    scored = score_run(run, metrics, reviews, directory / "predictions")
+    scored = score_run(run, metrics, reviews)
     explainer = Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
     found = _analyze(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
@@ -90,7 +90,7 @@ def write_report(
     unsure = "False positives and negatives" if len(scored.names) == 2 else "Misclassified"
     shown[f"{unsure}, the least sure"] = [place for e in errors.values() for place in e[::-1][: excerpts // 2]]
     if other is not None:
-        theirs = score_run(other, read_json(other / runs.METRICS), reviews, directory / "predictions")
+        theirs = score_run(other, read_json(other / runs.METRICS), reviews)
         fixed, broken = changed_decisions(theirs, scored)
         found["against"] = {
             "run": other.name,

@@ -34,8 +34,8 @@ _LOGIN = "run hf auth login, or set HF_TOKEN, with a token of the role write (ht
 _MAIN = "main"
 # What a repository may hold without being anybody's model.
 _BLANK = {".gitattributes", ".gitignore", CARD, "LICENSE"}
-_REF = re.compile(r"(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Names that may move, so not the hash of a commit.
+_REF = re.compile(r"(?!.*(?:\.\.|//))(?![0-9a-f]{40}\Z)[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
 
 
 @dataclass(frozen=True)
@@ -59,60 +59,12 @@ class PushedRun:
 
 @dataclass(frozen=True)
 class _Remote:
-    """A repository of the Hub as it was when it was looked up; `head` is the commit that a push builds on."""
+    """What a push builds on: the newest commit, whether branch and tag are there, and what the push leaves out."""
 
-    api: HfApi
-    repo_id: str
-    private: bool
-    branches: Mapping[str, str]
-    tags: Mapping[str, str]
     head: str | None
-    files: Mapping[str, RepoFile]
-
-    def check(self, private: bool | None) -> None:
-        """Refuse to publish where more, or fewer, can read than was asked for, and to write over other work."""
-        if private is not None and private != self.private:
-            there, wanted = ("private", "public") if self.private else ("public", "private")
-            raise ValueError(
-                f"{self.repo_id} is there already and is {there}; private={private} asks for a {wanted} one. Change it "
-                "in its settings on the Hub and leave private out, or push under another name"
-            )
-        if self.files.keys() <= _BLANK:
-            return
-        kind = None
-        if CONFIG in self.files:
-            with suppress(ValueError):
-                path = self.api.hf_hub_download(self.repo_id, CONFIG, revision=self.head)
-                kind = read_json(Path(path)).get("model_type")
-        if kind != SentimentLSTMConfig.model_type:
-            holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
-            raise ValueError(
-                f"{self.repo_id} {holds}, and a {SentimentLSTMConfig.model_type!r} would be written over it; push "
-                "under another name, or empty the repository first"
-            )
-
-    def check_tag(self, tag: str | None, files: Mapping[str, Path] | None = None) -> None:
-        """Find out before anything is sent that a tag is taken, unless by these very files."""
-        at = self.tags.get(tag) if tag else None
-        if at is not None and not (files and at == self.head and self._equals(files)):
-            raise ValueError(
-                f"tag {tag} of {self.repo_id} stands at commit {at[:12]}, which is not this run, and a tag must stay "
-                f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {self.repo_id} --tag "
-                f"{tag}-2"
-            )
-
-    def _equals(self, files: Mapping[str, Path]) -> bool:
-        """Tell whether a push of these files would change nothing."""
-        for name, path in files.items():
-            there, content = self.files.get(name), path.read_bytes()
-            names = sha256(content).hexdigest(), git_hash(content)
-            if there is None or (there.lfs.sha256 if there.lfs else there.blob_id) not in names:
-                return False
-        return not self.stale_files(files)
-
-    def stale_files(self, files: Mapping[str, Path]) -> list[str]:
-        """List the plots and exports that earlier pushes published and this one does not."""
-        return sorted(n for n in self.files.keys() - files.keys() if PLOT.fullmatch(n) or n in ONNX)
+    has_branch: bool
+    has_tag: bool
+    stale: list[str]
 
 
 def push_run(
@@ -170,14 +122,11 @@ def push_run(
     with TemporaryDirectory() as folder, _readable_errors(repo_id):
         files = publishable_files(run, export_to=folder if for_serving else None)
         api = _api(repo_id, token)
-        remote = _look_up(api, repo_id, branch)
-        if remote is not None:
-            remote.check(private)
-            remote.check_tag(tag, files)
+        remote = _look_up(api, repo_id, branch, private, tag, files)
         _validate_card(run)
         if remote is None:
             api.create_repo(repo_id, private=private, exist_ok=True)
-        if branch != _MAIN and (remote is None or branch not in remote.branches):
+        if branch != _MAIN and not (remote and remote.has_branch):
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         of = read_json(run / METRICS)
         message = f"{of['preset']}, seed {of['seed']}: test accuracy {of['test']['accuracy']:.2%}"
@@ -185,7 +134,7 @@ def push_run(
             repo_id,
             [
                 *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
-                *(CommitOperationDelete(path_in_repo=name) for name in (remote.stale_files(files) if remote else ())),
+                *(CommitOperationDelete(path_in_repo=name) for name in (remote.stale if remote else ())),
             ],
             commit_message=commit_message or message,
             revision=branch,
@@ -193,8 +142,8 @@ def push_run(
             # Whoever pushes in the meantime is not overwritten.
             parent_commit=remote.head if remote else None,
         )
-    if tag is not None and not (remote and tag in remote.tags):
-        with _readable_errors(repo_id, published=done.oid):
+    if tag is not None and not (remote and remote.has_tag):
+        with _readable_errors(repo_id, f"commit {done.oid} is published in {repo_id}, but it has no tag yet: "):
             api.create_tag(repo_id, tag=tag, revision=done.oid)
     url = str(done.pr_url or f"{api.endpoint}/{repo_id}")
     return PushedRun(url, done.oid, tag, tuple(files), _snippet(run, repo_id, done.oid))
@@ -202,22 +151,22 @@ def push_run(
 
 def check_repo_id(repo_id: str) -> None:
     """Refuse what is not the name of a repository: a user or an organization, a slash, a name."""
-    allowed = "allowed: USER/NAME of letters, digits, '-', '_' and '.', at most 96 characters, no '--' and no '..'"
-    try:
+    with suppress(HFValidationError):
         validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"repo_id {repo_id!r} is no name of a repository; {allowed}") from error
-    if repo_id.count("/") != 1:
-        raise ValueError(f"repo_id {repo_id!r} does not say whose repository it is; {allowed}")
+        if "/" in repo_id:
+            return
+    raise ValueError(
+        f"repo_id {repo_id!r} is no name of a repository; allowed: USER/NAME of letters, digits, '-', '_' and '.', at "
+        "most 96 characters, no '--' and no '..'"
+    )
 
 
 def full_repo_id(name: str, *, token: str | None = None) -> str:
     """Complete the name of a repository, as the Trainer does: without a slash, it is under the token's account."""
-    if "/" in name:
-        check_repo_id(name)
-        return name
     # As if somebody owned it, before the Hub is asked who.
-    check_repo_id(f"me/{name}")
+    check_repo_id(name if "/" in name else f"me/{name}")
+    if "/" in name:
+        return name
     with _readable_errors(name):
         return f"{_api(name, token).whoami()['name']}/{name}"
 
@@ -234,11 +183,8 @@ def check_destination(
         owners = {who["name"], *(organization["name"] for organization in who.get("orgs", []))}
         role = who.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read" or repo_id.split("/")[0] not in owners:
-            raise _may_not_write(repo_id)
-        remote = _look_up(api, repo_id, branch)
-        if remote is not None:
-            remote.check(private)
-            remote.check_tag(_default_tag(branch))
+            raise PermissionError(_may_not_write(repo_id))
+        _look_up(api, repo_id, branch, private, _default_tag(branch), None)
 
 
 def _api(repo_id: str, token: str | None) -> HfApi:
@@ -248,12 +194,25 @@ def _api(repo_id: str, token: str | None) -> HfApi:
     return HfApi(token=token, library_name="hf_lstm_sentiment")
 
 
-def _look_up(api: HfApi, repo_id: str, branch: str) -> _Remote | None:
-    """Ask the Hub what it holds; None where there is no repository that the token may see."""
+def _look_up(
+    api: HfApi,
+    repo_id: str,
+    branch: str,
+    private: bool | None,
+    tag: str | None,
+    files: Mapping[str, Path] | None,
+) -> _Remote | None:
+    """Ask the Hub what it holds, None where the token may see no repository, and refuse what must stay as it is."""
     try:
         info = api.model_info(repo_id)
     except RepositoryNotFoundError:
         return None
+    if private is not None and private != bool(info.private):
+        there, wanted = ("private", "public") if info.private else ("public", "private")
+        raise ValueError(
+            f"{repo_id} is there already and is {there}; private={private} asks for a {wanted} one. Change it in its "
+            "settings on the Hub and leave private out, or push under another name"
+        )
     refs = api.list_repo_refs(repo_id, include_pull_requests=True)
     branches = {ref.name: ref.target_commit for ref in refs.branches}
     branches |= {ref.ref: ref.target_commit for ref in refs.pull_requests or []}
@@ -262,8 +221,35 @@ def _look_up(api: HfApi, repo_id: str, branch: str) -> _Remote | None:
         raise ValueError(f"revision {branch!r} is a tag of {repo_id}, which stays where it is; pass a branch")
     head = branches.get(branch, branches.get(_MAIN))
     entries = api.list_repo_tree(repo_id, recursive=True, revision=head) if head else []
-    files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-    return _Remote(api, repo_id, bool(info.private), branches, tags, head, files)
+    held = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    if not held.keys() <= _BLANK:
+        kind = None
+        if CONFIG in held:
+            with suppress(ValueError):
+                kind = read_json(Path(api.hf_hub_download(repo_id, CONFIG, revision=head))).get("model_type")
+        if kind != SentimentLSTMConfig.model_type:
+            holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
+            raise ValueError(
+                f"{repo_id} {holds}, and a {SentimentLSTMConfig.model_type!r} would be written over it; push under "
+                "another name, or empty the repository first"
+            )
+    stale = sorted(name for name in held.keys() - (files or {}) if PLOT.fullmatch(name) or name in ONNX)
+    if tag in tags:
+        # By these very files, a tag may be taken.
+        same = files and not stale and all(_is_held(path, held.get(name)) for name, path in files.items())
+        if tags[tag] != head or not same:
+            raise ValueError(
+                f"tag {tag} of {repo_id} stands at commit {tags[tag][:12]}, which is not this run, and a tag must stay "
+                f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {repo_id} --tag {tag}-2"
+            )
+    return _Remote(head, branch in branches, tag in tags, stale)
+
+
+def _is_held(path: Path, entry: RepoFile | None) -> bool:
+    """Whether the Hub holds a file as it is here."""
+    content = path.read_bytes()
+    there = entry and (entry.lfs.sha256 if entry.lfs else entry.blob_id)
+    return there in (sha256(content).hexdigest(), git_hash(content))
 
 
 def _default_tag(branch: str) -> str | None:
@@ -272,9 +258,9 @@ def _default_tag(branch: str) -> str | None:
 
 def _checked_ref(what: str, name: str) -> str:
     if not _REF.fullmatch(name):
-        raise ValueError(f"{what} {name!r} is no name; allowed: letters, digits, '.', '_', '-' and '/'")
-    if _COMMIT.fullmatch(name):
-        raise ValueError(f"{what} {name!r} is the hash of a commit, which never changes; pass a name")
+        raise ValueError(
+            f"{what} {name!r} is no name; allowed: letters, digits, '.', '_', '-' and '/', and not the hash of a commit"
+        )
     return name
 
 
@@ -307,53 +293,48 @@ print(classify("A moving film.", truncation=True{padding}))
 
 
 @contextmanager
-def _readable_errors(repo_id: str, *, published: str | None = None) -> Iterator[None]:
-    """Say what went wrong on the Hub, and what to do, without any header, address or token.
-
-    `published` is the commit that has arrived already, where only its tag is missing.
-    """
+def _readable_errors(repo_id: str, before: str = "") -> Iterator[None]:
+    """Say what went wrong on the Hub, after what is already done, and what to do, without header, address or token."""
     try:
         yield
     except Exception as error:
         explained = _explain(error, repo_id)
         if explained is None:
             raise
-        if published is not None:
-            text = f"commit {published} is published in {repo_id}, but it has no tag yet: {explained}"
-            raise type(explained)(text) from error
+        kind, text = explained
         # A server may repeat in its answer what it was sent; nobody is shown that for a token.
-        raise explained from None if isinstance(explained, PermissionError) else error
+        raise kind(before + text) from None if kind is PermissionError else error
 
 
-def _may_not_write(repo_id: str) -> PermissionError:
-    owner = repo_id.split("/")[0]
-    return PermissionError(
-        f"the access token may not write to {repo_id} (403); it must have the role write, and be one of {owner} or of "
-        f"a member of the organization {owner}: {_LOGIN}"
-    )
-
-
-def _explain(error: BaseException, repo_id: str) -> Exception | None:
+def _explain(error: BaseException, repo_id: str) -> tuple[type[Exception], str] | None:
     """An error of huggingface_hub as one of ours; None for what already is one."""
     again = "A commit arrives whole or not at all: run the same command again"
     # Uploads wrap what their connection raises.
-    cause: BaseException = error
+    cause = error
     while not isinstance(cause, (HTTPError, OfflineModeIsEnabled)) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, OfflineModeIsEnabled):
-        return ConnectionError(f"{repo_id} cannot be pushed to, HF_HUB_OFFLINE is set; unset it")
+        return ConnectionError, f"{repo_id} cannot be pushed to, HF_HUB_OFFLINE is set; unset it"
     if not isinstance(cause, HfHubHTTPError):
         if isinstance(cause, HTTPError) or type(error).__module__.startswith("hf_xet"):
-            return ConnectionError(f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}). {again}")
+            return ConnectionError, f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}). {again}"
         return None
     status = cause.response.status_code
     if status == 401:
-        return PermissionError(f"the Hub does not accept the access token (401), it is wrong or was revoked: {_LOGIN}")
+        return PermissionError, f"the Hub does not accept the access token (401), it is wrong or was revoked: {_LOGIN}"
     if status == 403:
-        return _may_not_write(repo_id)
+        return PermissionError, _may_not_write(repo_id)
     if status in (409, 412):
-        return OSError(f"somebody else changed {repo_id} during the push ({status}), nothing was sent. {again}")
+        return OSError, f"somebody else changed {repo_id} during the push ({status}), nothing was sent. {again}"
     if status == 429 or status >= 500:
-        return ConnectionError(f"the Hub is busy or in trouble ({status}). {again}, later")
+        return ConnectionError, f"the Hub is busy or in trouble ({status}). {again}, later"
     reason = " ".join((cause.server_message or type(cause).__name__).split())
-    return (ValueError if status == 400 else OSError)(f"the Hub refuses the push to {repo_id} ({status}): {reason}")
+    return ValueError if status == 400 else OSError, f"the Hub refuses the push to {repo_id} ({status}): {reason}"
+
+
+def _may_not_write(repo_id: str) -> str:
+    owner = repo_id.split("/")[0]
+    return (
+        f"the access token may not write to {repo_id} (403); it must have the role write, and be one of {owner} or of "
+        f"a member of the organization {owner}: {_LOGIN}"
+    )

@@ -68,9 +68,10 @@ def study(
         if whole:
             train(preset, seed=seed, output_dir=run, resume=True, **training)
             recipe = {**DEFAULTS, **runs.read_recipe(run)}
-        else:
+        metrics = read_json(path / runs.METRICS)
+        if not whole:
             dataset = os.fspath(training.get("dataset") or preset.dataset)
-            recipe = {**asdict(preset), "dataset": dataset, "seed": seed, **read_json(path / runs.METRICS)["options"]}
-        results.append(FinishedRun(preset.name, seed, path, recipe, has_weights=whole))
+            recipe = {**asdict(preset), "dataset": dataset, "seed": seed, **metrics["options"]}
+        results.append(FinishedRun(preset.name, seed, path, recipe, metrics, has_weights=whole))
     # The other processes of a launch have trained with this one, and have nothing more to do.
     return compare(results, directory) if int(os.environ.get("RANK", "0")) == 0 else Comparison(directory, {})
