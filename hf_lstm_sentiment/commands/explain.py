@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,15 +58,15 @@ def main(words: Sequence[str]) -> None:
             raise ValueError(f"reviews is {given['reviews']}; allowed: at least 2")
         reviews = load_reviews(given["faithfulness"], max_test_samples=given["reviews"], split_seed=given["seed"])
         measured = deletion_faithfulness(explainer, reviews.test["text"], seed=given["seed"])
-        low, high = measured.interval
+        low, high = measured["interval"]
         say(
-            f"\nfaithfulness, {measured.texts} test reviews of {reviews.source}, seed {given['seed']}: without "
-            f"{100 * measured.share:.0f} % of the tokens, the probability of the decision drops by\n"
-            f"  {100 * measured.drop_top:6.2f} points  tokens of the highest attributions\n"
-            f"  {100 * measured.drop_random:6.2f} points  random tokens\n"
-            f"  {100 * measured.difference:6.2f} points  difference (95 %: {100 * low:.2f} to {100 * high:.2f})"
+            f"\nfaithfulness, {measured['texts']} test reviews of {reviews.source}, seed {given['seed']}: without "
+            f"{100 * measured['share']:.0f} % of the tokens, the probability of the decision drops by\n"
+            f"  {100 * measured['drop_top']:6.2f} points  tokens of the highest attributions\n"
+            f"  {100 * measured['drop_random']:6.2f} points  random tokens\n"
+            f"  {100 * measured['difference']:6.2f} points  difference (95 %: {100 * low:.2f} to {100 * high:.2f})"
         )
-        found["faithfulness"] = {**asdict(measured), "source": reviews.source, "seed": given["seed"]}
+        found["faithfulness"] = {**measured, "source": reviews.source, "seed": given["seed"]}
     if given["json"]:
         Path(given["json"]).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -93,9 +93,9 @@ class ScoredReviews:
         counts = np.bincount(self.labels[~self.correct], minlength=len(self.names))
         return {f"misclassified {self.names[i]}": i for i in np.argsort(-counts, kind="stable")[:_KINDS] if counts[i]}
 
-    def errors(self, label: int | None = None) -> Indices:
-        """Places of misclassified reviews, of a label or of all, the surest first."""
-        rows = np.flatnonzero(~self.correct & (True if label is None else self.labels == label))
+    def errors(self, label: int) -> Indices:
+        """Places of misclassified reviews of a label, the surest first."""
+        rows = np.flatnonzero(~self.correct & (self.labels == label))
         # By the logit, where there is one, which still tells apart what rounds to a probability of 1.
         sure = np.abs(self.logits) if self.logits.ndim == 1 else certainty(self.probabilities)
         return rows[np.argsort(-sure[rows], kind="stable")]
@@ -158,27 +158,21 @@ def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
     """Measure accuracy by length, unknown words, truncation and duplicates; groups without a review are left out."""
     lengths = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTHS)]
     shares = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN)]
-    members = {
-        "words in the review": _binned(
-            scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]
-        ),
-        "share of unknown words": _binned(
-            scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]
-        ),
-        "truncated or not": {"read to the end": ~scored.truncated, f"cut after {scored.max_length}": scored.truncated},
-        "duplicates of training reviews": {"new": ~scored.duplicates, "also in training": scored.duplicates},
+    members: dict[str, tuple[NDArray[Any], Sequence[float], list[str]]] = {
+        "words in the review": (scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]),
+        "share of unknown words": (scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]),
+        "truncated or not": (scored.truncated, (0,), ["read to the end", f"cut after {scored.max_length}"]),
+        "duplicates of training reviews": (scored.duplicates, (0,), ["new", "also in training"]),
     }
-    return {
-        title: [
-            group(name, int(scored.correct[mask].sum()), int(mask.sum())) for name, mask in of.items() if mask.any()
+    found = {}
+    for title, (values, edges, names) in members.items():
+        masks = [(values > a) & (values <= b) for a, b in itertools.pairwise([-np.inf, *edges, np.inf])]
+        found[title] = [
+            group(name, int(scored.correct[mask].sum()), int(mask.sum()))
+            for name, mask in zip(names, masks, strict=True)
+            if mask.any()
         ]
-        for title, of in members.items()
-    }
-
-
-def _binned(values: NDArray[Any], edges: Sequence[float], names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
-    limits = itertools.pairwise([-np.inf, *edges, np.inf])
-    return {name: (values > low) & (values <= high) for name, (low, high) in zip(names, limits, strict=True)}
+    return found
 
 
 def marking_words(a: Counter[str], b: Counter[str], *, top: int = 15, min_count: int = 20) -> list[Row]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,28 +13,17 @@ from ..inference.explain import Explainer
 _SHARE = 0.1
 
 
-@dataclass(frozen=True)
-class DeletionFaithfulness:
-    """How much deleting the tokens of the highest attributions hurts, against deleting any.
-
-    A share of the tokens of each of so many texts was deleted. The drops are means of the probability of the decided
-    label; the interval of their difference is 1.96 standard errors of the paired differences.
-    """
-
-    texts: int
-    share: float
-    drop_top: float
-    drop_random: float
-    difference: float
-    interval: tuple[float, float]
-
-
-def deletion_faithfulness(explainer: Explainer, texts: Sequence[str], *, seed: int = 0) -> DeletionFaithfulness:
+def deletion_faithfulness(explainer: Explainer, texts: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
     """Measure whether the attributions point at the tokens that the decision rests on.
 
     Of the tokens that the model reads, the tenth with the highest attributions towards the decision are deleted, at
     least one, and in their place as many random ones. "Comprehensiveness" of DeYoung et al. (2020),
     https://arxiv.org/abs/1911.03429, with random tokens for comparison. Texts without a token are not measured.
+
+    Returns:
+        "texts", how many, and the "share" of their tokens that was deleted; "drop_top" and "drop_random", the mean
+        drops of the probability of the decided label; their "difference", and its "interval" of 1.96 standard errors
+        of the paired differences.
     """
     generator = np.random.default_rng(seed)
     classifier = explainer.classifier
@@ -54,10 +42,14 @@ def deletion_faithfulness(explainer: Explainer, texts: Sequence[str], *, seed: i
         drops.append(explanation.score - probabilities(after)[:, classifier.labels.index(explanation.label)])
     if len(drops) < 2:
         raise ValueError(f"{len(drops)} of {len(texts)} texts have a token; an interval needs at least 2")
-    drop_top, drop_random = np.mean(drops, axis=0)
+    drop_top, drop_random = np.mean(drops, axis=0).tolist()
     paired = np.subtract(*np.transpose(drops))
-    margin = 1.96 * float(paired.std(ddof=1)) / math.sqrt(len(paired))
-    mean = float(paired.mean())
-    return DeletionFaithfulness(
-        len(drops), _SHARE, float(drop_top), float(drop_random), mean, (mean - margin, mean + margin)
-    )
+    mean, margin = float(paired.mean()), 1.96 * float(paired.std(ddof=1)) / len(paired) ** 0.5
+    return {
+        "texts": len(drops),
+        "share": _SHARE,
+        "drop_top": drop_top,
+        "drop_random": drop_random,
+        "difference": mean,
+        "interval": (mean - margin, mean + margin),
+    }

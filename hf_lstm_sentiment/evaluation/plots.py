@@ -91,8 +91,8 @@ def plot_confusion_matrix(
         number, share = counts[drawn[row], drawn[column]], shares[row, column]
         if number or few:
             text = f"{number:,}\n{100 * share:.1f} %" if few else f"{number:,}"
-            looks = {"color": "white" if share > 0.7 else "black", "fontsize": 8 if many else 20}
-            axes.text(places[column], places[row], text, ha="center", va="center", **looks)
+            looks: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8 if many else 20}
+            axes.text(column + 0.5, row + 0.5, text, color="white" if share > 0.7 else "black", **looks)
     return write_figure(figure, path)
 
 

@@ -18,14 +18,7 @@ from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import check_count
 from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
-from .errors import (
-    ScoredReviews,
-    accuracy_by_group,
-    changed_decisions,
-    error_words,
-    group,
-    score_run,
-)
+from .errors import ScoredReviews, accuracy_by_group, changed_decisions, error_words, group, score_run
 from .plots import (
     DRAWN_LABELS,
     plot_confidences,
@@ -73,18 +66,31 @@ def write_report(
     check_count("excerpts", excerpts)
     run = user_path(run, "the run").resolve()
     other = None if against is None else user_path(against).resolve()
-    for path in (run, *([other] if other else [])):
+    for path in (run, other or run):
         if not runs.is_finished(path):
             raise ValueError(f"{path} is no finished run, {runs.METRICS} is missing; pass a run directory")
-    metrics = read_json(run / runs.METRICS)
+    metrics, recipe = read_json(run / runs.METRICS), runs.read_recipe(run)
     directory = user_path(output_dir, "the output").resolve() if output_dir is not None else run / "report"
     directory.mkdir(parents=True, exist_ok=True)
-    recipe = runs.read_recipe(run)
     reviews = load_run_reviews(recipe if dataset is None else {**recipe, "dataset": os.fspath(dataset)})
-    scored = score_run(run, metrics, reviews)
-    explainer = Explainer.from_pretrained(run)
+    scored, explainer = score_run(run, metrics, reviews), Explainer.from_pretrained(run)
     validation = explainer.classifier.logits(reviews.validation["text"][:])
-    found = _analyze(scored, metrics, fit_temperature(validation, reviews.validation["label"][:]))
+    temperature = fit_temperature(validation, reviews.validation["label"][:])
+    logits = {"as it is": scored.logits}
+    if temperature is not None:
+        logits["with the temperature"] = scored.logits / temperature
+    found: dict[str, Any] = {
+        "preset": metrics["preset"],
+        "seed": metrics["seed"],
+        "test": metrics["test"],
+        "labels": list(scored.names),
+        "shares": _shares(scored),
+        **({} if temperature is None else {"temperature": temperature}),
+        "calibration": {name: measure_calibration(z, scored.labels) for name, z in logits.items()},
+        "confidence": _by_confidence(scored),
+        "groups": accuracy_by_group(scored),
+        "words": error_words(scored),
+    }
     errors = {kind: scored.errors(label).tolist() for kind, label in scored.kinds.items()}
     shown: dict[str, list[int]] = {f"{kind.capitalize()}, the surest first": e[:excerpts] for kind, e in errors.items()}
     unsure = "False positives and negatives" if len(scored.names) == 2 else "Misclassified"
@@ -102,43 +108,25 @@ def write_report(
         }
         shown[f"Right here, wrong in {other.name}: the largest changes"] = fixed[:excerpts].tolist()
         shown[f"Wrong here, right in {other.name}: the largest changes"] = broken[:excerpts].tolist()
-    rows = {name: _excerpts(explainer, scored, places) for name, places in shown.items()}
+    explained = {place: explainer(scored.texts[place]) for places in shown.values() for place in places}
     found["excerpts"] = {
-        name: [{key: value for key, value in row.items() if key != "html"} for row in of_kind]
-        for name, of_kind in rows.items()
+        name: [_excerpt(scored, place, explained[place].probabilities) for place in places]
+        for name, places in shown.items()
     }
-    plots = _draw(scored, metrics, found, directory)
     page = render(
         "report.html",
         title=f"{metrics['preset']}, seed {metrics['seed']}: what it gets wrong",
         metrics=metrics,
         found=found,
-        plots={name: data_uri(path) for name, path in plots.items()},
-        excerpts=rows,
+        plots={name: data_uri(path) for name, path in _draw(scored, metrics, found, directory).items()},
+        # Around the words of the largest attribution.
+        html={place: one.to_html_fragment(*one.strongest_window()) for place, one in explained.items()},
         max_length=scored.max_length,
     )
     write_json(found, directory / "report.json")
     path = directory / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _analyze(scored: ScoredReviews, metrics: Mapping[str, Any], temperature: float | None) -> dict[str, Any]:
-    calibrations = {"as it is": measure_calibration(scored.logits, scored.labels)}
-    if temperature is not None:
-        calibrations["with the temperature"] = measure_calibration(scored.logits / temperature, scored.labels)
-    return {
-        "preset": metrics["preset"],
-        "seed": metrics["seed"],
-        "test": metrics["test"],
-        "labels": list(scored.names),
-        "shares": _shares(scored),
-        **({} if temperature is None else {"temperature": temperature}),
-        "calibration": calibrations,
-        "confidence": _by_confidence(scored),
-        "groups": accuracy_by_group(scored),
-        "words": error_words(scored),
-    }
 
 
 def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
@@ -170,52 +158,45 @@ def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
     return rows
 
 
-def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    name, confusion, p = metrics["preset"], metrics["test"].get("confusion_matrix"), scored.probabilities
-    history, best, path = metrics["history"], metrics["best_epoch"], folder / "training_curves.png"
-    drawn = {
-        "curves": plot_training_curves(history, path, title=f"{name}: training", best_epoch=best),
-        "confidences": plot_confidences(scored, folder / "confidences.png", title=f"{name}: confidence"),
+def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) -> dict[str, Any]:
+    """What is said of a review that is shown."""
+    actual, predicted = (scored.names[column[place]] for column in (scored.labels, scored.predicted))
+    every = dict(zip(scored.names, probabilities, strict=True))
+    return {
+        "place": place,
+        "actual": actual,
+        "predicted": predicted,
+        "probabilities": {name: every[name] for name in dict.fromkeys((predicted, actual))},
+        "tokens": int(scored.tokens[place]),
+        "truncated": bool(scored.truncated[place]),
+        "duplicate": bool(scored.duplicates[place]),
     }
-    path, title = folder / "reliability.png", f"{name}: as it is"
-    drawn["reliability"] = plot_reliability_diagram(p, scored.labels, path, title=title)
-    path, title = folder / "groups.png", f"{name}: accuracy on parts of the test reviews"
-    drawn["groups"] = plot_groups(found["groups"], path, title=title)
-    # Of hundreds of labels there is none.
-    if confusion is not None:
-        path, title = folder / "confusion_matrix.png", f"{name}: test reviews"
-        drawn["confusion"] = plot_confusion_matrix(confusion, path, title=title, names=scored.names)
+
+
+def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Draw the plots; of hundreds of labels there is no confusion matrix."""
+    name, history, best, y = metrics["preset"], metrics["history"], metrics["best_epoch"], scored.labels
+    at = {
+        "curves": folder / "training_curves.png",
+        "confidences": folder / "confidences.png",
+        "reliability": folder / "reliability.png",
+        "groups": folder / "groups.png",
+    }
+    plot_training_curves(history, at["curves"], title=f"{name}: training", best_epoch=best)
+    plot_confidences(scored, at["confidences"], title=f"{name}: confidence")
+    plot_reliability_diagram(scored.probabilities, y, at["reliability"], title=f"{name}: as it is")
+    plot_groups(found["groups"], at["groups"], title=f"{name}: accuracy on parts of the test reviews")
+    if confusion := metrics["test"].get("confusion_matrix"):
+        at["confusion"] = folder / "confusion_matrix.png"
+        plot_confusion_matrix(confusion, at["confusion"], title=f"{name}: test reviews", names=scored.names)
     if temperature := found.get("temperature"):
-        path, title = folder / "reliability_with_temperature.png", f"{name}: with temperature {temperature:.2f}"
+        at["softened"] = folder / "reliability_with_temperature.png"
         p = probabilities_of(scored.logits / temperature)
-        drawn["softened"] = plot_reliability_diagram(p, scored.labels, path, title=title)
+        plot_reliability_diagram(p, y, at["softened"], title=f"{name}: with temperature {temperature:.2f}")
     if words := found["words"]:
-        drawn["words"] = plot_error_words(words, folder / "error_words.png", title=f"{name}: words that mark errors")
-    return drawn
-
-
-def _excerpts(explainer: Explainer, scored: ScoredReviews, places: Sequence[int]) -> list[dict[str, Any]]:
-    """Reviews around the words of the largest attribution."""
-    from markupsafe import Markup
-
-    rows = []
-    for place in places:
-        explanation = explainer(scored.texts[place])
-        actual, predicted = (scored.names[column[place]] for column in (scored.labels, scored.predicted))
-        every = dict(zip(scored.names, explanation.probabilities, strict=True))
-        rows.append(
-            {
-                "place": place,
-                "actual": actual,
-                "predicted": predicted,
-                "probabilities": {name: every[name] for name in dict.fromkeys((predicted, actual))},
-                "tokens": int(scored.tokens[place]),
-                "truncated": bool(scored.truncated[place]),
-                "duplicate": bool(scored.duplicates[place]),
-                "html": Markup(explanation.to_html_fragment(*explanation.strongest_window())),  # noqa: S704 - escaped
-            }
-        )
-    return rows
+        at["words"] = folder / "error_words.png"
+        plot_error_words(words, at["words"], title=f"{name}: words that mark errors")
+    return at
 
 
 def render(template: str, **values: Any) -> str:

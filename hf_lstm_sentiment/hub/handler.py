@@ -5,13 +5,12 @@ https://huggingface.co/docs/inference-endpoints/guides/custom_handler
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from transformers import pipeline
 
-# Texts that are computed together.
-_BATCH = 32
 _FUNCTIONS = ("softmax", "sigmoid", "none")
 _PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "top_k": (lambda x: x is None or (type(x) is int and x >= 1), "a whole number of at least 1, or null for all"),
@@ -53,10 +52,8 @@ class EndpointHandler:
         if not isinstance(texts, list):
             raise ValueError(f'"inputs" is of the type {type(inputs).__name__}; allowed: a text or a list of texts')
         for place, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise ValueError(f'"inputs" holds a {type(text).__name__} at place {place}; allowed: texts')
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValueError(f'"inputs" holds half of a character, a lone surrogate, in the text at place {place}')
+            if not isinstance(text, str) or re.search("[\ud800-\udfff]", text):
+                raise ValueError(f'"inputs" holds {text!a:.80} at place {place}; allowed: texts of whole characters')
         if not isinstance(parameters, Mapping):
             raise ValueError(f'"parameters" is of the type {type(parameters).__name__}; allowed: an object')
         for name, value in parameters.items():
@@ -65,5 +62,5 @@ class EndpointHandler:
             is_valid, allowed = _PARAMETERS[name]
             if not is_valid(value):
                 raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
-        options = {"truncation": True, "batch_size": _BATCH, **parameters}
+        options = {"truncation": True, "batch_size": 32, **parameters}
         return list(self._classify(texts, **options)) if texts else []

@@ -71,8 +71,8 @@ def test_long_texts_are_cut_unless_told_otherwise(handler):
     [
         ({"text": "good"}, 'the request has no "inputs"; send'),
         ({"inputs": None}, '"inputs" is of the type NoneType; allowed: a text or a list of texts'),
-        ({"inputs": ["good", 7]}, '"inputs" holds a int at place 1; allowed: texts'),
-        ({"inputs": "good \ud83d"}, "half of a character, a lone surrogate, in the text at place 0"),
+        ({"inputs": ["good", 7]}, '"inputs" holds 7 at place 1; allowed: texts'),
+        ({"inputs": "good \ud83d"}, r'"inputs" holds .good .ud83d. at place 0; allowed: texts of whole characters'),
         ({"inputs": "good", "parameters": [1]}, '"parameters" is of the type list; allowed: an object'),
         ({"inputs": "good", "parameters": {"temperature": 1}}, "there is no parameter 'temperature'; allowed: top_k,"),
         ({"inputs": "good", "parameters": {"top_k": True}}, "top_k is True; allowed: a whole number of at least 1"),

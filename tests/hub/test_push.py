@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("user/name", {"tag": "a b"}, "tag 'a b' is no name; allowed: letters"),
         ("user/name", {"tag": "v1", "create_pr": True}, "tag 'v1' cannot be set on a pull request"),
         ("user/name", {"revision": "../main"}, "revision '../main' is no name"),
-        ("user/name", {"revision": "0" * 40}, "is the hash of a commit"),
+        ("user/name", {"revision": "0" * 40}, "is no name; .* not the hash of a commit"),
     ],
 )
 def test_names_are_checked(trained, name, arguments, message):

@@ -342,15 +342,15 @@ def test_plot_writes_a_picture(text, tmp_path):
 def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(one, monkeypatch):
     texts = [text for text, _ in make_reviews(40, seed=3)]
     found = deletion_faithfulness(one, texts)
-    assert found.texts == 40
-    assert found.difference == pytest.approx(found.drop_top - found.drop_random)
-    assert 0 < found.interval[0] < found.difference < found.interval[1]
+    assert found["texts"] == 40
+    assert found["difference"] == pytest.approx(found["drop_top"] - found["drop_random"])
+    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
     assert found == deletion_faithfulness(one, texts)
-    assert found.drop_random != deletion_faithfulness(one, texts, seed=1).drop_random
+    assert found["drop_random"] != deletion_faithfulness(one, texts, seed=1)["drop_random"]
     # Attributions of chance are not faithful, or the measure would praise anything.
     generator = np.random.default_rng(0)
     monkeypatch.setattr(Explainer, "_attributions", lambda self, ids, *_: (generator.normal(size=len(ids)), 0.0, 0.0))
-    assert abs(deletion_faithfulness(one, texts).difference) < found.difference / 4
+    assert abs(deletion_faithfulness(one, texts)["difference"]) < found["difference"] / 4
 
 
 def test_faithfulness_needs_texts(one):
