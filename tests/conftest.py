@@ -81,25 +81,22 @@ def unwarned(recwarn):
 
 
 @pytest.fixture(scope="session")
-def hub():
+def loopback():
     """A loopback Hub; its user's name is user."""
     from tests.hub_clients import READ, WRITE
     from tests.hub_server import HubServer
-    from tests.hub_store import Token
 
-    with HubServer({WRITE: Token("user"), READ: Token("user", write=False)}) as server:
+    with HubServer({WRITE: ("user", True), READ: ("user", False)}) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
-def publisher(hub, tmp_path_factory):
-    """A process that publishes to it."""
-    from tests.hub_clients import Publisher
+@pytest.fixture
+def hub(loopback, tmp_path):
+    """The same, and a test that is its client."""
+    from tests.hub_clients import connected
 
-    publisher = Publisher(hub, tmp_path_factory.mktemp("publisher"))
-    yield publisher
-    publisher.process.stdin.close()
-    publisher.process.wait(60)
+    with connected(loopback, tmp_path / "huggingface"):
+        yield loopback
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,4 @@
-"""Clients of the loopback Hub, in processes of their own.
-
-huggingface_hub reads its environment when it is imported, and remote code gives way to a package that is imported.
-"""
+"""Clients of the loopback Hub: this process, which publishes, and strangers, which cannot import the package."""
 
 from __future__ import annotations
 
@@ -9,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pytest
+from huggingface_hub import constants
 
 from hf_lstm_sentiment import __version__, train
 from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import push_run
 from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import TINY, make_reviews, write_csv
 
@@ -24,16 +25,8 @@ ROOT = Path(__file__).parents[1]
 WRITE, READ, WRONG = (f"hf_{letter * 34}" for letter in "wrx")
 TAG = f"v{__version__}"
 PUBLISHED = [
-    "README.md",
-    "config.json",
-    "metrics.json",
-    "model.safetensors",
-    "plots/confusion_matrix.png",
-    "plots/coverage.png",
-    "plots/training_curves.png",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    *TRAVELLING,
+    *("README.md", "config.json", "metrics.json", "model.safetensors", "plots/confusion_matrix.png"),
+    *("plots/coverage.png", "plots/training_curves.png", "tokenizer.json", "tokenizer_config.json", *TRAVELLING),
 ]
 SHORT = replace(TINY, epochs=2)
 
@@ -43,86 +36,50 @@ def write_reviews(folder):
 
 
 def train_tiny(folder):
-    before, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, folder / "cache"
-    result = train(SHORT, dataset=write_reviews(folder), output_dir=folder / "run", num_threads=1, disable_tqdm=True)
-    datasets.config.HF_DATASETS_CACHE = before
-    return result.run_directory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        options = {"output_dir": folder / "run", "num_threads": 1, "disable_tqdm": True}
+        return train(SHORT, dataset=write_reviews(folder), **options).run_directory
 
 
-def edit_card(run, old, new):
-    card = (run / "README.md").read_text()
-    assert old in card
-    (run / "README.md").write_text(card.replace(old, new, 1))
-
-
-def edit_config(run, **changes):
-    path = run / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-def environment(hub, folder, **more):
-    """That of a client which knows the loopback Hub and nothing else."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
-    paths = {"HF_HOME": str(folder / "home"), "HF_MODULES_CACHE": str(folder / "home" / "modules")}
-    # The package is the one of this checkout, whatever is installed.
-    return {
-        **kept,
-        **paths,
-        "PYTHONPATH": str(ROOT),
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "OMP_NUM_THREADS": "1",
-        **more,
+@contextmanager
+def connected(hub, folder):
+    """For a while, this process knows the loopback Hub alone, and no access token."""
+    settings = {
+        "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True,
+        "ENDPOINT": hub.endpoint,
+        # It was made of the endpoint at the import.
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_TOKEN_PATH": str(folder / "token"),
     }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setattr(constants, name, value)
+        patch.delenv("HF_TOKEN", raising=False)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setattr(time, "sleep", lambda seconds: None)  # between the client's own retries
+        yield hub
 
 
-class PushError(Exception):
-    def __init__(self, kinds, message):
-        super().__init__(message)
-        self.kinds = kinds
-
-
-class Publisher:
-    """The process that publishes, with this package and without an access token of its own."""
-
-    def __init__(self, hub, folder):
-        self.log = folder / "publisher.log"
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.publisher"],
-                cwd=ROOT,
-                env=environment(hub, folder, HF_HUB_VERBOSITY="debug"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-
-    def call(self, function, **arguments):
-        self.process.stdin.write(json.dumps({"function": function, "arguments": arguments}, default=str) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, self.log.read_text()
-        answer = json.loads(line)
-        if "message" in answer:
-            raise PushError(answer["kinds"], answer["message"])
-        return answer["result"]
-
-    def push(self, run, repo_id, *, token=WRITE, **arguments):
-        return self.call("push", run=run, repo_id=repo_id, token=token, **arguments)
-
-    def train(self, run, reviews, *, hub_token=WRITE, **arguments):
-        """Train the tiny model, and push it where the arguments say so."""
-        arguments |= {"push_to_hub": True, "hub_token": hub_token}
-        return self.call("train", output_dir=run, dataset=reviews, **arguments)
+def push(run, repo_id, *, token=WRITE, **arguments):
+    return push_run(run, repo_id, token=token, **arguments)
 
 
 def refusal(kind, call, *positional, **arguments):
-    """The message of the error of that kind, with which a publisher's call ends."""
-    with pytest.raises(PushError) as refused:
+    """The message of the error of that kind with which a call ends."""
+    with pytest.raises(kind) as refused:
         call(*positional, **arguments)
-    assert kind.__name__ in refused.value.kinds, refused.value.kinds
     return str(refused.value)
+
+
+def environment(hub, folder, **more):
+    """That of a process which knows the loopback Hub and nothing else, and the package of this checkout."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
+    paths = {"HF_HOME": str(folder / "home"), "HF_MODULES_CACHE": str(folder / "home" / "modules")}
+    ours = {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
+    return {**kept, **paths, **ours, **more}
 
 
 def contents(run):
@@ -130,20 +87,8 @@ def contents(run):
 
 
 def received(hub, repo_id, revision="main"):
-    return {
-        name: content for name, content in hub.repositories[repo_id].files(revision).items() if name != ".gitattributes"
-    }
-
-
-def run_script(name, *arguments, env):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=env,
-        check=False,
-    )
+    files = hub.repositories[repo_id].files(revision)
+    return {name: content for name, content in files.items() if name != ".gitattributes"}
 
 
 def run_stranger(*steps, folder, facts, hub, home, overlay=""):

@@ -7,193 +7,394 @@ need HF_HUB_DISABLE_XET=1.
 
 from __future__ import annotations
 
-import argparse
+import base64
 import json
 import re
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.hub_routes import ROUTES, Answer, HttpError
-from tests.hub_store import Repository, Token
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+LICENSES = {"apache-2.0", "mit", "openrail", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "bsd-3-clause", "other"}
+
+
+class HttpError(Exception):
+    """An answer that is an error; by the code the client tells errors apart."""
+
+    def __init__(self, status, message, code="", **body):
+        said = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+        super().__init__(status, {"error": message, **body}, said)
 
 
 class DroppedError(Exception):
     """The connection was cut on purpose, or by the client."""
 
 
-class HubServer:
-    """The server; `with HubServer({"hf_secret": Token("user")}) as hub:` serves at `hub.endpoint`."""
+class File(NamedTuple):
+    content: bytes
+    lfs: bool = False
 
-    def __init__(self, tokens: Mapping[str, Token], *, port: int = 0) -> None:
-        self.tokens = dict(tokens)
-        self.repositories: dict[str, Repository] = {}
-        self.large_files: dict[str, bytes] = {}
-        self.requests: list[tuple[str, str]] = []
+    @property
+    def sha256(self):
+        return sha256(self.content).hexdigest()
+
+    @property
+    def oid(self):
+        """As git names it: of a large file, the small file that points at it."""
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(self.content)}\n"
+        content = pointer.encode() if self.lfs else self.content
+        return sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class Commit(NamedTuple):
+    parent: str | None
+    message: str
+    files: dict[str, File]
+
+
+class Repository:
+    """Commits, and the names that point at them."""
+
+    def __init__(self, name, *, private=False):
+        self.name, self.private = name, private
+        self.commits, self.branches, self.tags = {}, {}, {}
+        self.commit({".gitattributes": File(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n")}, "initial commit")
+
+    def commit(self, files, message="theirs", *, parent=None, branch="main"):
+        """Add what a branch then points at; `files` are all that it holds."""
+        commit = secrets.token_hex(20)
+        self.commits[commit] = Commit(parent or self.branches.get(branch), message, files)
+        self.branches[branch] = commit
+        return commit
+
+    def add(self, files):
+        """Somebody's commit to the main branch, of contents by their paths."""
+        made = {path: File(content) for path, content in files.items()}
+        return self.commit(self.commits[self.branches["main"]].files | made)
+
+    def find(self, revision):
+        """The commit that a branch, a tag, a pull request or its own hash names."""
+        commit = {**{commit: commit for commit in self.commits}, **self.tags, **self.branches}.get(revision)
+        if commit is None:
+            raise HttpError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return commit
+
+    def files(self, revision="main"):
+        """What a stranger would download."""
+        return {path: file.content for path, file in self.commits[self.find(revision)].files.items()}
+
+    def history(self):
+        """Messages of the main branch, the newest first."""
+        commit, messages = self.branches["main"], []
+        while commit is not None:
+            messages.append(self.commits[commit].message)
+            commit = self.commits[commit].parent
+        return messages
+
+
+def check_card(content):
+    """Errors in the metadata of a card."""
+    match = re.match(r"\A---\n(.*?)\n---\n", content, re.DOTALL)
+    if match is None:
+        return ["the card has no metadata"]
+    try:
+        data = yaml.safe_load(match[1])
+    except yaml.YAMLError as error:
+        return [f"the yaml metadata cannot be parsed: {' '.join(str(error).split())}"]
+    strings = lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)  # noqa: E731
+    checks = {
+        "license": LICENSES.__contains__,
+        **dict.fromkeys(("pipeline_tag", "library_name", "language"), lambda value: isinstance(value, str)),
+        **dict.fromkeys(("tags", "datasets", "metrics"), strings),
+        "widget": lambda value: strings([example["text"] for example in value]),
+        "model-index": model_index_to_eval_results,
+    }
+    errors = []
+    for key in data.keys() & checks.keys():
+        good = False
+        with suppress(KeyError, TypeError, AttributeError):
+            good = checks[key](data[key])
+        errors += [] if good else [f'"{key}" must be one of the allowed, and is {data[key]!r}']
+    return errors
+
+
+class HubServer:
+    """The server; `with HubServer({"hf_secret": ("user", True)}) as hub:` serves at `hub.endpoint`.
+
+    A token says who its user is, and whether it may write.
+    """
+
+    def __init__(self, tokens, *, port=0):
+        self.tokens, self.repositories, self.large_files, self.requests, self._plans = tokens, {}, {}, [], []
         self.lock = threading.RLock()
         self.signature = secrets.token_hex(8)  # stands in for that of an upload address
-        self._drops = (re.compile(""), 0, 0)
-        self._actions: list[tuple[re.Pattern[str], Callable[[], object]]] = []
-        handler = type("Handler", (Handler,), {"hub": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def __enter__(self) -> HubServer:
+    def __enter__(self):
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception):
         self._server.shutdown()
         self._server.server_close()
 
-    def drop_after(self, uploads: int, *, times: int = 1, path: str = "/storage/|/commit/") -> None:
-        """Cut the connection in the middle of uploads, of those to a path: some still succeed, and some then fail."""
-        with self.lock:
-            self._drops = (re.compile(path), uploads, times)
+    def once(self, path, action, *, after=0, times=1):
+        """Do something when requests for such a path come in, before they are answered; `after` so many others."""
+        self._plans.append([re.compile(path), action, after, times])
 
-    def once(self, path: str, action: Callable[[], object]) -> None:
-        """Do something when the next request for such a path comes in, before it is answered."""
-        with self.lock:
-            self._actions.append((re.compile(path), action))
+    def drop_after(self, uploads, *, times=1, path="/storage/|/commit/"):
+        """Cut the connection of requests to a path: some still succeed, and some then fail; forget all other plans."""
 
-    def interfere(self, path: str) -> bool:
-        """Run what is planned for a request; whether its connection is to be cut."""
+        def drop():
+            raise DroppedError
+
+        self._plans.clear()
+        self.once(path, drop, after=uploads, times=times)
+
+    def interfere(self, path):
+        """Run what is planned for a request."""
+        due = []
         with self.lock:
-            due = [entry for entry in self._actions if entry[0].search(path)]
-            self._actions = [entry for entry in self._actions if entry not in due]
-            pattern, succeed, fail = self._drops
-            counts = bool(pattern.search(path))
-            if counts:
-                self._drops = (pattern, max(succeed - 1, 0), fail if succeed else max(fail - 1, 0))
-        for _, action in due:
+            for plan in self._plans:
+                if plan[0].search(path):
+                    due += [plan[1]] if not plan[2] and plan[3] else []
+                    place = 2 if plan[2] else 3
+                    plan[place] = max(plan[place] - 1, 0)
+        for action in due:
             action()
-        return counts and not succeed and bool(fail)
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    hub: HubServer
 
-    def handle_any(self) -> None:
+    def handle_any(self):
         url = urlsplit(self.path)
-        self.query = {key: values[-1] for key, values in parse_qs(url.query).items()}
-        self.user: Token | None = None
-        self._unread = True
+        self.query, self.status, self.reply = dict(parse_qsl(url.query)), 200, {}
         try:
-            if self.hub.interfere(url.path):
-                next(self._chunks(), None)
-                self.connection.shutdown(socket.SHUT_RDWR)
-                raise DroppedError
-            self._authenticate()
-            status, body, headers = self._answer(url.path)
+            self.hub.interfere(url.path)
+            self.body = b"".join(self.chunks())
+            status, body, headers = None, self.answer([unquote(part) for part in url.path.split("/")[1:]]), {}
         except HttpError as error:
-            status, body, headers = error.answer
+            status, body, headers = error.args
         except (DroppedError, ConnectionError):
+            self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
         finally:
-            with self.hub.lock:
-                self.hub.requests.append((self.command, url.path))
-        # What the client still sends.
-        if self._unread:
-            self.body()
+            self.hub.requests.append((self.command, url.path))
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}
-        self.send_response(status)
-        for key, value in headers.items():
+        self.send_response(status or self.status)
+        sizes = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for key, value in (sizes | self.reply | headers).items():
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = handle_any  # noqa: N815
 
-    def log_message(self, *arguments: Any) -> None:
+    def log_message(self, *arguments):
         pass
 
-    def _authenticate(self) -> None:
-        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        if scheme:
-            self.user = self.hub.tokens.get(token)
-            if self.user is None:
-                # It repeats the token, as no server should: the client must not show it to anybody.
-                raise HttpError(401, "Invalid credentials in Authorization header", error=f"no such token: {token}")
-
-    def _answer(self, path: str) -> Answer:
-        method = "GET" if self.command == "HEAD" else self.command
-        for wanted, pattern, answer in ROUTES:
-            if wanted == method and (match := pattern.match(path)):
-                return answer(self, **{key: unquote(value) for key, value in match.groupdict().items() if value})
-        raise HttpError(404, f"no route for {self.command} {path}")
-
-    def _chunks(self) -> Iterator[bytes]:
+    def chunks(self):
         """The body of the request, piece by piece."""
-        self._unread = False
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
                 yield self.rfile.read(size)
                 self.rfile.readline()
             self.rfile.readline()
-            return
-        left = int(self.headers.get("Content-Length") or 0)
-        while left:
-            piece = self.rfile.read(min(left, 4096))
-            if not piece:
-                raise DroppedError
-            left -= len(piece)
-            yield piece
+        else:
+            yield self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def body(self) -> bytes:
-        return b"".join(self._chunks())
+    def answer(self, parts):
+        """What is sent back; every request of the client that is not here is an error."""
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme and token not in self.hub.tokens:
+            # It repeats the token, as no server should: the client must not show it to anybody.
+            raise HttpError(401, "Invalid credentials in Authorization header", error=f"no such token: {token}")
+        self.user, self.writes = self.hub.tokens.get(token, (None, False))
+        sent = json.loads(self.body) if self.body and parts[-1] in ("batch", "create", "validate-yaml") else None
+        match ["GET" if self.command == "HEAD" else self.command, *parts]:
+            case ["GET", "api", "whoami-v2"]:
+                if self.user is None:
+                    raise HttpError(401, "Invalid username or password.")
+                role = {"role": "write" if self.writes else "read"}
+                return {"type": "user", "name": self.user, "orgs": [], "auth": {"accessToken": role}}
+            case ["POST", "api", "validate-yaml"]:
+                errors = check_card(sent["content"])
+                self.status = 400 if errors else 200
+                return {"errors": [{"message": error} for error in errors], "warnings": []}
+            case ["POST", "api", "repos", "create"]:
+                return self.create(sent)
+            case ["GET", "api", "models", owner, name]:
+                return self.info(self.reader(owner, name), "main")
+            case ["GET", "api", "models", owner, name, "revision", revision]:
+                return self.info(self.reader(owner, name), revision)
+            case ["GET", "api", "models", owner, name, "tree", revision, *folder]:
+                return self.tree(self.reader(owner, name), revision, "".join(f"{part}/" for part in folder))
+            case ["GET", "api", "models", owner, name, "refs"]:
+                return self.refs(self.reader(owner, name))
+            case ["POST", "api", "models", owner, name, "branch" | "tag" | "preupload" | "commit" as what, revision]:
+                return getattr(self, what)(self.writer(owner, name), revision)
+            case ["POST", owner, name, "info", "lfs", "objects", "batch"]:
+                self.writer(owner, name.removesuffix(".git"))
+                return {"transfer": "basic", "objects": [self.large(item) for item in sent["objects"]]}
+            case ["PUT", "storage", oid]:
+                if self.query.get("signature") != self.hub.signature or sha256(self.body).hexdigest() != oid:
+                    raise HttpError(403, "SignatureDoesNotMatch")
+                self.hub.large_files[oid] = self.body
+                return {}
+            case ["GET", owner, name, "resolve" | "raw", revision, *path]:
+                return self.resolve(self.reader(owner, name), revision, "/".join(path))
+        raise HttpError(404, f"no route for {self.command} {self.path}")
 
-    def json(self) -> Any:
-        return json.loads(self.body() or b"null")
-
-    def reader(self, name: str) -> Repository:
-        repository = self.hub.repositories.get(name)
-        allowed = repository and (not repository.private or (self.user and self.user.user == name.split("/")[0]))
-        if repository is None or not allowed:
+    def reader(self, owner, name):
+        repository = self.hub.repositories.get(f"{owner}/{name}")
+        if repository is None or (repository.private and self.user != owner):
             # Who is not known is not told what there is.
             status, message = (404, "Repository not found") if self.user else (401, "Invalid username or password.")
             raise HttpError(status, message, "RepoNotFound")
         return repository
 
-    def may_write(self, owner: str) -> Token:
+    def may_write(self, owner):
         if self.user is None:
             raise HttpError(401, "Invalid username or password.")
-        if not self.user.write or self.user.user != owner:
+        if not self.writes or self.user != owner:
             raise HttpError(403, "You don't have the rights to write under this namespace")
-        return self.user
 
-    def writer(self, name: str) -> Repository:
-        repository = self.reader(name)
-        self.may_write(name.split("/")[0])
+    def writer(self, owner, name):
+        repository = self.reader(owner, name)
+        self.may_write(owner)
         return repository
 
-    def commit(self, repository: Repository, revision: str) -> str:
+    def create(self, wanted):
+        owner = wanted.get("organization") or self.user or ""
+        name = f"{owner}/{wanted['name']}"
+        self.may_write(owner)
+        url = f"{self.hub.endpoint}/{name}"
+        if name in self.hub.repositories:
+            raise HttpError(409, "You already created this model repo", url=url)
+        private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        self.hub.repositories[name] = Repository(name, private=private)
+        return {"url": url, "name": name}
+
+    def info(self, repository, revision):
         commit = repository.find(revision)
-        if commit is None:
-            raise HttpError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return commit
+        files = repository.files(commit)
+        card = re.match(rb"\A---\n(.*?)\n---\n", files.get("README.md", b""), re.DOTALL)
+        data = yaml.safe_load(card[1]) if card else {}
+        return {
+            **{"id": repository.name, "sha": commit, "private": repository.private, "tags": data.get("tags", [])},
+            **{key: data.get(key) for key in ("pipeline_tag", "library_name")},
+            "siblings": [{"rfilename": path} for path in sorted(files)],
+        }
 
+    def tree(self, repository, revision, folder):
+        entries = []
+        for path, file in sorted(repository.commits[repository.find(revision)].files.items()):
+            if path.startswith(folder):
+                large = {"lfs": {"oid": file.sha256, "size": len(file.content), "pointerSize": 134}} if file.lfs else {}
+                entries.append({"type": "file", "path": path, "size": len(file.content), "oid": file.oid, **large})
+        if folder and not entries:
+            raise HttpError(404, f"{folder} does not exist on {revision}", "EntryNotFound")
+        return entries
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, default=0, help="Any free port by default.")
-    parser.add_argument("--user", default="user", help="Whose token it accepts.")
-    arguments = parser.parse_args()
-    token = f"hf_{secrets.token_hex(17)}"
-    with HubServer({token: Token(arguments.user)}, port=arguments.port) as hub:
-        print(f"export HF_ENDPOINT={hub.endpoint} HF_TOKEN={token} HF_HUB_DISABLE_XET=1", flush=True)  # noqa: T201
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+    def refs(self, repository):
+        found = {"branches": [], "tags": [], "converts": [], "pullRequests": []}
+        for name, commit in repository.branches.items():
+            is_pull = name.startswith("refs/pr/")
+            ref = name if is_pull else f"refs/heads/{name}"
+            found["pullRequests" if is_pull else "branches"].append({"name": name, "ref": ref, "targetCommit": commit})
+        found["tags"] = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in repository.tags.items()]
+        return found
+
+    def branch(self, repository, branch):
+        if branch in repository.branches:
+            raise HttpError(409, f"Reference already exists: {branch}")
+        repository.branches[branch] = repository.branches["main"]
+        return {}
+
+    def tag(self, repository, revision):
+        tag = json.loads(self.body)["tag"]
+        if tag in repository.tags:
+            raise HttpError(409, f"Tag reference exists already: {tag}")
+        repository.tags[tag] = repository.find(revision)
+        return {}
+
+    def preupload(self, repository, revision):
+        there = repository.commits[repository.find(revision)].files
+        answers = []
+        for file in json.loads(self.body)["files"]:
+            # Weights of any size, and what is large, are not kept in git.
+            large = file["path"].endswith(".safetensors") or file["size"] > 5_000_000
+            answer = {"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+            if held := there.get(file["path"]):
+                answer["oid"] = held.sha256 if large else held.oid
+            answers.append(answer)
+        return {"files": answers}
+
+    def large(self, item):
+        if item["oid"] in self.hub.large_files:
+            return item
+        address = f"{self.hub.endpoint}/storage/{item['oid']}?signature={self.hub.signature}"
+        return {**item, "actions": {"upload": {"href": address}}}
+
+    def commit(self, repository, branch):
+        (header, *operations) = [json.loads(line) for line in self.body.splitlines()]
+        with self.hub.lock:
+            head = repository.branches[branch]
+            if header["value"].get("parentCommit") not in (None, head):
+                raise HttpError(412, "A commit has happened since. Please refresh and try again.")
+            files = dict(repository.commits[head].files)
+            for operation in operations:
+                self.apply(files, operation["key"], operation["value"])
+            target, pull = branch, self.query.get("create_pr") == "1"
+            if pull:
+                target = f"refs/pr/{1 + sum(name.startswith('refs/pr/') for name in repository.branches)}"
+            oid = repository.commit(files, header["value"]["summary"], parent=head, branch=target)
+        url = f"{self.hub.endpoint}/{repository.name}"
+        proposed = {"pullRequestUrl": f"{url}/discussions/{target.rpartition('/')[2]}"} if pull else {}
+        return {"success": True, "commitOid": oid, "commitUrl": f"{url}/commit/{oid}", "hookOutput": "", **proposed}
+
+    def apply(self, files, key, value):
+        if key == "deletedFile":
+            del files[value["path"]]
+        elif key == "lfsFile":
+            files[value["path"]] = File(self.hub.large_files[value["oid"]], lfs=True)
+        else:
+            assert key == "file"
+            files[value["path"]] = File(base64.b64decode(value["content"]))
+
+    def resolve(self, repository, revision, path):
+        commit = repository.find(revision)
+        self.reply = {"X-Repo-Commit": commit, "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
+        file = repository.commits[commit].files.get(path)
+        if file is None:
+            raise HttpError(404, "Entry not found", "EntryNotFound")
+        self.reply["ETag"] = f'"{file.sha256 if file.lfs else file.oid}"'
+        if file.lfs:
+            self.reply |= {"X-Linked-Etag": self.reply["ETag"], "X-Linked-Size": str(len(file.content))}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if wanted is None:
+            return file.content
+        size, start = len(file.content), int(wanted[1])
+        end = min(int(wanted[2] or size - 1), size - 1)
+        self.status = 206
+        self.reply["Content-Range"] = f"bytes {start}-{end}/{size}"
+        return file.content[start : end + 1]
 
 
 if __name__ == "__main__":
-    main()
+    secret = f"hf_{secrets.token_hex(17)}"
+    with HubServer({secret: ("user", True)}) as started, suppress(KeyboardInterrupt):
+        print(f"export HF_ENDPOINT={started.endpoint} HF_TOKEN={secret} HF_HUB_DISABLE_XET=1", flush=True)  # noqa: T201
+        threading.Event().wait()

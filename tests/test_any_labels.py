@@ -16,7 +16,7 @@ from hf_lstm_sentiment.inference.explain import explain
 from hf_lstm_sentiment.inference.onnx import export_onnx
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
 from hf_lstm_sentiment.training.study import study
-from tests.hub_clients import TAG, run_stranger
+from tests.hub_clients import TAG, push, run_stranger
 from tests.reviews import TINY, make_rated, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
@@ -66,7 +66,7 @@ def test_errors_are_reported_by_label(study_of_three, run):
     assert any(row["predicted"] in row["probabilities"] for rows in found["excerpts"].values() for row in rows)
 
 
-def test_all_ways_to_ask_answer_alike(hub, publisher, run, tmp_path):
+def test_all_ways_to_ask_answer_alike(hub, run, tmp_path):
     predictions = predict(TEXTS, model=run, all_scores=True)
     scores = [list(prediction.scores.values()) for prediction in predictions]
     assert [prediction.label for prediction in predictions][::2] == ["positive", "negative"]
@@ -76,7 +76,7 @@ def test_all_ways_to_ask_answer_alike(hub, publisher, run, tmp_path):
     export_onnx(run)
     exported = OnnxClassifier(run / "onnx", model="model.onnx")
     np.testing.assert_allclose(exported.logits(TEXTS), Classifier.from_pretrained(run).logits(TEXTS), atol=1e-5)
-    publisher.push(run, "user/three", for_serving=True)
+    push(run, "user/three", for_serving=True)
     save_file({"input_ids": torch.ones(1, 2, dtype=torch.int64)}, tmp_path / "batch.safetensors")
     report = run_stranger(
         "classify", folder=tmp_path, facts={"repo": "user/three", "tag": TAG}, hub=hub, home=tmp_path / "home"

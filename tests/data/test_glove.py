@@ -29,8 +29,7 @@ from hf_lstm_sentiment.data.glove import (
     initialize_embedding,
     load_glove,
 )
-from tests.hub_server import HubServer
-from tests.hub_store import Commit, File, Repository
+from tests.hub_server import HubServer, Repository
 
 REMEDY = "pass another --glove FILE"
 GOOD, BAD, WIDE = "good 0.5 -1.25 3e-2", "bad -0.5 1.25 0", "cat 1 2 3 4"
@@ -398,11 +397,8 @@ def remote(monkeypatch):
     members = {f"glove.6B.{size}d.txt": text if size == 100 else noise for size in (50, 100, 200, 300)}
     content = zipped(**members)
     with HubServer({}) as server:
-        repository = Repository(HUB_GLOVE, private=False, author="stanfordnlp")
-        server.commit_id = repository.add(
-            "main", Commit(None, "vectors", "stanfordnlp", {"glove.6B.zip": File(content)})
-        )
-        server.repositories[HUB_GLOVE] = repository
+        server.repositories[HUB_GLOVE] = Repository(HUB_GLOVE)
+        server.commit_id = server.repositories[HUB_GLOVE].add({"glove.6B.zip": content})
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
         # It was made of the endpoint at the import.
@@ -451,7 +447,7 @@ def test_hub_check_is_cheap(remote):
 )
 def test_hub_failures(remote, monkeypatch, case, cause):
     if case == "no file":
-        remote.repositories[HUB_GLOVE].add("main", Commit(None, "nothing", "stanfordnlp", {}))
+        remote.repositories[HUB_GLOVE].commit({})
     elif case == "lost":
         remote.once("/resolve/", lambda: remote.once("/resolve/", remote.repositories.clear))
     elif case == "slow":

@@ -12,7 +12,7 @@ import pytest
 from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.hub import handler as packaged
 from hf_lstm_sentiment.hub.publishable import publishable_files
-from tests.hub_clients import received
+from tests.hub_clients import push, received
 from tests.reviews import make_reviews
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,13 +85,13 @@ def test_what_is_wrong_with_a_request_is_said(handler, request_, said):
         handler(request_)
 
 
-def test_a_push_for_serving_adds_what_serves(hub, publisher, run):
-    first = publisher.push(run, "user/served", for_serving=True)
+def test_a_push_for_serving_adds_what_serves(hub, run):
+    first = push(run, "user/served", for_serving=True)
     published = received(hub, "user/served")
     assert published.keys() == publishable_files(run).keys() | SERVED
     # The export is the same again.
-    assert publisher.push(run, "user/served", for_serving=True) == first
-    publisher.push(run, "user/served", tag="plain")
+    assert push(run, "user/served", for_serving=True) == first
+    push(run, "user/served", tag="plain")
     # An export of other weights would be wrong; the handler is right for all.
     assert received(hub, "user/served").keys() == publishable_files(run).keys() | {"handler.py"}
     assert not (run / "onnx").exists()

@@ -15,7 +15,7 @@ from hf_lstm_sentiment import PRESETS, pretrained
 from hf_lstm_sentiment.hub.model_card import make_model_card
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from tests.hub_clients import ROOT
-from tests.hub_store import check_card
+from tests.hub_server import check_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,7 +35,7 @@ def of(metrics, **preset):
 
 
 def test_the_metadata_are_exactly_these(card, metrics):
-    assert check_card(str(card)) == ([], [])
+    assert check_card(str(card)) == []
     data = card.data.to_dict()
     index, widget = data.pop("model-index"), data.pop("widget")
     assert data == {
@@ -89,7 +89,7 @@ def test_a_card_of_three_labels(metrics):
     parts = {"validation": part_of_three(0.8), "test": part_of_three(0.7)}
     three = {**metrics, **parts, "labels": ["bad", "so|so", "good"], "class_weights": [1.5, 1, 0.75]}
     card = of(three)
-    assert check_card(str(card)) == ([], [])
+    assert check_card(str(card)) == []
     assert "sentiment-analysis" not in card.data.tags
     assert {r.metric_type: r.metric_value for r in card.data.eval_results} == {
         key: value for key, value in parts["test"].items() if isinstance(value, float)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 
 import pytest
 
 from hf_lstm_sentiment.hub.publishable import publishable_files
-from tests.hub_clients import PUBLISHED, WRITE, edit_config
+from tests.hub_clients import PUBLISHED, WRITE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,7 +92,8 @@ def test_a_card_that_cannot_be_read_is_refused(run, card, message):
     ],
 )
 def test_a_configuration_that_strangers_cannot_load_is_refused(run, changes, message):
-    edit_config(run, **changes)
+    path = run / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(ValueError, match=message):
         publishable_files(run)
 

@@ -25,7 +25,7 @@ from hf_lstm_sentiment import (
 )
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
-from tests.hub_clients import PUBLISHED, received
+from tests.hub_clients import PUBLISHED, push, received
 from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import make_reviews, write_csv
 
@@ -103,8 +103,8 @@ def test_what_rounding_changes_is_measured_and_told(run, made):
     assert f"Rounded and not, 100.000% of {len(texts)} test reviews get the same label" in card
 
 
-def test_a_push_adds_the_code_of_the_package(made, hub, publisher):
-    publisher.push(made, "user/shipped")
+def test_a_push_adds_the_code_of_the_package(made, hub):
+    push(made, "user/shipped")
     published = received(hub, "user/shipped")
     assert set(published) == set(PUBLISHED)
     for name in TRAVELLING:

@@ -10,7 +10,7 @@ from recorded import load_recorded_reviews, read_ablations, summarize_seeds
 from hf_lstm_sentiment.data.reviews import load_reviews
 from hf_lstm_sentiment.hub.model_card import make_model_card
 from tests.hub_clients import SHORT
-from tests.hub_store import check_card
+from tests.hub_server import check_card
 from tests.reviews import make_reviews, refused, write_csv
 
 ROWS = [
@@ -107,7 +107,7 @@ def test_a_release_tells_all_of_it(run, records, tmp_path, monkeypatch):
     (records / "ablations.json").write_text(json.dumps({"rows": ROWS}))
     made = make_release(run, output_dir=tmp_path / "made", recorded=records.parent, generalise=True)
     text = (made / "README.md").read_text()
-    assert check_card(text) == ([], [])
+    assert check_card(text) == []
     titles = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
     wanted = ["Results", "These weights", "Beyond its test reviews", "Training", "Ablation"]
     assert [title for title in titles if title in wanted] == wanted
