@@ -369,15 +369,15 @@ def open_classifier(
     return model
 
 
-def check_unsure(below: object, name: object, labels: Sequence[str] = ()) -> None:
+def check_unsure(below: object, name: object, labels: Sequence[str]) -> None:
     """Refuse a bound that no probability can have, or that every answer has, and a name that is no other label."""
     if below is None:
         return
     # The most probable of two labels has at least a half.
-    least = 1 / len(labels) if labels else 0
+    least = 1 / len(labels)
     if not isinstance(below, int | float) or not least < below <= 1:
-        why = f" (of {len(labels)} labels, the most probable one is never less so)" if labels else ""
-        raise ValueError(f"unsure_below is {below!r}; allowed: above {least:.4g}{why}, to 1")
+        why = f"of {len(labels)} labels, the most probable one is never less so"
+        raise ValueError(f"unsure_below is {below!r}; allowed: above {least:.4g} ({why}), to 1")
     if not isinstance(name, str) or not name.strip() or name in labels:
         why = "; it is a label of the model" if name in labels else ""
         raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels{why}")
@@ -418,8 +418,6 @@ def predict(
             the most probable label could be below; `unsure_label` is one of the model's labels.
     """
     check_texts(texts)
-    check_unsure(unsure_below, unsure_label)
+    options: dict[str, Any] = {"batch_size": batch_size, "all_scores": all_scores}
     classifier = open_classifier(model, backend, dtype)
-    return classifier(
-        texts, batch_size=batch_size, all_scores=all_scores, unsure_below=unsure_below, unsure_label=unsure_label
-    )
+    return classifier(texts, unsure_below=unsure_below, unsure_label=unsure_label, **options)
