@@ -18,9 +18,6 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
-# Prefixes of a text that are computed together where each needs a run of its own.
-_PREFIXES = 64
-
 
 class OnnxClassifier:
     """A model in ONNX form and its tokenizer.
@@ -39,8 +36,8 @@ class OnnxClassifier:
         # A review that says "<pad>" means the word.
         self._tokenizer.encode_special_tokens = True
         self._session = onnxruntime.InferenceSession(str(Path(directory) / model), providers=["CPUExecutionProvider"])
-        self._metadata = self._session.get_modelmeta().custom_metadata_map
-        self.labels: tuple[str, ...] = tuple(json.loads(self._metadata["labels"]))
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.labels: tuple[str, ...] = tuple(json.loads(metadata["labels"]))
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Logits of each text, in order: of two labels that of the second (POSITIVE), else those of all.
@@ -65,7 +62,9 @@ class OnnxClassifier:
         for start in range(0, len(texts), batch_size):
             rows = order[start : start + batch_size]
             encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
-            (logits[rows],) = self._run(["logits"], [e.ids for e in encodings], [e.attention_mask for e in encodings])
+            parts = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
+            inputs = {name: np.array(part, dtype=np.int64) for name, part in parts.items()}
+            (logits[rows],) = self._session.run(["logits"], inputs)
         return logits[:, 1] if len(self.labels) == 2 else logits
 
     def __call__(
@@ -90,38 +89,9 @@ class OnnxClassifier:
         for scores in probabilities(self.logits(texts, batch_size=batch_size)):
             best = int(scores.argmax())
             label = self.labels[best] if scores[best] >= unsure_below else unsure_label
-            answers.append((label, float(scores[best]), *([self._named(scores)] if all_scores else [])))
+            named = [dict(zip(self.labels, scores.tolist(), strict=True))] if all_scores else []
+            answers.append((label, float(scores[best]), *named))
         return answers
-
-    def prefixes(self, text: str) -> list[tuple[str, dict[str, float]]]:
-        """The tokens of a text that are read, each with the probability of every label had the text ended there."""
-        encoding = self._tokenizer.encode(text)
-        count = len(encoding.ids)
-        if not count:
-            return []
-        if self._metadata["directions"] == "1":
-            states, weight, bias = self._run(["states", "weight", "bias"], [encoding.ids], [[1] * count])
-            pooled = states[:count, 0]  # (tokens, width)
-            if self._metadata["pooling"] == "max":
-                pooled = np.maximum.accumulate(pooled)
-            elif self._metadata["pooling"] == "mean":
-                pooled = np.cumsum(pooled, axis=0) / np.arange(1, count + 1)[:, None]
-            logits = pooled @ weight.T + bias
-        else:
-            # Each token changes all that the backward direction has read: a mask for every prefix.
-            masks = np.tri(count, dtype=np.int64)
-            parts = [masks[start : start + _PREFIXES] for start in range(0, count, _PREFIXES)]
-            logits = np.concatenate([self._run(["logits"], [encoding.ids] * len(part), part)[0] for part in parts])
-        scores = probabilities(logits[:, -1] if len(self.labels) == 2 else logits)
-        named = zip(encoding.offsets, map(self._named, scores), strict=True)
-        return [(text[start:end], of_token) for (start, end), of_token in named]
-
-    def _run(self, outputs: list[str], ids: npt.ArrayLike, mask: npt.ArrayLike) -> list[Any]:
-        inputs = {"input_ids": np.array(ids, dtype=np.int64), "attention_mask": np.array(mask, dtype=np.int64)}
-        return list(self._session.run(outputs, inputs))
-
-    def _named(self, scores: npt.NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(self.labels, scores.tolist(), strict=True))
 
 
 def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
