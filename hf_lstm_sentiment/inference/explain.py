@@ -75,8 +75,6 @@ class Explainer:
 
     def __call__(self, text: str, *, label: str | None = None, steps: int = STEPS) -> Explanation:
         """Explain the decision on one review; see :func:`explain`."""
-        if not isinstance(text, str):
-            raise TypeError(f"text is {text!r} ({type(text).__name__}); it must be a string")
         check_text(0, text)
         check_count("steps", steps, MAX_STEPS)
         classifier = self.classifier
