@@ -2,9 +2,9 @@
 
     python -I stranger.py FOLDER FACTS OVERLAY STEP ...
 
-FOLDER holds a batch and takes the tensors that come of it; FACTS (JSON) name the repository and its revisions; OVERLAY,
-unless empty, is a directory of other versions of packages; each STEP is a function below. The last line printed is a
-report, as JSON.
+FOLDER holds a batch and what the package makes of it; FACTS (JSON) name the repository, its revisions, and what it must
+answer; OVERLAY, unless empty, is a directory of other versions of packages; each STEP is a function below, which fails
+where something is not as it should be.
 """
 
 from __future__ import annotations
@@ -34,30 +34,23 @@ with contextlib.suppress(ModuleNotFoundError):
 
     raise SystemExit("the package can be imported, so this would not test remote code")
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline  # noqa: E402
 from transformers import AutoModelForSequenceClassification as AutoClassifier  # noqa: E402
 
 torch.set_num_threads(1)
-REPO, TAG = FACTS["repo"], FACTS["tag"]
-AGAIN = "user/pulled"
+REPO, TAG, AGAIN = FACTS["repo"], FACTS["tag"], "user/pulled"
 TRUSTED = {"trust_remote_code": True}
-TEXTS = ["a wonderful film", "", "boring and dull word1", "word " * 600]
-LABELS = [1, 0, 0, 1]
-BATCH = load_file(FOLDER / "batch.safetensors")
+TEXTS, SCORES = FACTS["texts"], FACTS["scores"]
+BEST = [max(scores, key=scores.get) for scores in SCORES]
 
 
 def logits(model):
     with torch.no_grad():
-        return model.eval()(**BATCH).logits
-
-
-def pipeline_answers(classify, **options):
-    one_by_one = classify(TEXTS, truncation=True, **options)
-    batched = classify(TEXTS, truncation=True, batch_size=3, **options)
-    return [one_by_one, batched, classify(TEXTS[0], truncation=True, **options)]
+        return model.eval()(**load_file(FOLDER / "batch.safetensors")).logits
 
 
 def pulled():
@@ -65,8 +58,21 @@ def pulled():
     return AutoClassifier.from_pretrained(REPO, revision=TAG, **TRUSTED), tokenizer
 
 
+def assert_answers(classify):
+    """One by one, in batches of unequal length, and alone, a pipeline answers what the package predicts."""
+    for options in ({}, {"batch_size": 3}):
+        for answers, scores in zip(classify(TEXTS, truncation=True, top_k=None, **options), SCORES, strict=True):
+            assert {answer["label"]: answer["score"] for answer in answers} == pytest.approx(scores, abs=1e-6)
+        assert [answer["label"] for answer in classify(TEXTS, truncation=True, **options)] == BEST
+    assert classify(TEXTS[0], truncation=True)[0]["label"] == BEST[0]
+
+
+def assert_comes_from(model, revision, repo="user.model"):
+    assert type(model).__module__ == f"transformers_modules.{repo}.{revision}.modeling_sentiment_lstm"
+
+
 def distrust():
-    refusals = []
+    """Who does not trust runs nothing."""
     for load in (
         AutoConfig.from_pretrained,
         AutoModel.from_pretrained,
@@ -74,53 +80,39 @@ def distrust():
         lambda name, **options: pipeline("text-classification", model=name, **options),
     ):
         for options in ({}, {"trust_remote_code": False}, {"revision": TAG}):
-            try:
+            with pytest.raises(ValueError, match="trust_remote_code=True"):
                 load(REPO, **options)
-            except ValueError as error:
-                refusals.append(str(error))
-    code = [str(path) for path in Path(os.environ["HF_HOME"]).rglob("*_lstm*.py")]
-    modules = [name for name in sys.modules if "sentiment_lstm" in name or "packed_lstm" in name]
-    return {"refusals": refusals, "code before trust": code, "modules before trust": modules}
+    assert not [*Path(os.environ["HF_HOME"]).rglob("*_lstm*.py")]
+    assert not [name for name in sys.modules if "sentiment_lstm" in name or "packed_lstm" in name]
 
 
 def revisions():
-    asked = {"main": {}, "tag": {"revision": TAG}}
-    asked |= {name: {"revision": FACTS[name]} for name in ("first", "second")}
-    asked["code of the first"] = {"code_revision": FACTS["first"]}
-    tensors, modules, base = {}, {}, {}
-    for name, revision in asked.items():
-        model = AutoClassifier.from_pretrained(REPO, **revision, **TRUSTED)
-        tensors[name], modules[name] = logits(model), type(model).__module__
-        encoder = AutoModel.from_pretrained(REPO, **revision, **TRUSTED)
-        config = AutoConfig.from_pretrained(REPO, **revision, **TRUSTED)
-        base[name] = [type(encoder).__name__, type(config).__name__, config.pooling]
-        with torch.no_grad():
-            tensors[f"{name} base"] = encoder.eval()(**BATCH).pooler_output
-    save_file(tensors, FOLDER / f"stranger-{transformers.__version__}.safetensors")
-    return {"modules": modules, "base": base, "transformers": transformers.__version__}
+    """Weights and code are those of the revision that was asked for, and bit for bit those of the package."""
+    first, second = FACTS["first"], FACTS["second"]
+    for options, weights, code in (
+        ({}, "second", second),
+        ({"revision": TAG}, "first", first),
+        ({"revision": first}, "first", first),
+        ({"revision": second}, "second", second),
+        ({"code_revision": first}, "second", first),
+    ):
+        model = AutoClassifier.from_pretrained(REPO, **options, **TRUSTED)
+        assert torch.equal(logits(model), load_file(FOLDER / f"local-{weights}.safetensors")["logits"]), options
+        assert_comes_from(model, code)
+        encoder = AutoModel.from_pretrained(REPO, **options, **TRUSTED)
+        config = AutoConfig.from_pretrained(REPO, **options, **TRUSTED)
+        assert [type(encoder).__name__, type(config).__name__] == ["SentimentLSTMModel", "SentimentLSTMConfig"]
+        assert config.pooling == "max"
 
 
 def classify():
-    classifier = pipeline("text-classification", model=REPO, revision=TAG, **TRUSTED)
-    model, tokenizer = pulled()
-    inputs = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        expected = model(**inputs).logits.softmax(-1).tolist()
-    mask = tokenizer(["wonderful", ""], padding=True)["attention_mask"]
-    return {
-        "answers": pipeline_answers(classifier),
-        "all labels": pipeline_answers(classifier, top_k=None),
-        "expected": expected,
-        "tokenizer": [type(tokenizer).__module__, tokenizer.model_max_length, mask],
-    }
-
-
-def publish_again():
-    model, tokenizer = pulled()
-    for part in (model, tokenizer):
-        part.save_pretrained(FOLDER / "pulled")
-        part.push_to_hub(AGAIN)
-    return {}
+    assert transformers.__version__.startswith(FACTS.get("transformers", ""))
+    assert_answers(pipeline("text-classification", model=REPO, revision=TAG, **TRUSTED))
+    # The tokenizer needs no remote code.
+    tokenizer = AutoTokenizer.from_pretrained(REPO, revision=TAG, **TRUSTED)
+    assert type(tokenizer).__module__.startswith("transformers.")
+    assert tokenizer.model_max_length == FACTS["max_length"]
+    assert tokenizer(["wonderful", ""], padding=True)["attention_mask"] == [[1], [0]]
 
 
 def evaluate_it():
@@ -139,11 +131,13 @@ def evaluate_it():
             return {"accuracy": right / len(references)}
 
     model, tokenizer = pulled()
-    examples = datasets.Dataset.from_dict({"text": TEXTS * 4, "label": LABELS * 4})
+    labels = [1, 0, 0, 1]
+    right = sum(model.config.label2id[best] == label for best, label in zip(BEST, labels, strict=True))
+    examples = datasets.Dataset.from_dict({"text": TEXTS * 4, "label": labels * 4})
     measured = evaluate.evaluator("text-classification").compute(
         model, examples, tokenizer=tokenizer, metric=Accuracy(), label_mapping=model.config.label2id
     )
-    return {"evaluated": measured["accuracy"]}
+    assert measured["accuracy"] == right / 4
 
 
 def fine_tune():
@@ -151,66 +145,51 @@ def fine_tune():
 
     model, tokenizer = pulled()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    labelled = zip(TEXTS * 4, LABELS * 4, strict=True)
-    rows = [{**tokenizer(text, truncation=True), "label": label} for text, label in labelled]
+    rows = [{**tokenizer(text, truncation=True), "label": i % 2} for i, text in enumerate(TEXTS * 4)]
     quiet = {"report_to": "none", "use_cpu": True, "disable_tqdm": True, "dataloader_pin_memory": False}
     arguments = TrainingArguments(str(FOLDER / "tuned"), max_steps=2, learning_rate=1e-2, **quiet)
     parts = {"data_collator": DataCollatorWithPadding(tokenizer), "processing_class": tokenizer}
     trainer = Trainer(model, arguments, train_dataset=rows, **parts)
-    loss = trainer.train().training_loss
-    unchanged = [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
-    padding = model.get_input_embeddings().weight[0]
+    assert 0 < trainer.train().training_loss < 5
+    assert not [name for name, value in model.state_dict().items() if torch.equal(value, before[name])]
+    assert not model.get_input_embeddings().weight[0].any(), "padding has no vector"
     trainer.save_model(str(FOLDER / "tuned"))
     tuned = AutoClassifier.from_pretrained(FOLDER / "tuned", **TRUSTED)
-    return {
-        "tuned": [loss, trainer.state.global_step, unchanged],
-        "padding stays zero": not padding.any().item(),
-        "tuned loads": torch.equal(logits(tuned), logits(model)),
-    }
+    assert torch.equal(logits(tuned), logits(model))
+
+
+def publish_again():
+    for part in pulled():
+        part.save_pretrained(FOLDER / "pulled")
+        part.push_to_hub(AGAIN)
 
 
 def load_again():
-    sources = {"hub": AGAIN, "directory": FOLDER / "pulled"}
-    tensors = {name: logits(AutoClassifier.from_pretrained(source, **TRUSTED)) for name, source in sources.items()}
-    save_file(tensors, FOLDER / "again.safetensors")
+    expected = load_file(FOLDER / "local-first.safetensors")["logits"]
+    for source in (AGAIN, FOLDER / "pulled"):
+        assert torch.equal(logits(AutoClassifier.from_pretrained(source, **TRUSTED)), expected)
     classifier = pipeline("text-classification", model=AGAIN, **TRUSTED)
-    return {"again": pipeline_answers(classifier), "again module": type(classifier.model).__module__}
+    assert_answers(classifier)
+    assert type(classifier.model).__module__.startswith("transformers_modules.user.pulled.")
 
 
 def run_snippets():
-    """The code that the script prints, and that in the card, as their readers run it."""
+    """The code that the command prints, and that in the card, as their readers run it."""
     from huggingface_hub import ModelCard
-
-    (block,) = (part for part in ModelCard.load(REPO).text.split("```")[1::2] if part.startswith("python\n"))
-    snippets = {"script": FACTS["snippet"], "card": block.removeprefix("python\n").replace("PATH_OR_USER/NAME", REPO)}
-    report = {}
-    for name, code in snippets.items():
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(code, scope := {})
-        report[f"{name} printed"] = printed.getvalue().strip()
-        report[f"{name} answers"] = str(scope["classify"]("A moving film.", truncation=True))
-        report[f"{name} module"] = type(scope["classify"].model).__module__
-    return report
-
-
-def read_card():
-    from huggingface_hub import HfApi, ModelCard
-    from huggingface_hub.repocard_data import model_index_to_eval_results
 
     card = ModelCard.load(REPO)
     card.validate()
-    name, results = model_index_to_eval_results(card.data.to_dict()["model-index"])
-    info = HfApi().model_info(REPO)
-    return {
-        "card": [name, {result.metric_type: result.metric_value for result in results}],
-        "widget": card.data.to_dict()["widget"],
-        "info": [info.sha, info.library_name, info.pipeline_tag, sorted(s.rfilename for s in info.siblings)],
-    }
+    assert card.data.eval_results
+    (block,) = (part for part in card.text.split("```")[1::2] if part.startswith("python\n"))
+    in_card = block.removeprefix("python\n").replace("PATH_OR_USER/NAME", REPO)
+    for code, revision in ((FACTS["snippet"], FACTS["first"]), (in_card, FACTS["second"])):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, scope := {})
+        answer = scope["classify"]("A moving film.", truncation=True)
+        assert "'label'" in str(answer)
+        assert printed.getvalue().strip() in ("", str(answer))
+        assert_comes_from(scope["classify"].model, revision)
 
 
-REPORT = {}
 for step in sys.argv[4:]:
-    REPORT.update(globals()[step]())
-print()  # A prompt for trust leaves its line open.  # noqa: T201
-print(json.dumps(REPORT))  # noqa: T201
+    globals()[step]()
