@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ..utils.files import file_digest
 from ..utils.imports import require
 from ..utils.messages import first_line, shown
 from .columns import ReadRow, Row
@@ -127,8 +128,8 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
     A ValueError says where it is not what its name says; a ModuleNotFoundError, that parquet needs the extra `train`.
     """
     name, kind = name or path.name, kind_of(path)
-    found = path.stat()
-    state = f"{path.absolute()} {found.st_size} {found.st_mtime_ns} {form}"
+    # By its content: another file may have the same place, size and time.
+    state = f"{kind} {file_digest(path)} {form}"
     if kind == ".parquet":
         return _open_parquet(name, path, state)
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..utils.files import local_path
+from ..utils.files import file_digest, local_path
 from ..utils.imports import package_folder, require
 from ..utils.messages import first_cause, first_line
 from .columns import ReadRow
@@ -155,7 +155,7 @@ def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
 
 def _folder_rows(folder: Path, form: FileForm) -> Rows:
     files = sorted(folder.glob("*.txt"))
-    found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    found = [(file.name, file_digest(file)) for file in files]
 
     def read(_: object) -> Iterator[ReadRow]:
         for number, file in enumerate(files, start=1):

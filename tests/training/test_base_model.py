@@ -59,7 +59,8 @@ def test_tokenizer_weights_head_and_length_are_those_of_the_base(base, reviews, 
     assert all(torch.allclose(there[name], here[name], atol=1e-6) for name in there)
     digest = file_digest(base / "model.safetensors")
     kept = ["tokenizer", "encoder", "head"]
-    assert result.metrics["base_model"] == {"name": str(base), "digest": digest, "kept": kept}
+    expected = {"name": str(base), "digest": digest, "kept": kept, "may_know": ["old.csv"]}
+    assert result.metrics["base_model"] == expected
     assert result.metrics["digests"]["base_model"] == digest
     assert result.metrics["base_validation"]["loss"] == pytest.approx(result.metrics["validation"]["loss"], abs=1e-6)
     assert "before training" in result.summary()
@@ -143,12 +144,32 @@ def test_another_base_under_the_same_name_is_not_resumed(base, reviews, tmp_path
 
 def test_a_base_that_may_know_the_held_out_reviews_is_said(base, tmp_path, caplog):
     same = write_csv(tmp_path / "old.csv", make_reviews(300))
-    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
-        train(ONE_EPOCH, dataset=same, model_name_or_path=base, output_dir=tmp_path / "a", **QUIET)
-    assert "may know" not in caplog.text
-    with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
-        train(ONE_EPOCH, dataset=same, model_name_or_path=base, split_seed=7, output_dir=tmp_path / "b", **QUIET)
-    assert "may know reviews that are held out here" in caplog.text
+    others = write_csv(tmp_path / "others.csv", make_reviews(300, seed=6))
+
+    def known(dataset, base, run, **options):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
+            run = train(
+                ONE_EPOCH, dataset=dataset, model_name_or_path=base, output_dir=tmp_path / run, **QUIET, **options
+            )
+        said = "where reviews that are held out here are among them" in caplog.text
+        # The card says it wherever the log does.
+        assert said == ("flatter" in (run.run_directory / "README.md").read_text().split("## Training")[0])
+        return run.metrics["base_model"].get("may_know"), said
+
+    assert known(same, base, "a") == (None, False)
+    assert known(same, base, "b", split_seed=7) == (["old.csv"], True)
+    # That is not forgotten with the split that it knows, nor with other reviews.
+    assert known(same, tmp_path / "b", "c", split_seed=7) == (["old.csv"], True)
+    assert known(others, tmp_path / "c", "d") == (["old.csv"], True)
+    # Nor are the short texts of its teachers.
+    copy = shutil.copytree(tmp_path / "a", tmp_path / "e")
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["teachers"] = {"short_texts": {"source": "short.csv"}}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    assert known(same, copy, "f") == (["short.csv"], True)
+    (copy / "metrics.json").unlink()
+    assert known(same, copy, "g") == (["reviews that it does not name"], True)
 
 
 @pytest.mark.parametrize(
