@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from recorded import ABLATIONS
@@ -20,64 +19,37 @@ from hf_lstm_sentiment.commands.console import described, ended
 from hf_lstm_sentiment.commands.train import run_training
 from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
-from hf_lstm_sentiment.training.presets import IMDB, Preset
+from hf_lstm_sentiment.training.presets import IMDB
 from hf_lstm_sentiment.training.train import TrainingResult, train
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json, write_json
 from hf_lstm_sentiment.utils.messages import differences
 
-
-@dataclass(frozen=True, kw_only=True)
-class Ablation:
-    """A recipe that differs from `imdb` in one ingredient.
-
-    Attributes:
-        change: What differs, for a table.
-        preset: The recipe.
-    """
-
-    change: str
-    preset: Preset
-
-
-def _ablation(name: str, change: str, **settings: Any) -> Ablation:
-    return Ablation(
-        change=change, preset=replace(IMDB, name=f"imdb_{name}", description=f"imdb: {change}.", **settings)
-    )
-
-
-ABLATED: Mapping[str, Ablation] = MappingProxyType(
-    {
-        "labels_alone": _ablation(
-            "labels_alone",
-            "no teachers, hence no unlabeled reviews but those of the language model",
-            soft_labels=None,
-        ),
-        "ngram_teacher": _ablation(
-            "ngram_teacher",
-            "distilled from n-grams and document vectors alone, without an LSTM",
-            soft_labels="runs/ngram_teacher",
-        ),
-        "from_glove": _ablation(
-            "from_glove",
-            "word vectors from GloVe and a random LSTM instead of the language model",
-            pretrained=None,
-            glove="stanfordnlp/glove",
-        ),
-        "more_dropout": _ablation(
-            "more_dropout",
-            "dropout of 0.3 of the word vectors and 0.5 of the pooled output instead of 0.2 and 0.3",
-            embedding_dropout=0.3,
-            classifier_dropout=0.5,
-        ),
-        "last_state": _ablation(
-            "last_state",
-            "the last state as the pooled output instead of the maximum over time",
-            pooling="last",
-        ),
-    }
-)
-"""Every ablation by its name."""
+# What differs from `imdb`, by the name of the ablation: for a table, and for the recipe.
+_CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "labels_alone": (
+        "no teachers, hence no unlabeled reviews but those of the language model",
+        {"soft_labels": None},
+    ),
+    "ngram_teacher": (
+        "distilled from n-grams and document vectors alone, without an LSTM",
+        {"soft_labels": "runs/ngram_teacher"},
+    ),
+    "from_glove": (
+        "word vectors from GloVe and a random LSTM instead of the language model",
+        {"pretrained": None, "glove": "stanfordnlp/glove"},
+    ),
+    "more_dropout": (
+        "dropout of 0.3 of the word vectors and 0.5 of the pooled output instead of 0.2 and 0.3",
+        {"embedding_dropout": 0.3, "classifier_dropout": 0.5},
+    ),
+    "last_state": ("the last state as the pooled output instead of the maximum over time", {"pooling": "last"}),
+}
+ABLATED = {
+    name: replace(IMDB, name=f"imdb_{name}", description=f"imdb: {change}.", **settings)
+    for name, (change, settings) in _CHANGES.items()
+}
+"""The recipe of every ablation by its name."""
 
 
 def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, **arguments: Any) -> TrainingResult:
@@ -89,16 +61,15 @@ def ablate(ablation: str, *, soft_labels: str | os.PathLike[str] | None = None, 
     """
     if ablation not in ABLATED:
         raise ValueError(f"ablation {ablation!r} is not known; allowed: {', '.join(ABLATED)}")
-    preset = ABLATED[ablation].preset
     if ablation == "ngram_teacher":
-        directory = soft_labels or str(preset.soft_labels)
+        directory = soft_labels or str(ABLATED[ablation].soft_labels)
         teachers = list(SoftLabels(directory).facts["teachers"])
         if len(teachers) > 1:
             raise ValueError(
                 f"{directory} has the teachers {', '.join(teachers)}, and {ablation} is to have the first alone; run "
                 "scripts/teach.py without --students, into another --output_dir"
             )
-    result = train(preset, soft_labels=soft_labels, **arguments)
+    result = train(ABLATED[ablation], soft_labels=soft_labels, **arguments)
     beside = result.run_directory.parent
     write_json(tabulate(beside), beside / ABLATIONS)
     return result
@@ -109,36 +80,33 @@ def tabulate(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
     Runs that were trained or measured on other reviews or with other settings than their recipes' are refused.
     """
+    changes = {IMDB.name: "none: the whole recipe"}
+    changes |= {ABLATED[name].name: change for name, (change, _) in _CHANGES.items()}
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     alike: dict[str, Any] = {}
     for path in sorted(Path(directory).glob(f"*/{runs.METRICS}")):
         metrics = read_json(path)
-        if metrics["preset"] not in {IMDB.name, *(ablation.preset.name for ablation in ABLATED.values())}:
+        if metrics["preset"] not in changes:
             continue
         conditions = {**metrics["training"], **{key: metrics["dataset"].get(key) for key in SPLIT}}
         if changed := differences(alike or conditions, conditions):
             raise ValueError(f"{path} cannot be compared with the others in {directory}: {changed}")
         alike = conditions
         found.setdefault(metrics["preset"], {})[metrics["seed"]] = metrics
-    recipes = {
-        "none: the whole recipe": IMDB,
-        **{ablation.change: ablation.preset for ablation in ABLATED.values()},
-    }
-    return {"rows": [_row(change, found[preset.name]) for change, preset in recipes.items() if preset.name in found]}
-
-
-def _row(change: str, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    measured = [seeds[seed] for seed in sorted(seeds)]
-    return {
-        "change": change,
-        "seeds": sorted(seeds),
-        "validation_accuracy": [metrics["validation"]["accuracy"] for metrics in measured],
-        "test_accuracy": [metrics["test"]["accuracy"] for metrics in measured],
-    }
+    rows = []
+    for preset, change in changes.items():
+        if preset in found:
+            seeds = sorted(found[preset])
+            measured = {
+                f"{part}_accuracy": [found[preset][seed][part]["accuracy"] for seed in seeds]
+                for part in ("validation", "test")
+            }
+            rows.append({"change": change, "seeds": seeds, **measured})
+    return {"rows": rows}
 
 
 OPTIONS = (
-    ("ablation", "NAME", ..., "; ".join(f"{name}: {it.change}" for name, it in ABLATED.items())),
+    ("ablation", "NAME", ..., "; ".join(f"{name}: {change}" for name, (change, _) in _CHANGES.items())),
     ("dataset", "DATASET", None, "Reviews, as for scripts/train.py."),
     ("glove", "VECTORS", None, "Word vectors, for from_glove; as for scripts/train.py."),
     ("soft_labels", "DIR", None, "What scripts/teach.py wrote."),

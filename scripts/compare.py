@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment compare`: `accelerate launch scripts/compare.py`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

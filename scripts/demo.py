@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment demo`: `python scripts/demo.py`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

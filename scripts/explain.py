@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment explain`: `python scripts/explain.py "Slow at first."`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment export`: `python scripts/export_onnx.py RUN`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

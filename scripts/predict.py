@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment predict`: `python scripts/predict.py reviews.csv scored.csv`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment pretrain`: `accelerate launch scripts/pretrain.py`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

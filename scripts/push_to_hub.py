@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment push`: `python scripts/push_to_hub.py RUN --repo_id USER/NAME`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main

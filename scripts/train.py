@@ -1,7 +1,5 @@
 """The command `hf-lstm-sentiment train`: `accelerate launch scripts/train.py --preset quickstart`."""
 
-from __future__ import annotations
-
 import sys
 
 from hf_lstm_sentiment.cli import main
