@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_lstm_sentiment.data.reviews import SAMPLING, SPLIT, Reviews, load_reviews
-from hf_lstm_sentiment.evaluation.statistics import spread
+from hf_lstm_sentiment.evaluation.statistics import percent, spread
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json
 from hf_lstm_sentiment.utils.messages import differences
@@ -99,38 +99,54 @@ def load_recorded_reviews(
 
 
 def read_ablations(folder: Path) -> dict[str, Any] | None:
-    """Read the `ablations.json` of a recipe, checked to be as described above; None where there is none."""
+    """Read the `ablations.json` of a recipe, checked to be as described above; None where there is none.
+
+    Beside its content, "table": for each row what was changed, its accuracies and their differences from the first row,
+    the whole recipe, and the seeds.
+    """
     path = folder / ABLATIONS
     if not path.is_file():
         return None
     content = read_json(path)
     rows, note = content.get("rows"), content.get("note", "")
-    if unknown := sorted(set(content) - {"note", "rows"}):
-        raise ValueError(f"{path} has {', '.join(unknown)}; allowed: note, rows")
-    if not isinstance(note, str) or not isinstance(rows, list) or len(rows) < 2:
+    if set(content) - {"note", "rows"} or not isinstance(note, str) or not isinstance(rows, list) or len(rows) < 2:
         raise ValueError(f"{path}: allowed: a text as note, and at least two rows, the whole recipe first")
     for number, row in enumerate(rows, start=1):
-        if problem := _problem(row):
-            raise ValueError(f"{path}, row {number}: {problem}")
-    return content
+        if not _is_ablation(row):
+            raise ValueError(
+                f"{path}, row {number} is {row!r}; allowed: change, a text; seeds, a list of whole numbers, each once; "
+                "validation_accuracy and perhaps test_accuracy, lists of a fraction for each seed"
+            )
+    return {**content, "table": [_cells(rows[0], row) for row in rows]}
 
 
-def _problem(row: Any) -> str | None:
-    """What is wrong with a row, if anything is."""
-    known = {"change", "seeds", *_ACCURACIES}
-    if not isinstance(row, dict) or not known - {"test_accuracy"} <= set(row) <= known:
-        return f"it is {row!r}; allowed: an object with change, seeds, validation_accuracy and perhaps test_accuracy"
-    seeds = row["seeds"]
-    if not isinstance(row["change"], str) or not row["change"].strip():
-        return f"change is {row['change']!r}; allowed: a text"
-    if not isinstance(seeds, list) or not seeds or not all(type(s) is int for s in seeds) or len({*seeds}) < len(seeds):
-        return f"seeds are {seeds!r}; allowed: a list of whole numbers, each once"
+def _is_ablation(row: Any) -> bool:
+    if not isinstance(row, dict) or not {"change", "seeds", _ACCURACIES[0]} <= set(row) <= {
+        "change",
+        "seeds",
+        *_ACCURACIES,
+    }:
+        return False
+    seeds, measured = row["seeds"], [row[key] for key in _ACCURACIES if key in row]
+    if not all(isinstance(column, list) for column in (seeds, *measured)):
+        return False
+    fractions = [value for column in measured for value in column]
+    return (
+        isinstance(row["change"], str)
+        and bool(row["change"].strip())
+        and all(type(seed) is int for seed in seeds)
+        and 0 < len({*seeds}) == len(seeds)
+        and all(len(column) == len(seeds) for column in measured)
+        and all(type(value) in (int, float) and 0 <= value <= 1 for value in fractions)
+    )
+
+
+def _cells(first: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    cells = [row["change"]]
     for key in _ACCURACIES:
-        values = row.get(key, [0.0] * len(seeds))
-        if (
-            not isinstance(values, list)
-            or len(values) != len(seeds)
-            or not all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
-        ):
-            return f"{key} is {values!r}; allowed: a list of fractions, one for each of {len(seeds)} seeds"
-    return None
+        cells.append(percent(spread(row[key])) if key in row else "")
+        # In points, over the seeds of both, so that the difference is not one of seeds.
+        before, now = (dict(zip(one["seeds"], one.get(key, ()), strict=False)) for one in (first, row))
+        less = [now[seed] - before[seed] for seed in now if seed in before]
+        cells.append(f"{100 * sum(less) / len(less):+.2f}" if less and row is not first else "")
+    return [*cells, ", ".join(map(str, row["seeds"]))]

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..evaluation.statistics import percent, spread
+from ..evaluation.statistics import percent
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 
 # The names of the metrics in the card, in the order of its table: of two labels, with the second one, and of more.
@@ -54,28 +54,23 @@ def make_model_card(
     """
     # In the metadata names of files and labels are values, which YAML quotes; in the page they become text.
     data, metrics = _card_data(preset, metrics), _escaped(metrics)
-    labels, is_sentiment, test = _labels(metrics), "labels" not in metrics, metrics["test"]
+    labels, test = _labels(metrics), metrics["test"]
     card: ModelCard = ModelCard.from_template(
         data,
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
         title=data.model_name,
         preset=preset,
         metrics=metrics,
-        glove=metrics.get("glove", metrics.get("pretraining", {}).get("glove")),
-        base=metrics.get("base_model"),
         base_id=data.base_model,
-        ablations=_ablation_rows(metrics.get("ablations", {}).get("rows", [])),
         is_imdb=_are_imdb_reviews(metrics["dataset"]),
-        is_sentiment=is_sentiment,
+        is_sentiment="labels" not in metrics,
         labels=labels,
-        many=len(labels) > 2,
         shown_classes=_worst_classes(labels, test.get("per_class", [])),
         confusions=_most_confused(labels, test.get("confusion_matrix", [])),
-        class_weights=list(zip(labels, metrics.get("class_weights", []), strict=False)),
         options={name: shlex.quote(str(value)) for name, value in metrics["options"].items()},
         shipped_as=shipped_as,
         names={key: name for key, name in _names(labels).items() if key in test or len(labels) == 2},
-        example=_EXAMPLE if is_sentiment else "The text to classify.",
+        example=_EXAMPLE if "labels" not in metrics else "The text to classify.",
         percent=percent,
     )
     return card
@@ -159,18 +154,3 @@ def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCa
         base_model=base["name"].partition("@")[0] if "revision" in base else None,
         widget=[{"example_title": title, "text": text} for title, text in _WIDGET.items()] if is_sentiment else None,
     )
-
-
-def _ablation_rows(rows: list[Mapping[str, Any]]) -> list[list[str]]:
-    """What was changed, its accuracies and their differences from the first row, the whole recipe, and the seeds."""
-    found = []
-    for row in rows:
-        cells = [row["change"]]
-        for key in ("validation_accuracy", "test_accuracy"):
-            cells.append(percent(spread(row[key])) if key in row else "")
-            # In points, over the seeds of both, so that the difference is not one of seeds.
-            before, now = (dict(zip(one["seeds"], one.get(key, ()), strict=False)) for one in (rows[0], row))
-            less = [now[seed] - before[seed] for seed in now if seed in before]
-            cells.append(f"{100 * sum(less) / len(less):+.2f}" if less and row is not rows[0] else "")
-        found.append([*cells, ", ".join(map(str, row["seeds"]))])
-    return found

@@ -82,22 +82,20 @@ def test_ablations_become_a_table(metrics, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    "row",
     [
-        ({"seeds": [1], "validation_accuracy": [0.9]}, "allowed: an object with change"),
-        ({"change": " ", "seeds": [1], "validation_accuracy": [0.9]}, "change is ' '"),
-        ({"change": "a", "seeds": [1, 1], "validation_accuracy": [0.9, 0.9]}, "each once"),
-        ({"change": "a", "seeds": [1, 2], "validation_accuracy": [0.9]}, "one for each of 2 seeds"),
-        ({"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test_accuracy": 0.9}, "test_accuracy is 0.9"),
+        {"seeds": [1], "validation_accuracy": [0.9]},
+        {"change": " ", "seeds": [1], "validation_accuracy": [0.9]},
+        {"change": "a", "seeds": [1, 1], "validation_accuracy": [0.9, 0.9]},
+        {"change": "a", "seeds": [1, 2], "validation_accuracy": [0.9]},
+        {"change": "a", "seeds": [1], "validation_accuracy": [0.9], "test_accuracy": 0.9},
+        {"change": "a", "seeds": [1], "validation_accuracy": [90]},
     ],
 )
-def test_ablations_of_another_form_are_refused(tmp_path, row, message):
-    (tmp_path / "ablations.json").write_text(json.dumps({"rows": [ROWS[0], row]}))
-    with pytest.raises(ValueError, match=rf"row 2: .*{message}"):
-        read_ablations(tmp_path)
-    (tmp_path / "ablations.json").write_text(json.dumps({"rows": ROWS, "notes": ""}))
-    with pytest.raises(ValueError, match=r"ablations\.json.* allowed: "):
-        read_ablations(tmp_path)
+def test_ablations_of_another_form_are_refused(tmp_path, row):
+    for content, message in (({"rows": [ROWS[0], row]}, "row 2 is"), ({"rows": ROWS, "notes": ""}, "a text as note")):
+        (tmp_path / "ablations.json").write_text(json.dumps(content))
+        refused(lambda: read_ablations(tmp_path), message)
 
 
 @pytest.mark.usefixtures("one_thread", "own_cache")
