@@ -16,6 +16,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from html import escape
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.columns import TEXT_COLUMNS, find_column
 from ..data.csv_rows import csv_fields
+from ..data.readers import FileForm, open_rows
 from ..inference.classifier import UNSURE, check_unsure
 from ..inference.explain import Explainer
 from ..inference.explanation import LEAST_KNOWN, body
@@ -47,8 +49,6 @@ _LABELS = 10
 # Seconds after which uploads and results are deleted.
 _KEEP = 3_600
 _FILES = (".csv", ".tsv", ".jsonl", ".txt")
-# What may stand between pasted cells.
-_SEPARATORS = "\t,;|"
 # What explains the label that is the most probable one.
 _EXPLAINED = [("the most probable one", "")]
 
@@ -80,9 +80,7 @@ class Models:
     def __call__(self, name: str | None) -> Explainer:
         """Find a model, or load it; a ValueError where the page does not offer it."""
         name = (name or "").strip()
-        if not name:
-            raise ValueError("no model is chosen; choose one from the list")
-        if name not in self.names and not self.any_model:
+        if not name or not (name in self.names or self.any_model):
             raise ValueError(f"model {name!r} is not offered here; choose one from the list")
         with self._locks[name]:
             return self._load(name)
@@ -150,33 +148,31 @@ def classify_many(
     Returns what the page says, as HTML, and the csv file to download, if there is one: below a new folder in `folder`.
     It has the scores of up to ten labels where there are more than two, or where an answer may be UNSURE.
     """
-    try:
-        classifier = models(model).classifier
-        labels, below = classifier.labels, _bound(unsure, classifier.labels)
-        scores = len(labels) <= _LABELS and (len(labels) > 2 or below is not None)
-        with tempfile.TemporaryDirectory() as work:
-            source = Path(file) if file else _write_pasted(pasted or "", Path(work), column)
-            name = source.name if file else "the pasted text"
+    with tempfile.TemporaryDirectory() as work:
+        source = Path(file or work)
+        name = source.name if file else "the pasted text"
+        try:
+            classifier = models(model).classifier
+            labels, below = classifier.labels, _bound(unsure, classifier.labels)
+            scores = len(labels) <= _LABELS and (len(labels) > 2 or below is not None)
+            if not file:
+                source = _write_pasted(pasted or "", Path(work), column)
             if source.suffix.lower() not in _FILES:
                 raise ValueError(f"{name}: files of this kind are not read here; allowed: {', '.join(_FILES)}")
-            size = source.stat().st_size
-            if size > MAX_BATCH:
+            if (size := source.stat().st_size) > MAX_BATCH:
                 raise ValueError(
                     f"{name} has {size:,} bytes; up to {MAX_BATCH:,} are read here. hf-lstm-sentiment predict reads "
                     "files of any size"
                 )
-            result = Path(work) / f"{source.stem if file else 'reviews'}-classified.csv"
-            try:
-                options: dict[str, Any] = {"text_column": column or None, "known_column": True, "progress": False}
-                predict_file(source, result, model=classifier, all_scores=scores, unsure_below=below, **options)
-                said = _result_table(result, column or None, labels, 3 + scores * len(labels))
-            except (OSError, ValueError) as error:
-                raise ValueError(str(error).replace(str(source), name)) from error
-            kept = Path(folder) / secrets.token_hex(16)
+            result = Path(work, f"{source.stem}-classified.csv")
+            options: dict[str, Any] = {"text_column": column or None, "known_column": True, "progress": False}
+            predict_file(source, result, model=classifier, all_scores=scores, unsure_below=below, **options)
+            said = _result_table(result, column or None, labels, 3 + scores * len(labels))
+            kept = Path(folder, secrets.token_hex(16))
             kept.mkdir(parents=True)
-            return said, str(shutil.move(result, kept / result.name))
-    except (OSError, ValueError) as error:
-        return problem(error), None
+            return said, str(shutil.move(result, kept))
+        except (OSError, ValueError) as error:
+            return problem(str(error).replace(str(source), name)), None
 
 
 def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
@@ -184,24 +180,24 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
     lines = pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
     if not pasted.strip():
         raise ValueError("there is nothing to classify yet: choose a file, or paste reviews")
-    if len(pasted.encode(errors="replace")) > MAX_BATCH:
-        raise ValueError(f"the pasted text has {len(pasted):,} characters; up to {MAX_BATCH:,} are read here")
-    for separator in _SEPARATORS:
-        names = [name.strip(' "') for name in lines[0].split(separator)]
+
+    def written(kind: str) -> Path:
+        path = folder / f"reviews{kind}"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="")
+        return path
+
+    # The reader finds what separates the cells; a column that is pasted alone may hold commas.
+    with suppress(ValueError):
+        names = open_rows(written(".tsv"), FileForm()).columns
         if any(name == column or name.lower() in TEXT_COLUMNS for name in names):
-            # A column that is pasted alone has no separator, and its reviews may hold commas.
-            kind = "tsv" if separator == "\t" else "csv"
-            break
-    else:
-        kind, lines = "txt", [line for line in lines if line.strip()]
-        if all("\t" in line for line in lines):
-            raise ValueError(
-                "the pasted cells have several columns, and their first line calls none of them review or text; put a "
-                "line of names above them, or paste the reviews alone"
-            )
-    path = folder / f"reviews.{kind}"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace", newline="")
-    return path
+            return folder / "reviews.tsv"
+    lines = [line for line in lines if line.strip()]
+    if all("\t" in line for line in lines):
+        raise ValueError(
+            "the pasted cells have several columns, and their first line calls none of them review or text; put a "
+            "line of names above them, or paste the reviews alone"
+        )
+    return written(".txt")
 
 
 def _result_table(result: Path, column: str | None, labels: Sequence[str], added: int) -> str:
@@ -214,27 +210,26 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
         header = next(reader)
         place = header.index(find_column(header[:-added], column, "text"))
         for cells in reader:
-            label, score, known = cells[-added:][:3]
+            text, (label, score, known) = cells[place], cells[-added:][:3]
             counts[label] += 1
             strange = float(known) < LEAST_KNOWN
             unjudged += strange
             if len(rows) < _SHOWN:
-                text = cells[place]
-                text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
                 confidence = "cannot be judged" if strange else f"{100 * float(score):.1f} %"
+                shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
                 rows.append(
                     f'<tr><td>{escape(label)}</td><td class="score">{confidence}</td>'
-                    f'<td class="text" dir="auto">{escape(text)}</td></tr>'
+                    f'<td class="text" dir="auto">{escape(shown)}</td></tr>'
                 )
-    count = counts.total()
+    count, best = counts.total(), len(labels) - 1
     # The best label first: they are in the order from the worst to the best, if there is one.
-    looks = {label: _look(1 - place / (len(labels) - 1)) for place, label in enumerate(reversed(labels))}
-    looks = {label: look for label, look in {**looks, UNSURE: "var(--unsure)"}.items() if counts[label]}
-    named = [label for label in looks if label in dict(counts.most_common(_LABELS))]
-    key = '<i class="key" style="background:{}"></i>{}: {:,}' if len({*labels, *looks}) > 2 else "{2:,} {1}"
+    looks = {labels[place]: _look(place / best) for place in range(best, -1, -1)} | {UNSURE: "var(--unsure)"}
+    given = [label for label in looks if counts[label]]
+    named = [label for label in given if label in dict(counts.most_common(_LABELS))]
+    key = '<i class="key" style="background:{}"></i>{}: {:,}' if len({*labels, *given}) > 2 else "{2:,} {1}"
     listed = [key.format(looks[label], escape(label), counts[label]) for label in named]
-    if len(named) < len(looks):
-        listed.append(f"{count - sum(counts[label] for label in named):,} of {len(looks) - len(named):,} other labels")
+    if others := len(given) - len(named):
+        listed.append(f"{count - sum(counts[label] for label in named):,} of {others:,} other labels")
     parts = "".join(f'<i style="flex:{counts[label]};background:{looks[label]}"></i>' for label in named)
     bar = f'<div class="share" aria-hidden="true">{parts}</div>' if count else ""
     more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
@@ -244,10 +239,10 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
             f"{LEAST_KNOWN:.0%} of the tokens, so label and score say little.</p>"
         )
     said = f"{count:,} {'review' if count == 1 else 'reviews'}: {', '.join(listed) or 'none'}"
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("label", "confidence", "review"))
     return (
         f'<div class="batch-result"><p><strong>{said}</strong></p>{bar}'
-        f"<table><thead><tr><th scope='col'>label</th><th scope='col'>confidence</th>"
-        f"<th scope='col'>review</th></tr></thead><tbody>{''.join(rows)}</tbody></table>{more}</div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}</div>"
     )
 
 
@@ -256,7 +251,7 @@ def _look(place: float) -> str:
     return f"color-mix(in srgb, var({'--best' if place > 0.5 else '--worst'}) {abs(200 * place - 100):.0f}%, #c9c9cf)"
 
 
-def problem(error: Exception) -> str:
+def problem(error: Exception | str) -> str:
     """Say what is wrong, as HTML that a screen reader reads out."""
     said = " ".join(str(error).split()).replace("--text_column", "the field “Column”")
     if re.search(r"--[a-z]", said):

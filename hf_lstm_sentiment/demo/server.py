@@ -63,23 +63,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None)
     torch.set_num_threads(1)
     # Fonts of the machine: nothing is fetched from elsewhere.
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="zinc", font=sans, font_mono=mono).set(
-        block_title_background_fill="transparent",
-        block_title_text_color="*body_text_color",
-        block_title_padding="0",
-        block_label_background_fill="transparent",
-        block_label_text_color="*body_text_color",
-        block_border_width="1px",
-        button_border_width="1px",
-        button_secondary_border_color="*border_color_primary",
-        button_secondary_border_color_dark="*border_color_primary",
-        button_secondary_background_fill_hover_dark="*neutral_700",
-        # White on it has a contrast of 7.
-        button_primary_background_fill="#005a8c",
-        button_primary_background_fill_hover="#00486f",
-        button_primary_background_fill_dark="#005a8c",
-        button_primary_background_fill_hover_dark="#0072b2",
-    )
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="zinc", font=sans, font_mono=mono)
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
     page.queue(max_size=_QUEUED)
     page.launch(

@@ -50,36 +50,33 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
     target = empty_folder(folder)
     if not models:
         raise ValueError("no model is named; pass a run directory or a repository of the Hub")
-    # Of what lies here, where; the rest is the Hub's.
-    named: dict[str, Path | None] = {}
+    names: list[str] = []
+    of_run: dict[str, Path] = {}
     for model in [os.fspath(model) for model in models]:
         run = user_path(model)
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
                 raise FileNotFoundError(f"{model} is neither a directory nor a repository of the Hub (USER/NAME)")
-            named[model] = None
+            names.append(model)
             continue
         if missing := [name for name in _MODEL_FILES if not (run / name).is_file()]:
             raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
         name = f"./models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
-        if name in named:
+        if name in names:
             raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
-        named[name] = run
+        names.append(name)
+        of_run[name] = run
 
-    for name, source in named.items():
-        if source is None:
-            continue
-        (target / name).mkdir(parents=True)
-        for file in filter(Path.is_file, (source / file for file in (*_MODEL_FILES, "README.md"))):
-            shutil.copyfile(file, target / name / file.name)
+    for name, source in of_run.items():
+        shutil.copytree(source, target / name, ignore=lambda _, found: {*found} - {*_MODEL_FILES, "README.md"})
     shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
-    (target / "app.py").write_text(_APP.format(models=list(named)), encoding="utf-8")
+    (target / "app.py").write_text(_APP.format(models=names), encoding="utf-8")
     (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-    of_hub = [name for name, run in named.items() if run is None]
+    of_hub = [f"- {name}\n" for name in names if name not in of_run]
     readme = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8")).substitute(
         gradio=version("gradio"),
         python=".".join(map(str, sys.version_info[:2])),
-        models="".join(["models:\n", *(f"- {name}\n" for name in of_hub)]) if of_hub else "",
+        models="".join(["models:\n", *of_hub]) if of_hub else "",
     )
     (target / "README.md").write_text(readme, encoding="utf-8")
     return target

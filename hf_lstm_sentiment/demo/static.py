@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 from html import escape
 from pathlib import Path
@@ -22,10 +23,11 @@ from .page import EXAMPLES, MAX_CHARACTERS
 PACKAGES = ("onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0")
 """Packages of npm that the page needs."""
 _CDN = "https://cdn.jsdelivr.net/npm"
+# What a browser takes of them, and the digests.
 _ORT, _WASM, _TOKENIZERS = _FILES = {
-    "onnxruntime-web/dist/ort.wasm.bundle.min.mjs": "EeZL2P/hG9GiovDWJ1/fu7pyYvC3a5m1PSKKiiLvPZA=",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm": "M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
-    "@huggingface/tokenizers/dist/tokenizers.min.mjs": "JY5GMyEBM1zo2Vrtd0WxmsO0bTfz4VmonPiUwuqbHTo=",
+    f"{PACKAGES[0]}/dist/ort.wasm.bundle.min.mjs": "EeZL2P/hG9GiovDWJ1/fu7pyYvC3a5m1PSKKiiLvPZA=",
+    f"{PACKAGES[0]}/dist/ort-wasm-simd-threaded.wasm": "M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
+    f"{PACKAGES[1]}/dist/tokenizers.min.mjs": "JY5GMyEBM1zo2Vrtd0WxmsO0bTfz4VmonPiUwuqbHTo=",
 }
 
 
@@ -65,34 +67,64 @@ def export_static(
     classifier = Classifier.from_pretrained(model)
     check_unsure(unsure_below, UNSURE, classifier.labels)
     graph = make_graph(classifier.network, int8_weights=True).SerializeToString()
-    copies = {} if vendor is None else _checked(user_path(vendor))
+    copies = [] if vendor is None else _checked(user_path(vendor))
+    here, token = Path(__file__), classifier.tokenizer.id_to_token
+    html, style, readme = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".html", ".css", ".md"))
+
+    def address(file: str) -> str:
+        return f"./lib/{Path(file).name}" if copies else f"{_CDN}/{file}"
+
+    modules = {"onnxruntime-web": _ORT, "@huggingface/tokenizers": _TOKENIZERS}
+    imports = {
+        "imports": {name: address(file) for name, file in modules.items()},
+        "integrity": {address(file): f"sha256-{_FILES[file]}" for file in modules.values()},
+    }
+    page = Template(html).substitute(
+        imports=json.dumps(imports),
+        wasm=address(_WASM),
+        integrity=f"sha256-{_FILES[_WASM]}",
+        limits=json.dumps([LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS]),
+        about=f"{classifier.parameters:,} parameters; reads up to {classifier.max_length:,} tokens.",
+        examples="\n".join(
+            f'<button type="button" data-text="{escape(text)}">{escape(name)}</button>'
+            for name, text in EXAMPLES.items()
+        ),
+    )
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": classifier.max_length,
+        "unk_token": token(classifier.unk_token_id or 0),
+        "pad_token": token(classifier.config.pad_token_id or 0),
+        "clean_up_tokenization_spaces": False,
+    }
+    on_hub = f"models:\n- {model}\n" if not user_path(model).exists() and str(model).count("/") == 1 else ""
+    libraries = f"Its libraries, {' and '.join(PACKAGES)}, " + ("lie in `lib/`." if copies else f"come from {_CDN}.")
+    readme = Template(readme).substitute(models=on_hub, libraries=libraries)
 
     (target / "onnx").mkdir(parents=True)
     (target / "onnx" / "model_quantized.onnx").write_bytes(graph)
     classifier.config.to_json_file(target / "config.json", use_diff=False)
     write_json(_tokenizer(classifier), target / "tokenizer.json")
-    write_json(_settings(classifier), target / "tokenizer_config.json")
-    for name, path in copies.items():
+    write_json(settings, target / "tokenizer_config.json")
+    for path in copies:
         (target / "lib").mkdir(exist_ok=True)
-        shutil.copyfile(path, target / "lib" / Path(name).name)
-    for name, content in _page(classifier, vendored=bool(copies), unsure_below=unsure_below).items():
+        shutil.copyfile(path, target / "lib" / path.name)
+    shutil.copyfile(here.with_suffix(".js"), target / "page.js")
+    for name, content in {"index.html": page, "page.css": css() + style, "README.md": readme}.items():
         (target / name).write_text(content, encoding="utf-8")
-    on_hub = f"models:\n- {model}\n" if not user_path(model).exists() and str(model).count("/") == 1 else ""
-    libraries = f"Its libraries, {' and '.join(PACKAGES)}, " + ("lie in `lib/`." if copies else f"come from {_CDN}.")
-    readme = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
-    (target / "README.md").write_text(readme.substitute(models=on_hub, libraries=libraries), encoding="utf-8")
     return target
 
 
-def _checked(modules: Path) -> dict[str, Path]:
+def _checked(modules: Path) -> list[Path]:
     """Find the files of the packages, in the versions that are known to work."""
+    install, paths = f"install there: npm install {' '.join(PACKAGES)}", []
     for name, digest in _FILES.items():
-        if not (modules / name).is_file():
-            raise FileNotFoundError(f"{modules / name} is missing; install there: npm install {' '.join(PACKAGES)}")
-        found = base64.b64encode(hashlib.sha256((modules / name).read_bytes()).digest()).decode()
-        if found != digest:
-            raise ValueError(f"{modules / name} is of another version; install there: npm install {' '.join(PACKAGES)}")
-    return {name: modules / name for name in _FILES}
+        paths.append(path := modules / re.sub(r"@[\d.]+/", "/", name))
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; {install}")
+        if base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode() != digest:
+            raise ValueError(f"{path} is of another version; {install}")
+    return paths
 
 
 def _tokenizer(classifier: Classifier) -> dict[str, Any]:
@@ -111,46 +143,3 @@ def _tokenizer(classifier: Classifier) -> dict[str, Any]:
         pattern = {"pattern": {"Regex": r"\S+"}, "behavior": "Removed", "invert": True}
         content["pre_tokenizer"] = {"type": "Split", **pattern}
     return content
-
-
-def _settings(classifier: Classifier) -> dict[str, Any]:
-    token = classifier.tokenizer.id_to_token
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": classifier.max_length,
-        "unk_token": token(classifier.unk_token_id or 0),
-        "pad_token": token(classifier.config.pad_token_id or 0),
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def _page(classifier: Classifier, *, vendored: bool, unsure_below: float | None) -> dict[str, str]:
-    """The files of the page, by their names."""
-    here = Path(__file__)
-    html, script, style = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".html", ".js", ".css"))
-    versions = {package.rpartition("@")[0]: package for package in PACKAGES}
-
-    def address(file: str) -> str:
-        package = next(name for name in versions if file.startswith(name))
-        return f"./lib/{Path(file).name}" if vendored else f"{_CDN}/{versions[package]}{file.removeprefix(package)}"
-
-    modules = {"onnxruntime-web": _ORT, "@huggingface/tokenizers": _TOKENIZERS}
-    imports = {
-        "imports": {name: address(file) for name, file in modules.items()},
-        "integrity": {address(file): f"sha256-{_FILES[file]}" for file in modules.values()},
-    }
-    return {
-        "index.html": Template(html).substitute(
-            imports=json.dumps(imports),
-            wasm=address(_WASM),
-            integrity=f"sha256-{_FILES[_WASM]}",
-            limits=json.dumps([LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS]),
-            about=f"{classifier.parameters:,} parameters; reads up to {classifier.max_length:,} tokens.",
-            examples="\n".join(
-                f'<button type="button" data-text="{escape(text)}">{escape(name)}</button>'
-                for name, text in EXAMPLES.items()
-            ),
-        ),
-        "page.js": script,
-        "page.css": css() + style,
-    }
