@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,20 +66,12 @@ class _LineFeeds:
 
 def json_line(row: Any) -> bytes:
     """A row as a line of a .jsonl file; a number that JSON does not know is null."""
-    encode = json.JSONEncoder(ensure_ascii=False, default=_as_text, allow_nan=False).encode
     try:
-        text = encode(row)
+        text = json.dumps(row, ensure_ascii=False, default=_as_text, allow_nan=False)
     except ValueError:
-        text = encode(_finite(row))
+        finite = json.loads(json.dumps(row, default=_as_text), parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=False)
     return text.encode() + b"\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_text(value: Any) -> str:

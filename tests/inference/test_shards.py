@@ -22,29 +22,18 @@ from hf_lstm_sentiment.inference.files import find_outputs, share
 from hf_lstm_sentiment.utils.distributed import place
 from tests.reviews import make_reviews, refused, write_csv
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "small_windows")
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
-PLACES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION")
 # Names of the outputs; all sizes differ, and e.txt is read for e.csv.
 OUTPUTS = ["a.csv", "b.tsv", "c.jsonl", "d.parquet", "e.csv"]
 OPTIONS = {"rows_per_part": 20, "batch_size": 4}
 
 
-class KilledError(BaseException):
-    pass
-
-
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    for name in PLACES:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(scoring, "WINDOW", 8)
-
-
-@pytest.fixture
-def classifier(small):
-    return small
 
 
 @pytest.fixture
@@ -61,11 +50,11 @@ def inputs(tmp_path):
 
 
 @pytest.fixture
-def expected(inputs, tmp_path, classifier):
+def expected(inputs, tmp_path, small):
     """What each file becomes when it is classified by itself."""
     (tmp_path / "single").mkdir()
     for source, name in zip(sorted(inputs.iterdir()), OUTPUTS, strict=True):
-        predict_file(source, tmp_path / "single" / name, model=classifier, **OPTIONS)
+        predict_file(source, tmp_path / "single" / name, model=small, **OPTIONS)
     return content(tmp_path / "single")
 
 
@@ -74,131 +63,112 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file()}
 
 
-def score(inputs, output_dir, classifier, **options):
-    return predict_files([inputs / "*"], output_dir, model=classifier, **{**OPTIONS, **options})
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """The rows of each window that is classified; after as many windows as `calls.allowed`, the process is killed."""
-
-    class Calls(list):
-        allowed = None
-
-    done, call = Calls(), Classifier.__call__
-
-    def counted(self, texts, **options):
-        if len(done) == done.allowed:
-            raise KilledError
-        done.append(len(texts))
-        return call(self, texts, **options)
-
-    monkeypatch.setattr(Classifier, "__call__", counted)
-    return done
+def score(inputs, output_dir, small, **options):
+    return predict_files([inputs / "*"], output_dir, model=small, **{**OPTIONS, **options})
 
 
 def test_each_file_becomes_what_it_becomes_alone_and_is_not_done_again(
-    inputs, expected, classifier, tmp_path, calls, caplog
+    inputs, expected, small, tmp_path, calls, caplog
 ):
     out, rows = tmp_path / "new" / "out", dict(zip(OUTPUTS, (50, 40, 30, 20, 10), strict=True))
     calls.clear()
-    assert predict_files([inputs / "d.parquet"], out, model=classifier, **OPTIONS) == {out / "d.parquet": 20}
+    assert predict_files([inputs / "d.parquet"], out, model=small, **OPTIONS) == {out / "d.parquet": 20}
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
-        assert score(inputs, out, classifier) == {out / name: rows[name] for name in OUTPUTS if name != "d.parquet"}
+        assert score(inputs, out, small) == {out / name: rows[name] for name in OUTPUTS if name != "d.parquet"}
     assert f"{out / 'd.parquet'} is done already" in caplog.messages
-    assert score(inputs, out, classifier) == {}
-    assert sum(calls) == 150
+    assert score(inputs, out, small) == {}
+    assert sum(map(len, calls)) == 150
     assert content(out) == expected
     assert sorted(path.name for path in out.iterdir()) == [".shards", *OUTPUTS]
 
 
 @pytest.mark.parametrize("allowed", [3, 4])
-def test_killed_again_and_again_it_gets_there(inputs, expected, classifier, tmp_path, calls, allowed):
+def test_killed_again_and_again_it_gets_there(inputs, expected, small, tmp_path, calls, allowed):
     kills = classified = 0
     calls.allowed = allowed
     while True:
         calls.clear()
         try:
-            score(inputs, tmp_path / "out", classifier)
+            score(inputs, tmp_path / "out", small)
             break
-        except KilledError:
+        except SystemExit:
             kills += 1
-            classified += sum(calls)
+            classified += sum(map(len, calls))
     assert kills >= 4
     # What was done of a part is lost, and no more.
-    assert 150 < classified + sum(calls) <= 150 + kills * OPTIONS["rows_per_part"]
+    assert 150 < classified + sum(map(len, calls)) <= 150 + kills * OPTIONS["rows_per_part"]
     assert content(tmp_path / "out") == expected
     assert not list((tmp_path / "out").glob("*.parts"))
 
 
-def test_killed_while_it_tidies_up(inputs, expected, classifier, tmp_path, monkeypatch, calls):
+def test_killed_while_it_tidies_up(inputs, expected, small, tmp_path, monkeypatch, calls):
     with monkeypatch.context() as patch:
         patch.setattr(scoring.shutil, "rmtree", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
-            score(inputs, tmp_path / "out", classifier)
+            score(inputs, tmp_path / "out", small)
     assert (tmp_path / "out" / "a.csv").exists()
     assert (tmp_path / "out" / "a.csv.parts").exists()
     calls.clear()
-    assert len(score(inputs, tmp_path / "out", classifier)) == 5
-    assert sum(calls) == 40 + 30 + 20 + 10
+    assert len(score(inputs, tmp_path / "out", small)) == 5
+    assert sum(map(len, calls)) == 40 + 30 + 20 + 10
     assert content(tmp_path / "out") == expected
     assert not list((tmp_path / "out").glob("*.parts"))
 
 
-def test_a_defect_is_found_before_anything_is_classified(inputs, classifier, tmp_path, calls):
+def test_a_defect_is_found_before_anything_is_classified(inputs, small, tmp_path, calls):
     inputs.joinpath("f.csv").write_text("text\ngood\n\xff\n", encoding="latin-1")
     with pytest.raises(ValueError, match=r"f\.csv, row 2 \(line 3\): byte 0xff is not UTF-8"):
-        score(inputs, tmp_path / "out", classifier)
+        score(inputs, tmp_path / "out", small)
     assert not calls
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_outputs_of_another_run_are_refused(inputs, classifier, tmp_path, monkeypatch):
+def test_outputs_of_another_run_are_refused(inputs, small, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    score(inputs, out, classifier)
+    score(inputs, out, small)
     before = content(out)
     with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: batch_size was 4 and is 5\."):
-        score(inputs, out, classifier, batch_size=5)
+        score(inputs, out, small, batch_size=5)
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "fingerprint", lambda self: "sha256:other")
         with pytest.raises(ValueError, match=r"model was 'sha256:.*' and is 'sha256:other'"):
-            score(inputs, out, classifier)
+            score(inputs, out, small)
     assert content(out) == before
     # The same content elsewhere is the same source; in another order it is another.
     moved = inputs.rename(tmp_path / "moved")
-    assert score(moved, out, classifier) == {}
+    assert score(moved, out, small) == {}
     lines = (moved / "a.csv").read_text().splitlines(keepends=True)
     (moved / "a.csv").write_text("".join([lines[0], *lines[:0:-1]]))
     with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: source was 'sha256"):
-        score(moved, out, classifier)
+        score(moved, out, small)
     # The message's remedy.
     (out / "a.csv").unlink()
-    assert score(moved, out, classifier) == {out / "a.csv": 50}
+    assert score(moved, out, small) == {out / "a.csv": 50}
     (out / "a.csv").write_text("text,label,score\n")
     with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: bytes was \d+ and is 17"):
-        score(moved, out, classifier)
+        score(moved, out, small)
 
 
-def test_an_output_that_another_model_finished_is_not_done_already(inputs, checkpoint, classifier, tmp_path, calls):
+def test_an_output_that_another_model_finished_is_not_done_already(inputs, checkpoint, small, tmp_path, calls):
     """A record that is written before the refusal would say that the refused model has made the output."""
     first, out, other = [inputs / "a.csv"], tmp_path / "out", Classifier.from_pretrained(checkpoint)
     other.max_length = 5
     calls.allowed = 3
-    with pytest.raises(KilledError):
-        predict_files(first, out, model=classifier, **OPTIONS)
+    with pytest.raises(SystemExit):
+        predict_files(first, out, model=small, **OPTIONS)
     calls.allowed = None
     with pytest.raises(ValueError, match=r"cannot be continued: model was 'sha256:.*' and is 'sha256:"):
         predict_files(first, out, model=other, **OPTIONS)
-    predict_file(first[0], out / "a.csv", model=classifier, **OPTIONS)
+    predict_file(first[0], out / "a.csv", model=small, **OPTIONS)
     with pytest.raises((FileExistsError, ValueError), match="is there already"):
         predict_files(first, out, model=other, **OPTIONS)
 
 
-def test_a_file_of_somebody_else_is_not_touched(inputs, classifier, tmp_path, calls):
+def test_a_file_of_somebody_else_is_not_touched(inputs, small, tmp_path, calls):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "e.csv").write_text("precious")
     with pytest.raises(FileExistsError, match=r"e\.csv is there already; move it away, or name another --output_dir"):
-        score(inputs, tmp_path / "out", classifier)
+        score(inputs, tmp_path / "out", small)
     assert content(tmp_path / "out") == {"e.csv": b"precious"}
     assert not calls
 
