@@ -11,14 +11,10 @@ import os
 import pytest
 import torch
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification
+from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
+from tests.model.test_modeling import IDS, LABELS, small
 
 DEVICE = os.environ.get("GPU_CHECK_DEVICE", "cuda")
-LABELS = torch.tensor([0, 1, 1, 0, 1, 0])
-# Padding at the end, at the beginning, in between, and a review of nothing else.
-IDS = torch.tensor(
-    [[1, 2, 3, 4, 5], [6, 7, 0, 0, 0], [0, 0, 8, 9, 1], [2, 0, 3, 0, 4], [0, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
-)
 # Largest differences of a logit from float64's on the CPU.
 BOUNDS = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 
@@ -39,8 +35,7 @@ def exact_products():
 
 def models(dtype, **changes):
     """A model in float64 on the CPU, and a copy of it on the device."""
-    config = SentimentLSTMConfig(vocab_size=20, embedding_size=4, hidden_size=3, **changes)
-    model = SentimentLSTMForSequenceClassification(config).double()
+    model = SentimentLSTMForSequenceClassification(small(**changes)).double()
     return model, copy.deepcopy(model).to(DEVICE, dtype)
 
 
