@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import os
-import pickle
 import sys
 
 import numpy as np
@@ -72,7 +71,6 @@ SENTIMENT140 = table([(y, i, "Mon Apr 06", "NO_QUERY", "user", t) for i, (t, y) 
 SIX = {"column_names": "label,id,date,query,user,text"}
 TWO = {"column_names": "text,label"}
 FRAME = {name: {str(i): row[k] for i, row in enumerate(PLAIN)} for k, name in enumerate(("text", "label"))}
-SPLIT = {"columns": ["text", "label"], "index": list(range(12)), "data": PLAIN}
 LONE = [*PLAIN, ('"Great', "pos"), ('a "fine', "neg"), ('fine"', "neg")]
 KINDS = [{**o, "more": [None, [], {}, {"a": [1]}, "b", 2.5, [None]][i % 7]} for i, o in enumerate(objects())]
 NO_TEXT = r"row 18 \(line 18\): the text is {}; every row needs a string .*with --text_column"
@@ -88,11 +86,8 @@ CASES = {
     # Separators
     "commas": ("a.csv", table(), {}, None),
     "Excel's semicolons": ("a.csv", EXCEL, {}, None),
-    "Excel's semicolons, named": ("a.csv", EXCEL, {"separator": ";"}, None),
-    "a column of two": ("a.csv", EXCEL, {"text_column": "text;label"}, "the data has 'text', 'label'"),
     "tabs in .csv": ("a.csv", table(delimiter="\t"), {}, None),
     "bars": ("a.csv", table(delimiter="|"), {}, None),
-    "commas in .tsv": ("a.tsv", table(), {}, None),
     "quoted semicolons": ("a.csv", table(delimiter=";", quoting=csv.QUOTE_ALL), {}, None),
     "unknown names": ("a.csv", table(delimiter=";", header=("opinion", "stars")), OPINION, None),
     "a tab by name": ("a.csv", table(delimiter="\t"), {"separator": "\\t"}, None),
@@ -104,17 +99,14 @@ CASES = {
     "sep=| line": ("a.csv", '"sep=|"\n' + table(delimiter="|"), {}, None),
     # Encodings and line ends
     "byte order mark": ("a.csv", EXCEL.encode("utf-8-sig"), {}, None),
-    "mark and sep line": ("a.csv", ("sep=;\r\n" + EXCEL).encode("utf-8-sig"), {}, None),
     "UTF-16 text of Excel": ("a.csv", table(delimiter="\t").encode("utf-16"), {}, None),
     "UTF-16 little, no mark": ("a.csv", table().encode("utf-16-le"), {}, None),
     "UTF-16 big, no mark": ("a.tsv", table(delimiter="\t").encode("utf-16-be"), {}, None),
     "UTF-16 jsonl": ("a.jsonl", LINES.encode("utf-16"), {}, None),
-    "a mark in jsonl": ("a.jsonl", LINES.encode("utf-8-sig"), {}, None),
     "cp1252": ("a.csv", table().encode("cp1252"), {}, r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252"),
     "cp1252, named": ("a.csv", table().encode("cp1252"), {"encoding": "cp1252"}, None),
     "an unknown encoding": ("a.csv", table(), {"encoding": "klingon"}, "encoding is 'klingon'; allowed: utf-8"),
     "CR": ("a.csv", table(ONE_LINE, end="\r"), {}, ONE_LINE),
-    "LF": ("a.csv", table(end="\n"), {}, None),
     "CR jsonl": ("a.jsonl", LINES.replace("\n", "\r"), {}, None),
     "blank lines, no last end": ("a.csv", table(PLAIN, end="\n\n").rstrip("\n"), {}, PLAIN),
     "NUL bytes": ("a.csv", table([*PLAIN, ("a\0b", "pos")]), {}, [*PLAIN, ("a\0b", "pos")]),
@@ -122,7 +114,6 @@ CASES = {
     "spaces around names": ("a.csv", table(header=(" TEXT ", " Label")), {"text_column": "TEXT"}, None),
     "spaces behind commas": ("a.csv", "text, label\n" + "".join(f'"{t}", {y}\n' for t, y in PLAIN), {}, PLAIN),
     "trailing empty columns": ("a.csv", table([(*r, "", "") for r in ROWS], ("text", "label", "", "")), {}, None),
-    "trailing empty fields": ("a.csv", table([(*r, "") for r in ROWS]), {}, None),
     "an index of pandas": ("a.csv", table(INDEXED, ("", "text", "label")), {}, None),
     "an index of R": ("a.csv", table(INDEXED), {}, r"row 1 \(line 2\): it has 3 fields and the header 2"),
     "a header in the middle": ("a.csv", table([*ROWS[:5], ("text", "label"), *ROWS[5:]]), {}, None),
@@ -130,9 +121,6 @@ CASES = {
     "the advice on that": ("a.csv", SENTIMENT140, SIX, None),
     "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, NO_TEXT_COLUMN),
     "names and a header": ("a.csv", table(), TWO, "its first line is a header, .*leave"),
-    "names and another": ("a.csv", table(header=("Review", "Class")), TWO, "is a header"),
-    "names as a list": ("a.csv", table(header=None), {"column_names": ["text", "label"]}, None),
-    "no header, semicolons": ("a.csv", table(header=None, delimiter=";"), TWO, None),
     "too few names": ("a.csv", SENTIMENT140, TWO, "has 6 fields and"),
     "an empty name": ("a.csv", table(), {"column_names": "text,,label"}, "allowed: a name for each column"),
     "two of one name": ("a.csv", table(TWICE, ("text", "text", "label")), {}, "several columns called 'text'; rename"),
@@ -153,11 +141,7 @@ CASES = {
     "objects in .json": ("a.json", LINES, {}, None),
     "an indented list": ("a.json", "\ufeff\n" + json.dumps(objects(), indent=2), {}, None),
     "pandas' columns": ("a.json", json.dumps(FRAME), {}, TABLE_IN_ONE),
-    "pandas' index": ("a.json", json.dumps({str(i): o for i, o in enumerate(objects())}), {}, TABLE_IN_ONE),
-    "pandas' split": ("a.json", json.dumps(SPLIT), {}, TABLE_IN_ONE),
     "pandas' values": ("a.json", json.dumps(PLAIN), {}, f"row 1: it is a list{A_LIST}"),
-    "lists of columns": ("a.json", json.dumps({"text": ["a"], "label": [1]}), {}, TABLE_IN_ONE),
-    "a number": ("a.json", "3", {}, rf"a.json, row 1 \(line 1\): it is an int{ONE_OBJECT}"),
     "null in a list": ("a.json", json.dumps([None, *objects()]), {}, f"row 1: it is null{A_LIST}"),
     "a broken list": ("a.json", json.dumps(objects(), indent=1)[:-2], {}, f"line 69, character 3{A_LIST}"),
     "null first": ("a.jsonl", "null\n" + LINES, {}, rf"row 1 \(line 1\): it is null{ONE_OBJECT}"),
@@ -176,31 +160,19 @@ CASES = {
     "parquet": ("a.parquet", parquet(), {}, None),
     "csv.gz": ("a.csv.gz", gzip.compress(table().encode()), {}, None),
     "jsonl.gz": ("a.jsonl.gz", gzip.compress(LINES.encode()), {}, None),
-    "gzip without its name": ("a.csv", gzip.compress(table().encode()), {}, None),
     "gzip cut short": ("a.csv.gz", gzip.compress(table().encode())[:200], {}, "cannot be decompressed .*is damaged"),
     "a workbook": ("a.csv", b"PK\x03\x04rest", {}, "a zip archive or a workbook; .*save the table as csv"),
     "labels behind tabs in .txt": ("a.txt", tabs(ONE_LINE, ""), {}, "call the file .tsv, and"),
     "the advice on tabs": ("a.tsv", tabs(ONE_LINE, ""), TWO, ONE_LINE),
     "fastText": ("a.txt", "".join(f"__label__{y} {t}\n" for t, y in ONE_LINE), {}, ONE_LINE),
     "fastText, half": ("a.txt", "__label__pos good\nbad\n", {}, r"row 2 \(line 2\): .*begins with none or several"),
-    "fastText, two labels": ("a.txt", "__label__pos __label__neg good\n", {}, "none or several __label__"),
     # No data at all
     "empty csv": ("a.csv", "", {}, "is empty; a .csv file starts with a line of column names"),
-    "blank tsv": ("a.tsv", "\n\n\n", {}, "is empty; a .tsv file starts with"),
     "empty parquet": ("a.parquet", "", {}, NO_PARQUET),
-    "random parquet": ("a.parquet", RANDOM, {}, NO_PARQUET),
-    "a parquet cut short": ("a.parquet", b"PAR1" + b"\0" * 100, {}, NO_PARQUET),
     "random bytes": ("a.csv", RANDOM, {}, NOT_UTF8),
-    "random bytes as jsonl": ("a.jsonl", RANDOM, {}, f"a.jsonl, row 1: {NOT_UTF8}"),
-    "a pickle called csv": ("a.csv", pickle.dumps({"text": ["a"], "label": [1]}), {}, NOT_UTF8),
-    "only NUL bytes": ("a.csv", "\0" * 1000, {}, NO_TEXT_COLUMN),
-    "an HTML page": ("a.csv", "<!doctype html><html><body>Not found</body></html>", {}, NO_TEXT_COLUMN),
     "an unknown kind": ("a.xlsx", "", {}, "are not read; allowed: .csv"),
-    "no kind": ("reviews", "text,label", {}, "are not read; allowed: .csv"),
     # Missing texts
     "null": ("a.jsonl", with_object(text=None, label="pos"), {}, NO_TEXT.format("None")),
-    "null in parquet": ("a.parquet", parquet([*PLAIN, (None, "pos")]), {}, "row 13: the text is None; every row"),
-    "no text": ("a.jsonl", with_object(label="pos"), {}, NO_TEXT.format("None")),
     **{f"a text {v}": ("a.jsonl", with_object(text=v, label="pos"), {}, NO_TEXT.format(".*"))
        for v in (1.0, ["a"], {"a": 1})},
     # Texts that look like something else
@@ -277,11 +249,9 @@ def test_arguments(arguments, message, tmp_path):
 
 
 @pytest.mark.parametrize("module", ["datasets", "sklearn"])
-def test_a_missing_extra_is_named(module, tmp_path, monkeypatch):
-    (tmp_path / "a.csv").write_text(table())
+def test_a_missing_extra_is_named(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    for source in (tmp_path / "a.csv", "stanfordnlp/imdb"):
-        refused(lambda source=source: load_reviews(source), r'pip install "hf_lstm_sentiment\[train\]"')
+    refused(lambda: load_reviews("stanfordnlp/imdb"), r'pip install "hf_lstm_sentiment\[train\]"')
 
 
 def test_a_long_line(tmp_path):
@@ -290,30 +260,27 @@ def test_a_long_line(tmp_path):
 
 
 def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
+    texts = {"train/unsup/0_0": "any\n", "imdb.vocab": "the\n"}
     for split, rows in (("train", PLAIN), ("test", PLAIN[:6])):
-        for i, (text, label) in enumerate(rows):
-            folder = tmp_path / "aclImdb" / split / label
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{i}_7.txt").write_text(text)
-    unlabeled = tmp_path / "aclImdb" / "train" / "unsup"
-    unlabeled.mkdir()
-    (unlabeled / "0_0.txt").write_text("any\n")
-    (tmp_path / "aclImdb" / "imdb.vocab").write_text("the\n")
-    reviews = load_reviews(tmp_path / "aclImdb", unlabeled=True)
-    assert (len(reviews.train), len(reviews.validation), len(reviews.test)) == (10, 2, 6)
-    assert list(zip(reviews.test["text"], reviews.test["label"], strict=True)) == [
-        (text, int(label == "pos")) for label in ("neg", "pos") for text, y in PLAIN[:6] if y == label
+        texts |= {f"{split}/{label}/{i}_7": text for i, (text, label) in enumerate(rows)}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / (name if "vocab" in name else f"{name}.txt")).write_text(text)
+    reviews = load_reviews(tmp_path, unlabeled=True)
+    assert (len(reviews.train), len(reviews.validation)) == (10, 2)
+    assert [(text, ("neg", "pos")[y]) for text, y in zip(reviews.test["text"], reviews.test["label"], strict=True)] == [
+        row for label in ("neg", "pos") for row in PLAIN[:6] if row[1] == label
     ]
     assert reviews.unlabeled["text"][:] == ["any"]
-    assert sorted(learned(tmp_path / "aclImdb" / "train")) == sorted(PLAIN)
+    assert sorted(learned(tmp_path / "train")) == sorted(PLAIN)
     # Other content is read anew, even with the size and the time of what was there.
-    file = unlabeled / "0_0.txt"
+    file = tmp_path / "train" / "unsup" / "0_0.txt"
     then = file.stat().st_mtime_ns
     file.write_text("sky\n")
     os.utime(file, ns=(then, then))
-    assert load_reviews(tmp_path / "aclImdb", unlabeled=True).unlabeled["text"][:] == ["sky"]
+    assert load_reviews(tmp_path, unlabeled=True).unlabeled["text"][:] == ["sky"]
     with pytest.raises(ValueError, match=r"train is a directory; name its files"):
-        predicted(tmp_path / "aclImdb" / "train", classifier)
+        predicted(tmp_path / "train", classifier)
 
 
 def test_the_console_says_what_is_read(tmp_path, classifier, caplog):
