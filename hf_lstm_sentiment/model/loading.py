@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,8 +114,14 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
     except OSError:
         raise
     except Exception as error:
-        # What a configuration of anything may raise is not known beforehand.
-        raise _damaged(path, error) from error
+        # What a configuration of anything may raise is not known beforehand; `strict` names a field in its text alone.
+        found = re.match(r"Validation error for field '(\w+)'", str(error))
+        types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
+        if not found or found[1] not in types.keys() & content.keys():
+            raise _damaged(path, error) from error
+        kind = types[found[1]]
+        allowed = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
+        raise _damaged(path, f"{found[1]} is {shown(content[found[1]])}; allowed: {allowed}") from error
 
 
 class ShippedConfig(SimpleNamespace):

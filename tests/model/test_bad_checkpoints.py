@@ -68,9 +68,9 @@ def weights(edit):
 
 
 def pickled(run):
-    """The old format in the place of the new one, with a payload."""
-    torch.save(load_file(run / "model.safetensors"), run / "pytorch_model.bin")
-    (run / "model.safetensors").unlink()
+    """The old format in the place of the new one."""
+    torch.save(load_file(run / WEIGHTS), run / "pytorch_model.bin")
+    (run / WEIGHTS).unlink()
 
 
 class Payload:
@@ -78,10 +78,8 @@ class Payload:
         return (exec, ("raise SystemExit('code of the checkpoint was run')",))
 
 
-def grow_vocabulary(run):
-    content = json.loads((run / "tokenizer.json").read_text())
-    content["model"]["vocab"].update({f"more{i}": 1000 + i for i in range(50)})
-    (run / "tokenizer.json").write_text(json.dumps(content))
+def words(vocabulary):
+    return change(TOKENIZER, model={"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"})
 
 
 TABLE = "sentiment_lstm.word_embeddings.weight"
@@ -92,15 +90,13 @@ CHECKPOINTS = {
     "no config": (remove(CONFIG), "config.json"),
     "a config that is a list": (write(CONFIG, "[]"), "config.json"),
     **{f"{name} nested deep": (write(name, "[" * 100_000), f"{name} is damaged") for name in DESCRIPTIONS},
-    "a config without a type": (write(CONFIG, "{}"), "of type None"),
     "another type": (change(CONFIG, model_type="bert"), "classifies with its own"),
     "vocab_size 0": (change(CONFIG, vocab_size=0), "vocab_size is 0; allowed"),
-    "vocab_size a text": (change(CONFIG, vocab_size="42"), "'vocab_size' expected int, got str .value: '42'"),
+    "vocab_size a text": (change(CONFIG, vocab_size="42"), "vocab_size is '42'; allowed: int"),
     "vocab_size 1e12": (change(CONFIG, vocab_size=10**12), MISFIT),
     "a million layers": (change(CONFIG, num_hidden_layers=10**6), MISFIT),
     "two layers for one": (change(CONFIG, num_hidden_layers=2), MISFIT),
-    "two directions for one": (change(CONFIG, bidirectional=True), MISFIT),
-    "pooling unknown": (change(CONFIG, pooling="attention"), r"'pooling' expected one of \('last', .*got attention"),
+    "pooling unknown": (change(CONFIG, pooling="attention"), r"pooling is 'attention'; allowed: Literal\['last'"),
     "dropout NaN": (change(CONFIG, classifier_dropout=float("nan")), "classifier_dropout is nan; allowed"),
     "three labels": (change(CONFIG, id2label={"0": "a", "1": "b", "2": "c"}, label2id=None), MISFIT),
     "labels that are a list": (change(CONFIG, id2label=["a", "b"]), "id2label"),
@@ -108,10 +104,7 @@ CHECKPOINTS = {
     "labels of no numbers": (change(CONFIG, id2label={"a": "a", "b": "b"}), "id2label"),
     "two labels of one name": (change(CONFIG, id2label={"0": "same", "1": "same"}), "id2label"),
     "another problem": (change(CONFIG, problem_type="regression"), "problem_type"),
-    "code of the checkpoint": (
-        change(CONFIG, model_type="x", auto_map={"AutoConfig": "evil.Config"}),
-        "is of type .x.",
-    ),
+    "code of the checkpoint": (change(CONFIG, model_type="x", auto_map={"AutoConfig": "evil.C"}), "is of type .x."),
     "no weights": (remove(WEIGHTS), "model.safetensors"),
     "empty weights": (write(WEIGHTS, b""), "is damaged"),
     "a header of 2**60 bytes": (write(WEIGHTS, b"\x00" * 7 + b"\x10" + b"{}"), "is damaged"),
@@ -119,40 +112,30 @@ CHECKPOINTS = {
     "weights that are a pickle": (write(WEIGHTS, pickle.dumps(Payload())), "is damaged"),
     "pickled weights": (pickled, "model.safetensors"),
     "a pickle beside": (write("pytorch_model.bin", pickle.dumps(Payload())), None),
-    "no tensors": (weights(dict.clear), MISFIT),
     "a table missing": (weights(lambda t: t.pop(TABLE)), MISFIT),
     "a tensor too many": (weights(lambda t: t.update(x=torch.ones(1))), MISFIT),
-    "a table of another width": (weights(lambda t: t.update({TABLE: t[TABLE][:, :3].clone()})), MISFIT),
     "a table of whole numbers": (weights(lambda t: t.update({TABLE: t[TABLE].long()})), "int64"),
     "NaN in the weights": (weights(lambda t: t[TABLE].fill_(float("nan"))), "not finite"),
     "no tokenizer": (remove(TOKENIZER), "tokenizer.json"),
     "a tokenizer that is a pickle": (write(TOKENIZER, pickle.dumps(Payload())), "tokenizer.json is damaged"),
-    "a larger vocabulary": (grow_vocabulary, "embedding table"),
     "a tokenizer that panics": (
         change(TOKENIZER, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
         "tokenizer.json is damaged .*precompiled_charsmap",
     ),
-    "a tokenizer without its unknown word": (
-        change(TOKENIZER, model={"type": "WordLevel", "vocab": {"good": 0}, "unk_token": "<unk>"}),
-        "tokenizer.json is damaged .*WordLevel error",
-    ),
+    "a tokenizer without its unknown word": (words({"good": 0}), "tokenizer.json is damaged .*WordLevel error"),
     "an id beyond the table": (
-        change(TOKENIZER, model={"type": "WordLevel", "vocab": {"<unk>": 1, "good": 2**31}, "unk_token": "<unk>"}),
+        words({"<unk>": 1, "good": 2**31}),
         "ids up to 2147483648 and the model's embedding table",
     ),
     "a template of an id beyond the table": (
         change(TOKENIZER, post_processor={"type": "BertProcessing", "sep": ["a", 2**32 - 1], "cls": ["b", 9]}),
         "ids up to 4294967295 and the model's embedding table",
     ),
-    "an unknown token with its matching": (
-        change(SETTINGS, unk_token={"__type": "AddedToken", "content": "<unk>", "lstrip": False}),
-        None,
-    ),
+    "an unknown token with its matching": (change(SETTINGS, unk_token={"content": "<unk>", "lstrip": False}), None),
     "an unknown token that is a number": (change(SETTINGS, unk_token=3), "unk_token is 3; allowed"),
     "an unknown token of nothing": (change(SETTINGS, unk_token={"content": [1]}), "unk_token is .1.; a"),
     "no tokenizer_config": (remove(SETTINGS), SETTINGS),
     "length 0": (change(SETTINGS, model_max_length=0), "model_max_length"),
-    "length a text": (change(SETTINGS, model_max_length="many"), "model_max_length"),
     "length NaN": (change(SETTINGS, model_max_length=float("nan")), "model_max_length"),
 }
 
@@ -183,16 +166,11 @@ def test_any_change_of_a_description(name, data, whole, run):
         assert all(0.5 <= score <= 1 for _, score in classifier(["a good film", "", "b \u00e9\U0001f600"]))
 
 
-@pytest.mark.parametrize("name", ["a file", "an empty directory", "nothing", "a file of weights"])
-def test_what_is_no_checkpoint(name, run, tmp_path, monkeypatch):
+def test_what_is_no_checkpoint(run, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
-    path = {
-        "a file": run / CONFIG,
-        "an empty directory": tmp_path / "empty",
-        "nothing": tmp_path / "nothing",
-        "a file of weights": run / WEIGHTS,
-    }[name]
-    refused(lambda: Classifier.from_pretrained(path), "no such file|config.json|is a file; pass a run directory")
+    for path in (run / CONFIG, run / WEIGHTS, tmp_path / "empty", tmp_path / "nothing"):
+        message = "no such file|config.json|is a file; pass a run directory"
+        refused(lambda path=path: Classifier.from_pretrained(path), message)
     # A file with a name as on the Hub.
     monkeypatch.chdir(run)
     refused(lambda: Classifier.from_pretrained(CONFIG), "model config.json is a file; pass a run directory")

