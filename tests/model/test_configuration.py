@@ -44,7 +44,7 @@ OUT_OF_RANGE = [
 
 
 def without_origin(config):
-    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+    return {**config.to_dict(), "_name_or_path": None}
 
 
 def test_defaults_are_those_of_the_reference_experiment():

@@ -32,8 +32,6 @@ def logits(model):
 @pytest.mark.parametrize(
     "options",
     [
-        {"target_modules": ["classifier"]},
-        {"target_modules": ["word_embeddings"]},
         {"target_modules": ["word_embeddings"], "task_type": "SEQ_CLS"},
         {"target_modules": [], "target_parameters": LSTM},
         {"target_modules": ["word_embeddings", "classifier"], "target_parameters": LSTM},

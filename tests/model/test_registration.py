@@ -64,17 +64,13 @@ def test_every_way_gives_the_same_answers(answers):
     assert answers["auto"][0] == [*MODELS, *MODELS, MODELS[0]]
 
 
-def test_classifying_imports_no_model_class_of_transformers(answers):
-    modules = answers["alone"][1]
+def test_classifying_imports_no_model_class_and_with_the_shipped_model_no_transformers(answers):
+    (status, shipped, _), modules = answers["alone"]
+    assert status == 0
+    assert "hf_lstm_sentiment.inference.classifier" in shipped
+    assert not {*SLOW_TO_IMPORT, "transformers", "huggingface_hub", "filelock", "yaml"} & set(shipped)
     assert "hf_lstm_sentiment.model.packed_lstm" in modules
     assert not set(SLOW_TO_IMPORT) & set(modules)
-
-
-def test_the_command_imports_no_transformers_for_the_shipped_model(answers):
-    status, modules, _ = answers["alone"][0]
-    assert status == 0
-    assert "hf_lstm_sentiment.inference.classifier" in modules
-    assert not {*SLOW_TO_IMPORT, "transformers", "huggingface_hub", "filelock", "yaml"} & set(modules)
 
 
 @pytest.mark.parametrize("name", held())
