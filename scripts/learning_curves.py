@@ -105,7 +105,7 @@ def fit(part: Data, count: int, seed: int, method: str, options: argparse.Namesp
 
 def measure(options: argparse.Namespace, path: Path) -> dict[str, Any]:
     """Measure every cell that the file does not hold yet, and write it after each."""
-    settings = {"model": BaseModel(options.model).digest, "glove": Path(options.glove).name}
+    settings = {"model": BaseModel(options.model).digests["base_model"], "glove": Path(options.glove).name}
     results: dict[str, Any] = read_json(path) if path.is_file() else {"settings": settings, "cells": {}}
     if results["settings"] != settings:
         raise ValueError(f"{path} is of {results['settings']}, and this is {settings}; pass another --output_dir")

@@ -22,6 +22,7 @@ from ..model.loading import file_of, find_weights
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils import run_directory as runs
 from ..utils.files import HUB_ID, file_digest, read_json
+from ..utils.messages import differences, listed
 from .presets import Preset
 
 logger = logging.getLogger(__name__)
@@ -31,12 +32,7 @@ _SHAPE = ("embedding_size", "hidden_size", "num_hidden_layers", "bidirectional",
 
 
 class BaseModel:
-    """A trained classifier that another one starts from: of the package, a run directory, or NAME@REVISION of the Hub.
-
-    Attributes:
-        dataset: What its `metrics.json` says of the reviews that it was trained on; empty where that is not known.
-        others: Names of what else it learned from, by its teachers and the model that it was trained from.
-    """
+    """A trained classifier to start from: one of the package, a run directory, or NAME@REVISION of the Hub."""
 
     def __init__(self, source: str) -> None:
         name, _, revision = source.rpartition("@")
@@ -53,13 +49,31 @@ class BaseModel:
                 f"base model {source} was trained with hf_lstm_sentiment {version}, and this is {known}; "
                 "pip install --upgrade hf_lstm_sentiment"
             )
-        self.dataset: Mapping[str, Any] = metrics.get("dataset", {})
+        self._dataset: Mapping[str, Any] = metrics.get("dataset", {})
+        # What else it learned from, by its teachers and the model that it was trained from.
         short = metrics.get("teachers", {}).get("short_texts")
-        self.others = [*([short["source"]] if short else []), *metrics.get("base_model", {}).get("may_know", [])]
-        self.classifier = Classifier.from_pretrained(self._name, revision=self._revision)
+        self._others = [*([short["source"]] if short else []), *metrics.get("base_model", {}).get("may_know", [])]
+        self._classifier = Classifier.from_pretrained(self._name, revision=self._revision)
         # The commit that was read, should the branch move.
-        self._revision = getattr(self.classifier.config, "_commit_hash", None) or self._revision
-        self.digest = ", ".join(map(file_digest, find_weights(self._name, self._revision)))
+        self._revision = getattr(self._classifier.config, "_commit_hash", None) or self._revision
+        self.vocabulary = self._classifier.tokenizer.get_vocab()
+        self.digests = {"base_model": ", ".join(map(file_digest, find_weights(self._name, self._revision)))}
+
+    def check(self, reviews: Reviews) -> None:
+        """Warn where reviews that are held out here may be among those that it was trained on."""
+        if known := self._may_know(reviews):
+            logger.warning(
+                f"{self.source} was trained on {listed(known)}: where reviews that are held out here are among them, "
+                "their figures flatter"
+            )
+
+    def _may_know(self, reviews: Reviews) -> list[str]:
+        """Names of what it was trained on and may hold reviews that are held out here."""
+        theirs, here = self._dataset.get("digests", {}).get("unlabeled"), reviews.digests.get("unlabeled")
+        # Its unlabeled reviews are compared with the held-out ones only where they are read here, too.
+        unseen = _is_unseen(self._dataset, reviews) and theirs in (None, here)
+        own = [] if unseen else [self._dataset.get("source", "reviews that it does not name")]
+        return list(dict.fromkeys([*own, *self._others]))
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """Load its tokenizer."""
@@ -71,13 +85,13 @@ class BaseModel:
 
     def fitted(self, recipe: Preset) -> Preset:
         """The recipe with the sizes of this model and, unless it makes its own, the tokenizer's; the log says which."""
-        own = {name: getattr(self.classifier.config, name) for name in _SHAPE}
+        own = {name: getattr(self._classifier.config, name) for name in _SHAPE}
         if not recipe.own_vocabulary:
-            splits = self.classifier.tokenizer.pre_tokenizer
+            splits = self._classifier.tokenizer.pre_tokenizer
             own |= {
                 "scheme": "whitespace" if "WhitespaceSplit" in type(splits).__name__ else "words",
-                "vocab_words": self.classifier.tokenizer.get_vocab_size() - 2 + recipe.extend_vocab,
-                "max_length": min(self.classifier.max_length, 2**31),
+                "vocab_words": len(self.vocabulary) - 2 + recipe.extend_vocab,
+                "max_length": min(self._classifier.max_length, 2**31),
             }
         if changed := [f"{name} {value}" for name, value in own.items() if getattr(recipe, name) != value]:
             logger.info(f"{recipe.name} has what {self.source} has: {', '.join(changed)}")
@@ -89,44 +103,48 @@ class BaseModel:
         vocabulary: Mapping[str, int],
         vectors: GloveVectors | None,
         generator: torch.Generator,
+        reviews: Reviews,
     ) -> dict[str, Any]:
         """Copy the weights into a model of the same sizes, the head too where the labels are the same.
 
         Words of its vocabulary that this model does not know start from the vectors of GloVe, or at random. Returns
-        what `metrics.json` says of it.
+        what `metrics.json` says of it, and of how it classifies the validation reviews where it knows their labels.
         """
-        network = self.classifier.network
+        network, names = self._classifier.network, model.config.id2label
         table, counts = self._word_vectors(vocabulary, vectors, generator)
         if (pad := model.config.pad_token_id) is not None:
             table[pad] = 0
-        same_labels = self.knows_labels(model.config.id2label)
+        same_labels, same_words = names == self._classifier.config.id2label, vocabulary == self.vocabulary
         with torch.no_grad():
             model.sentiment_lstm.word_embeddings.weight.copy_(table)
             model.sentiment_lstm.lstm.load_state_dict(network.lstm.state_dict())
             if same_labels:
                 model.classifier.load_state_dict(network.head.state_dict())
-        head = "its head" if same_labels else f"a new head for {len(cast(Any, model.config.id2label))} labels"
+        head = "its head" if same_labels else f"a new head for {len(reviews.label_names)} labels"
         words = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         logger.info(f"starting from {self.source} with {head}; word vectors: {words}")
-        same_words = vocabulary == self.classifier.tokenizer.get_vocab()
-        return {
+        facts: dict[str, Any] = {
             "name": self.source,
             **({"revision": self._revision} if self._revision else {}),
-            "digest": self.digest,
+            "digest": self.digests["base_model"],
             "kept": [*["tokenizer"] * same_words, "encoder", *["head"] * same_labels],
             **({} if same_words else {"new_words": counts}),
+            **({"may_know": known} if (known := self._may_know(reviews)) else {}),
         }
-
-    def knows_labels(self, names: Mapping[Any, str] | None) -> bool:
-        """Whether labels have the names and the places of this model's."""
-        return bool(names) and names == self.classifier.config.id2label
+        if not same_labels:
+            return {"base_model": facts}
+        # From raw text, as it reads it.
+        held_out = reviews.validation
+        seen = np.isin(held_out["row"][:], reviews.overlap["validation"])
+        logits = self._classifier.logits(held_out["text"][:])
+        return {"base_model": facts, "base_validation": evaluate_logits(logits, held_out["label"][:], overlap=seen)}
 
     def _word_vectors(
         self, vocabulary: Mapping[str, int], glove: GloveVectors | None, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, int]]:
         """The table of a vocabulary, and how many of its rows come from where. *Shape:* (rows, embedding_size)."""
-        there, table = self.classifier.tokenizer.get_vocab(), self.classifier.network.embedding.weight.detach()
-        words = [row for word, row in there.items() if row != self.classifier.config.pad_token_id]
+        there, table = self.vocabulary, self._classifier.network.embedding.weight.detach()
+        words = [row for row in there.values() if row != self._classifier.config.pad_token_id]
         random = torch.randn(1 + max(vocabulary.values()), table.shape[1], generator=generator)
         result = random * table[words].std(dim=0, correction=0)
         known = {row: there[word] for word, row in vocabulary.items() if word in there}
@@ -138,11 +156,27 @@ class BaseModel:
         counts = {"copied": len(known), "glove": len(mapped)}
         return result, {**counts, "random": len(vocabulary) - len(known) - len(mapped)}
 
-    def measure(self, reviews: Reviews) -> dict[str, Any]:
-        """What this model itself makes of the validation reviews, from raw text."""
-        logits = self.classifier.logits(reviews.validation["text"][:])
-        seen = np.isin(reviews.validation["row"][:], reviews.overlap["validation"])
-        return evaluate_logits(logits, reviews.validation["label"][:], overlap=seen)
+
+def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
+    """Refuse a model whose `metrics.json`, of which this is the data set, admits that it may know held-out reviews."""
+    if not _is_unseen(dataset, reviews):
+        changed = _differences(dataset, reviews, "split_seed", "train", "validation", "unlabeled")
+        raise ValueError(
+            f"{who} was fitted on other training reviews ({changed or 'other texts, labels or order'}) and may know "
+            f"the validation or test reviews of here; run {script} on these reviews, with this split"
+        )
+
+
+def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
+    """Whether a model was trained on the training reviews of here, or has the held-out reviews of here."""
+    if (theirs := dataset.get("digests")) is None:
+        # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
+        return not _differences(dataset, reviews, "split_seed", "validation")
+    return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
+
+
+def _differences(dataset: Mapping[str, Any], reviews: Reviews, *keys: str) -> str:
+    return differences(*({key: said.get(key) for key in keys} for said in (dataset, reviews.summary())))
 
 
 def _mapped(glove: GloveVectors, vocabulary: Mapping[str, int], table: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -23,14 +23,16 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
 from ..data.reviews import SAMPLING, Reviews, check_reviews_source, load_reviews
+from ..inference.classifier import Classifier
 from ..utils import run_directory as runs
-from ..utils.files import file_digest, only_writer, read_json, replacing, user_path, write_json
+from ..utils.files import empty_folder, file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import differences
-from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_if_seen, refuse_many_labels
+from .base_model import refuse_if_seen
+from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
-from .short_texts import cut_reviews, generate_pairs, generate_passages, move_to_other_things
+from .short_texts import PAIRS, generate_pairs, make_passages
 from .transformer_teacher import find_teacher, fit_transformer, transformer_logits
 
 logger = logging.getLogger(__name__)
@@ -152,47 +154,45 @@ def teach(
         reviews = load_reviews(source, unlabeled=True, **sampling)
         refuse_many_labels(reviews)
         digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
-        if changed := differences(known.get("digests", digests), digests):
-            raise ValueError(f"the teachers in {directory} were fitted on other reviews: {changed}; {_ELSE}")
+        _refuse_changes(directory, known.get("digests", digests), digests)
         write_json({**settings, "digests": digests}, directory / _SETTINGS)
-        short = None if short_texts is None else load_short_texts(short_texts)
-        transformer = None
+        found = _ask_all(reviews, directory, students, seed)
+        facts: dict[str, Any] = {}
         if teacher is not None:
-            transformer = _Transformer(teacher, teacher_epochs, passages, bf16, reviews, short, directory, seed)
-        metrics = _fit(reviews, directory, students, seed, transformer)
-        write_json({**settings, **metrics}, directory / TEACHERS)
-    return Teaching(directory, {**settings, **metrics})
-
-
-_ELSE = "pass what they were fitted with, or another --output_dir"
+            short = None if short_texts is None else load_short_texts(short_texts)
+            options = {"epochs": teacher_epochs, "passages": passages, "bf16": bf16, "seed": seed}
+            found["transformer"], facts = _ask_transformer(teacher, reviews, short, directory, **options)
+        metrics = {**settings, **_weigh_all(found, reviews, directory / SOFT_LABELS), **facts}
+        metrics["versions"] = runs.versions("scikit-learn", "gensim", "numpy")
+        write_json(metrics, directory / TEACHERS)
+    return Teaching(directory, metrics)
 
 
 def _open(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
     """The settings of the teachers that lie in a directory, where they may be continued; none in a new one."""
     path = directory / _SETTINGS
-    if path.is_file():
-        if not resume:
-            raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
-        known = read_json(path)
-        if changed := differences({**known, "digests": None}, {**settings, "digests": None}):
-            raise ValueError(f"the teachers in {directory} were fitted with other settings: {changed}; {_ELSE}")
-        return known
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise FileExistsError(f"{directory} is not empty and holds no teachers; pass another --output_dir")
-    directory.mkdir(parents=True, exist_ok=True)
-    return {}
+    if not path.is_file():
+        empty_folder(directory).mkdir(exist_ok=True)
+        return {}
+    if not resume:
+        raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
+    known = read_json(path)
+    _refuse_changes(directory, {**known, "digests": None}, settings)
+    return known
 
 
-def _fit(
-    reviews: Reviews,
-    directory: Path,
-    students: Sequence[str | os.PathLike[str]],
-    seed: int,
-    transformer: _Transformer | None,
-) -> dict[str, Any]:
-    """Fit or take up each teacher, weigh them and write the soft labels; what `teachers.json` says of it."""
-    from scipy.special import expit
+def _refuse_changes(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if changed := differences(before, now):
+        raise ValueError(
+            f"the teachers in {directory} were fitted on other reviews or with other settings: {changed}; pass what "
+            "they were fitted with, or another --output_dir"
+        )
 
+
+def _ask_all(
+    reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike[str]], seed: int
+) -> dict[str, tuple[dict[str, Logits], float]]:
+    """Fit or take up the n-grams, and ask the students; by name the logits of each, and its seconds."""
     kept = partial(_kept, directory)
     vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
     ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
@@ -202,18 +202,21 @@ def _fit(
         digest = file_digest(run / runs.WEIGHTS)
         # A student may be a teacher of the next one (Furlanello et al. 2018).
         found[run.name] = kept(run.name, partial(_student_answers, run, reviews), digest=digest)
-    facts: dict[str, Any] = {}
-    if transformer is not None:
-        found["transformer"], facts = transformer.teach()
+    return found
+
+
+def _weigh_all(found: Mapping[str, tuple[dict[str, Logits], float]], reviews: Reviews, path: Path) -> dict[str, Any]:
+    """Weigh the teachers and write the soft labels; what `teachers.json` says of it."""
+    from scipy.special import expit
+
     assert reviews.unlabeled is not None
     labels = np.asarray(reviews.validation["label"][:])
     validation, unlabeled = (
         np.stack([logits[part] for logits, _ in found.values()], axis=1) for part in ("validation", "unlabeled")
     )
     weights, bias, held_out = weigh(validation, labels)
-    probabilities = np.asarray(expit(unlabeled @ weights + bias), dtype=np.float32)
     rows = np.asarray(reviews.unlabeled["row"][:], dtype=np.int64)
-    _save({"row": rows, "probability": probabilities}, directory / SOFT_LABELS)
+    _save({"row": rows, "probability": np.asarray(expit(unlabeled @ weights + bias), dtype=np.float32)}, path)
     return {
         "dataset": reviews.summary(),
         "teachers": {
@@ -228,95 +231,71 @@ def _fit(
         # The weights were fitted on the reviews that the figure above is measured on; these were not.
         "cross_validated_accuracy": float(np.mean(held_out == labels)),
         "fitted_on": {"teachers": "train", "weights": "validation"},
-        **facts,
         # By which a kill between the two files is noticed.
-        "soft_labels": file_digest(directory / SOFT_LABELS),
-        "versions": runs.versions("scikit-learn", "gensim", "numpy"),
+        "soft_labels": file_digest(path),
     }
 
 
-@dataclass(frozen=True)
-class _Transformer:
-    """A transformer among the teachers, and the short texts that it alone labels; fields as for :func:`teach`."""
+def _ask_transformer(
+    source: str | os.PathLike[str],
+    reviews: Reviews,
+    short: Reviews | None,
+    directory: Path,
+    *,
+    epochs: float,
+    passages: int,
+    bf16: bool,
+    seed: int,
+) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
+    """Fit a transformer, ask it about reviews, and let it label passages, which no other teacher does.
 
-    source: str | os.PathLike[str]
-    epochs: float
-    passages: int
-    bf16: bool
-    reviews: Reviews
-    short: Reviews | None
-    directory: Path
-    seed: int
+    Its logits and seconds, and what `teachers.json` says of it.
+    """
+    from scipy.special import expit
 
-    def teach(self) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
-        """Fit it, ask it about reviews and passages; its logits and seconds, and what `teachers.json` says of it."""
-        reviews, short, folder = self.reviews, self.short, self.directory / "transformer"
-        start = time.perf_counter()
-        number = self._fit(folder)
-        seconds, digest = time.perf_counter() - start, file_digest(folder / runs.WEIGHTS)
-        kept, ask = partial(_kept, self.directory), partial(transformer_logits, folder, bf16=self.bf16)
-        answers = kept("transformer", partial(_answers, ask, reviews), digest=digest, before=seconds)
-        facts: dict[str, Any] = {"transformer": {"source": os.fspath(self.source), "texts": number, "weights": digest}}
-        # On short texts it is another classifier than on long ones, and is calibrated by itself.
-        validation, known = answers[0]["validation"], np.asarray(reviews.validation["label"][:])
-        if short is not None:
-            known = np.asarray(short.validation["label"][:])
-            asked = kept("transformer_short", lambda: {"validation": ask(short.validation["text"][:])}, digest=digest)
-            validation = asked[0]["validation"]
-            accuracy = float(np.mean((validation > 0) == known))
-            facts["short_texts"] = {**short.summary(), "validation_accuracy": accuracy}
-        weight, bias, _ = weigh(validation[:, None], known)
-        kinds = self._make_passages()
-        texts = list(chain(*kinds.values()))
-        logits = kept("passages", lambda: {"logits": ask(texts)}, digest=f"{digest} {self.passages}")[0]["logits"]
-        facts["passages"] = self._write_passages(kinds, logits * weight[0] + bias)
-        return answers, facts
+    start, folder = time.perf_counter(), directory / "transformer"
+    pairs = generate_pairs(_FITTED_PAIRS, seed=seed + 1)
+    labeled = [reviews.train] if short is None else [reviews.train, short.train]
+    texts = [*chain(*(part["text"][:] for part in labeled), *pairs)]
+    labels = [*chain(*(part["label"][:] for part in labeled)), *[1, 0] * len(pairs)]
+    fit_transformer(source, texts, labels, folder, epochs=epochs, seed=seed, bf16=bf16)
+    seconds, digest = time.perf_counter() - start, file_digest(folder / runs.WEIGHTS)
+    kept, ask = partial(_kept, directory), partial(transformer_logits, folder, bf16=bf16)
+    answers = kept("transformer", partial(_answers, ask, reviews), digest=digest, before=seconds)
+    facts: dict[str, Any] = {"transformer": {"source": os.fspath(source), "texts": len(texts), "weights": digest}}
+    # On short texts it is another classifier than on long ones, and is calibrated by itself.
+    validation, known = answers[0]["validation"], np.asarray(reviews.validation["label"][:])
+    if short is not None:
+        held_out, known = short.validation["text"][:], np.asarray(short.validation["label"][:])
+        validation = kept("transformer_short", lambda: {"validation": ask(held_out)}, digest=digest)[0]["validation"]
+        facts["short_texts"] = {**short.summary(), "validation_accuracy": float(np.mean((validation > 0) == known))}
+    weight, bias, _ = weigh(validation[:, None], known)
+    kinds = make_passages(teaching_texts(reviews)[2], passages, seed=seed)
+    asked, _ = kept("passages", lambda: {"logits": ask([*chain(*kinds.values())])}, digest=f"{digest} {passages}")
+    probabilities = np.asarray(expit(asked["logits"] * weight[0] + bias), dtype=np.float32)
+    facts["passages"] = _write_passages(directory / PASSAGES, kinds, probabilities, short)
+    return answers, facts
 
-    def _fit(self, folder: Path) -> int:
-        """Fit it to the labeled reviews, the labeled short texts and generated pairs; the number of texts."""
-        pairs = generate_pairs(_FITTED_PAIRS, seed=self.seed + 1)
-        texts, labels = list(self.reviews.train["text"][:]), list(self.reviews.train["label"][:])
-        if self.short is not None:
-            texts += self.short.train["text"][:]
-            labels += self.short.train["label"][:]
-        texts += chain(*pairs)
-        labels += [1, 0] * len(pairs)
-        fit_transformer(self.source, texts, labels, folder, epochs=self.epochs, seed=self.seed, bf16=self.bf16)
-        return len(texts)
 
-    def _make_passages(self) -> dict[str, list[str]]:
-        """Cut and generate what it is to label, by kind; the pairs come last."""
-        count, seed = self.passages, self.seed
-        cuts = cut_reviews(teaching_texts(self.reviews)[2], count * 7 // 10, seed=seed)
-        return {
-            "cut from unlabeled reviews": cuts,
-            "moved to other things": move_to_other_things(cuts, count // 5, seed=seed),
-            "generated passages": generate_passages(count // 10, seed=seed + 2),
-            "generated pairs": list(chain(*generate_pairs(count // 8, seed=seed + 3))),
-        }
+def _write_passages(
+    path: Path, kinds: Mapping[str, list[str]], probabilities: NDArray[np.float32], short: Reviews | None
+) -> dict[str, Any]:
+    """Write passages, the pairs of which come last, with the probability of each; how many there are of each kind."""
+    from datasets import Dataset
 
-    def _write_passages(self, kinds: Mapping[str, Sequence[str]], logits: Logits) -> dict[str, Any]:
-        """Write the passages with the probability of each, and say how many there are of each kind."""
-        from datasets import Dataset
-        from scipy.special import expit
-
-        counts = {kind: len(group) for kind, group in kinds.items()}
-        pairs = counts["generated pairs"]
-        texts, probabilities = list(chain(*kinds.values())), np.asarray(expit(logits), dtype=np.float32)
-        # A pair says by its construction what it means; where the transformer reads it the other way, it is left out.
-        made, read = np.resize([_SURE, 1 - _SURE], pairs), probabilities[len(texts) - pairs :]
-        kept = np.ones(len(texts), dtype=bool)
-        kept[len(texts) - pairs :] = np.where(made > 0.5, read, 1 - read) > _DOUBTED
-        read[:] = made
-        counts["generated pairs"] = int(kept.sum()) - len(texts) + pairs
-        texts, probabilities = list(compress(texts, kept)), probabilities[kept]
-        if self.short is not None:
-            counts["labeled short texts"] = len(self.short.train)
-            texts += self.short.train["text"][:]
-            probabilities = np.append(probabilities, np.asarray(self.short.train["label"][:], dtype=np.float32))
-        with replacing(self.directory / PASSAGES) as file:
-            Dataset.from_dict({"text": texts, "probability": probabilities}).to_parquet(file)
-        return {"kinds": counts, "digest": file_digest(self.directory / PASSAGES)}
+    *labeled, read = np.split(probabilities, np.cumsum([len(group) for group in kinds.values()])[:-1])
+    # A pair says by its construction what it means; where the transformer reads it the other way, it is left out.
+    made = np.resize([_SURE, 1 - _SURE], len(read))
+    agreed = np.where(made > 0.5, read, 1 - read) > _DOUBTED
+    kinds = {**kinds, PAIRS: list(compress(kinds[PAIRS], agreed))}
+    labeled.append(made[agreed])
+    if short is not None:
+        kinds["labeled short texts"] = short.train["text"][:]
+        labeled.append(np.asarray(short.train["label"][:]))
+    rows = {"text": [*chain(*kinds.values())], "probability": np.concatenate(labeled, dtype=np.float32)}
+    with replacing(path) as file:
+        Dataset.from_dict(rows).to_parquet(file)
+    return {"kinds": {kind: len(group) for kind, group in kinds.items()}, "digest": file_digest(path)}
 
 
 def load_short_texts(source: str | os.PathLike[str]) -> Reviews:
@@ -331,8 +310,6 @@ def _answers(ask: Callable[[list[str]], Logits], reviews: Reviews) -> dict[str, 
 
 def _student_answers(run: Path, reviews: Reviews) -> dict[str, Logits]:
     """Those of an earlier student, which is loaded only where they are not kept."""
-    from ..inference.classifier import Classifier
-
     return _answers(Classifier.from_pretrained(run).logits, reviews)
 
 

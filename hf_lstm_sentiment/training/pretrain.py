@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
-from ..data.encoding import encode_reviews, longest_first
 from ..data.reviews import SAMPLING
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
@@ -174,11 +173,12 @@ def pretrain(
     """
     passed = locals()
     require("accelerate", "datasets", "evaluate", "psutil", "sklearn", extra="train")
-    given: dict[str, Any] = {"dataset": dataset, "glove": glove}
-    recipe = replace(recipe, **{name: os.fspath(source) for name, source in given.items() if source is not None})
+    sources = {name: os.fspath(passed[name]) for name in ("dataset", "glove") if passed[name] is not None}
+    recipe = replace(recipe, **sources)
     run = user_path(f"runs/{recipe.name}" if output_dir is None else output_dir, "the output").resolve()
     metrics, _ = run_recipe(
-        _LanguageModeling(recipe),
+        _LanguageModeling(),
+        recipe,
         run,
         seed=seed,
         sampling={name: passed[name] for name in SAMPLING if name in passed},
@@ -193,28 +193,27 @@ class _LanguageModeling(Body):
     fixed: ClassVar = {"metric_for_best_model": "loss", "greater_is_better": False, "prediction_loss_only": True}
     classifies = False
 
-    def encode(self, inputs: Inputs) -> dict[str, Dataset]:
+    def parts(self, inputs: Inputs) -> dict[str, Dataset]:
         from datasets import concatenate_datasets
 
-        reviews, length = inputs.reviews, self.recipe.max_length
+        reviews = inputs.reviews
         assert reviews.unlabeled is not None
         train, validation = (part.remove_columns("label") for part in (reviews.train, reviews.validation))
-        train = concatenate_datasets([train, reviews.unlabeled.cast(train.features)])
         return {
-            "train": encode_reviews(train, inputs.tokenizer, max_length=length),
-            "validation": longest_first(encode_reviews(validation, inputs.tokenizer, max_length=length)),
+            "train": concatenate_datasets([train, reviews.unlabeled.cast(train.features)]),
+            "validation": validation,
         }
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForCausalLM:
         tokenizer = inputs.tokenizer
-        config = self.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        config = inputs.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
         counts = np.zeros(len(tokenizer))
         for batch in encoded["train"].iter(1_000):
             counts += np.bincount(np.concatenate(batch["input_ids"]).astype(np.int64), minlength=len(counts))
         # How often a token is drawn: its count to the power of 3/4 (Mikolov et al. 2013).
         return SentimentLSTMForCausalLM(config, torch.from_numpy(counts**0.75).float())
 
-    def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+    def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         surprise = tokens = 0.0
         for model, batch in exact_batches(trainer, encoded["validation"]):
             count = int(batch["attention_mask"][:, 1:].sum())

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 _SOURCE: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+PAIRS = "generated pairs"
 _FIELD = re.compile(r"\{(\w+)(\+?)\}")
 _BREAK = re.compile(r"\s*<br\s*/?>\s*", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z0-9])")
@@ -17,6 +18,17 @@ _SWAPPED = {word: kind for kind, words in _SOURCE["swap"].items() for word in wo
 _SWAP = re.compile(rf"\b({'|'.join(sorted(_SWAPPED, key=len, reverse=True))})\b", re.IGNORECASE)
 # Of the labeled texts of 4 to 40 words, what `cut_reviews` calls a sentence.
 _LENGTHS = range(4, 41)
+
+
+def make_passages(reviews: Sequence[str], count: int, *, seed: int) -> dict[str, list[str]]:
+    """Cut and generate so many texts for a transformer to label, by kind; an eighth as many pairs come on top, last."""
+    cuts = cut_reviews(reviews, count * 7 // 10, seed=seed)
+    return {
+        "cut from unlabeled reviews": cuts,
+        "moved to other things": move_to_other_things(cuts, count // 5, seed=seed),
+        "generated passages": generate_passages(count // 10, seed=seed + 2),
+        PAIRS: [text for pair in generate_pairs(count // 8, seed=seed + 3) for text in pair],
+    }
 
 
 def generate_pairs(count: int, *, seed: int) -> list[tuple[str, str]]:

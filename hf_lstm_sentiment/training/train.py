@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import Trainer
 
-from ..data.encoding import encode_reviews, longest_first
 from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import READING, SAMPLING
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
@@ -201,35 +200,39 @@ def train(
         OSError: A checkpoint or the results could not be written.
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
+    passed = locals()
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     usual = "v2_glove" if model_name_or_path is None else "finetune"
     recipe = find_preset(usual if preset is None else preset)
     if extend_vocab is not None:
         check_count("extend_vocab", extend_vocab)
-    if class_weights is not None and not isinstance(class_weights, str):
-        class_weights = ",".join(map(str, class_weights if isinstance(class_weights, Iterable) else [class_weights]))
-    passed = locals()
     flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
+    if class_weights is not None and not isinstance(class_weights, str):
+        weights = class_weights if isinstance(class_weights, Iterable) else [class_weights]
+        flags["class_weights"] = ",".join(map(str, weights))
     recipe = replace(recipe, **flags)
     sources = {name: os.fspath(passed[name]) for name in ("dataset", *_UNUSED) if passed[name] is not None}
-    usable = {"glove"} if recipe.own_vocabulary or recipe.extend_vocab else set()
-    for name in [name for name in sources if getattr(recipe, name) is None and name not in usable]:
-        logger.warning(f"preset {recipe.name} {_UNUSED[name]}; {name}={sources.pop(name)} is not used")
+    for name, why in _UNUSED.items():
+        needed = name == "glove" and (recipe.own_vocabulary or recipe.extend_vocab)
+        if name in sources and getattr(recipe, name) is None and not needed:
+            logger.warning(f"preset {recipe.name} {why}; {name}={sources.pop(name)} is not used")
     if model_name_or_path is not None:
         # It takes the place of the language model that a preset starts from otherwise.
         sources = {"pretrained": None, **sources, "model_name_or_path": os.fspath(model_name_or_path)}
     recipe = replace(recipe, **sources)
     sampling = {name: passed[name] for name in SAMPLING}
     if texts is not None:
-        if unused := [name for name in ("dataset", *READING) if passed[name] is not None and name != "labels"]:
-            raise ValueError(f"{unused[0]} is {passed[unused[0]]!r}, and texts are given; leave one of them out")
+        for name in ("dataset", *READING):
+            if name != "labels" and passed[name] is not None:
+                raise ValueError(f"{name} is {passed[name]!r}, and texts are given; leave one of them out")
         sampling = {name: value for name, value in sampling.items() if name not in READING}
         recipe = replace(recipe, dataset="texts given in Python")
     elif not isinstance(labels, str | Mapping | None):
         raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
     metrics, pushed = run_recipe(
-        _Classification(recipe),
+        _Classification(),
+        recipe,
         run,
         seed=seed,
         sampling=sampling,
@@ -245,70 +248,53 @@ def train(
 
 
 class _Classification(Body):
-    def encode(self, inputs: Inputs) -> dict[str, Dataset]:
-        tokenizer, length = inputs.tokenizer, self.recipe.max_length
-        held_out = {"validation": inputs.reviews.validation, "test": inputs.reviews.test}
-        self._overlap = inputs.reviews.overlap
-        # The order of held-out reviews decides nothing.
-        encoded = {
-            name: longest_first(encode_reviews(part, tokenizer, max_length=length)) for name, part in held_out.items()
-        }
-        length = self.recipe.train_max_length or length
-        return {**encoded, "train": encode_reviews(inputs.training_reviews(), tokenizer, max_length=length)}
+    def parts(self, inputs: Inputs) -> dict[str, Dataset]:
+        reviews = inputs.reviews
+        return {"train": inputs.training_reviews(), "validation": reviews.validation, "test": reviews.test}
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForSequenceClassification:
-        tokenizer = inputs.tokenizer
-        config = self.recipe.config(
-            vocab_size=len(tokenizer),
-            pad_token_id=tokenizer.pad_token_id,
+        config = inputs.recipe.config(
+            vocab_size=len(inputs.tokenizer),
+            pad_token_id=inputs.tokenizer.pad_token_id,
             labels=inputs.reviews.label_names,
             class_weights=inputs.class_weights,
         )
         return SentimentLSTMForSequenceClassification(config)
 
-    def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
-        reviews = encoded["validation"]
-        logits, labels = _exact_logits(trainer, reviews), reviews["label"][:]
+    def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        logits, labels = _exact_logits(trainer, encoded["validation"])
         _check_score(trainer, evaluate_logits(logits, labels))
-        temperature = fit_temperature(logits, labels) if self.recipe.calibrate else None
-        if temperature is None:
-            return {}
-        unseen = cross_validate_temperature(logits, labels)
-        # No decision changes: the head's weights are divided (Guo et al. 2017).
-        head = trainer.accelerator.unwrap_model(trainer.model).classifier
-        with torch.no_grad():
-            head.weight /= temperature
-            head.bias /= temperature
-        # The figures of the validation reviews are those that it was fitted on.
-        calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": unseen}
-        return {"temperature": temperature, "calibration": calibration}
-
-    def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
-        model = SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True)
-        names, weights = model.config.label_names, model.config.class_weights
-        facts: dict[str, Any] = {"labels": names} if tuple(names) != SENTIMENT_NAMES else {}
-        if weights is not None:
-            facts["class_weights"] = weights
+        facts: dict[str, Any] = {}
+        if inputs.recipe.calibrate and (temperature := fit_temperature(logits, labels)) is not None:
+            unseen = cross_validate_temperature(logits, labels)
+            # No decision changes: the head's weights are divided (Guo et al. 2017).
+            head = trainer.accelerator.unwrap_model(trainer.model).classifier
+            with torch.no_grad():
+                head.weight /= temperature
+                head.bias /= temperature
+            # The figures of the validation reviews are those that it was fitted on.
+            calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": unseen}
+            facts = {"temperature": temperature, "calibration": calibration}
+        if inputs.reviews.label_names != SENTIMENT_NAMES:
+            facts["labels"] = list(inputs.reviews.label_names)
+        if inputs.class_weights is not None:
+            facts["class_weights"] = inputs.class_weights
         for part in ("validation", "test"):
-            logits, labels = _exact_logits(trainer, encoded[part], model), encoded[part]["label"][:]
-            overlap = np.isin(encoded[part]["row"][:], self._overlap[part])
-            facts[part] = {
-                **evaluate_logits(logits, labels, overlap=overlap),
-                "coverage": measure_coverage(logits, labels),
-            }
+            logits, labels = _exact_logits(trainer, encoded[part])
+            overlap = np.isin(encoded[part]["row"][:], inputs.reviews.overlap[part])
+            measured = evaluate_logits(logits, labels, overlap=overlap)
+            facts[part] = {**measured, "coverage": measure_coverage(logits, labels)}
         return facts
 
-    def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
-        recipe, plots, dataset = self.recipe, run / "plots", metrics["dataset"]
+    def publish(self, run: Path, recipe: Preset, metrics: Mapping[str, Any]) -> None:
+        plots, dataset, test = run / "plots", metrics["dataset"], metrics["test"]
         unlabeled = f" labeled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
-        title = f"{dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
-        plot_training_curves(
-            metrics["history"],
-            plots / "training_curves.png",
-            title=f"{recipe.name}: {title}",
-            best_epoch=metrics["best_epoch"],
+        title = (
+            f"{recipe.name}: {dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
         )
-        test, title = metrics["test"], f"{recipe.name}: test reviews"
+        best = metrics["best_epoch"]
+        plot_training_curves(metrics["history"], plots / "training_curves.png", title=title, best_epoch=best)
+        title = f"{recipe.name}: test reviews"
         # Of hundreds of labels there is none.
         if (confusion := test.get("confusion_matrix")) is not None:
             names = metrics.get("labels", SENTIMENT_NAMES)
@@ -317,16 +303,17 @@ class _Classification(Body):
         make_model_card(asdict(recipe), metrics).save(run / CARD)
 
 
-def _exact_logits(
-    trainer: Trainer, reviews: Dataset, model: SentimentLSTMForSequenceClassification | None = None
-) -> NDArray[np.float32]:
-    """Logits as `Classifier.logits` has them, in float32. *Shape:* (reviews,) of two labels, or (reviews, labels)."""
+def _exact_logits(trainer: Trainer, reviews: Dataset) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits as `Classifier.logits` has them, in float32, and labels.
+
+    *Shapes:* (reviews,) of two labels or (reviews, labels), and (reviews,).
+    """
     logits = []
-    for exact, batch in exact_batches(trainer, reviews, model):
+    for exact, batch in exact_batches(trainer, reviews):
         with torch.inference_mode():
             output = exact(**{name: batch[name] for name in ("input_ids", "attention_mask")})
         logits.append(free_logits(output.logits.float().cpu().numpy()))
-    return np.concatenate(logits)
+    return np.concatenate(logits), reviews["label"][:]
 
 
 def _check_score(trainer: Trainer, measured: Mapping[str, Any]) -> None:

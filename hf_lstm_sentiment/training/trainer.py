@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
 from transformers.trainer_callback import ExportableState
 
-from ..data.encoding import PaddingCollator
+from ..data.encoding import PaddingCollator, encode_reviews, longest_first
 from ..evaluation.metrics import evaluate_logits
 from ..hub.push import PushedRun
 from ..utils import run_directory as runs
@@ -58,26 +58,19 @@ class Body:
     fixed: ClassVar[Mapping[str, Any]] = {}
     classifies = True
 
-    def __init__(self, recipe: Preset) -> None:
-        self.recipe = recipe
-
-    def encode(self, inputs: Inputs) -> dict[str, Dataset]:
-        """Tokenize the reviews: "train", "validation" and whatever is measured on."""
+    def parts(self, inputs: Inputs) -> dict[str, Dataset]:
+        """The reviews, not tokenized yet: "train", "validation" and whatever is measured on."""
         raise NotImplementedError
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> PreTrainedModel:
         """Make the model, with random weights."""
         raise NotImplementedError
 
-    def finish(self, trainer: Trainer, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
-        """Check or change the best weights before they are saved; what `metrics.json` says of it."""
+    def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        """Check, calibrate and measure the best weights; what `metrics.json` says of it."""
         raise NotImplementedError
 
-    def measure(self, trainer: Trainer, encoded: Mapping[str, Dataset], run: Path) -> dict[str, Any]:
-        """Measure the weights that were saved in the run directory."""
-        return {}
-
-    def publish(self, run: Path, metrics: Mapping[str, Any]) -> None:
+    def publish(self, run: Path, recipe: Preset, metrics: Mapping[str, Any]) -> None:
         """Write what is shown beside the weights."""
 
 
@@ -85,6 +78,7 @@ class Body:
 @flushing_denormals()
 def run_recipe(
     body: Body,
+    recipe: Preset,
     run: Path,
     *,
     seed: int,
@@ -106,8 +100,8 @@ def run_recipe(
     hub = take_hub_arguments(given, run)
     if hub is not None and not body.classifies:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
-    inputs = Inputs(body.recipe, sampling, unlabeled=not body.classifies, given=texts)
-    body.recipe = recipe = inputs.recipe
+    inputs = Inputs(recipe, sampling, unlabeled=not body.classifies, given=texts)
+    recipe = inputs.recipe
     check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.
     options = json_ready({**flags, **{k: v for k, v in sampling.items() if v is not None}, **given})
@@ -132,7 +126,7 @@ def run_recipe(
             if writes:
                 tokenizer = None if finished else json.loads(inputs.tokenizer.backend_tokenizer.to_str())
                 runs.check_contents(run, digests, tokenizer=tokenizer)
-            encoded = {} if finished else body.encode(inputs)
+            encoded = {} if finished else _encode(body.parts(inputs), inputs)
         if finished:
             logger.info(f"{run} is finished; nothing is left to train")
             return read_json(run / runs.METRICS), hub.push(run) if hub is not None and writes else None
@@ -164,23 +158,16 @@ def run_recipe(
         start = time.perf_counter()
         with stop.listening():
             _train_to_the_best(trainer, run, resume=resume)
-        fit_seconds = time.perf_counter() - start
-        facts |= body.finish(trainer, encoded)
-        if writes:
-            with telling_of_a_full_disk(run, "the training itself is done"):
-                trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
-                inputs.tokenizer.save_pretrained(run)
-        trainer.accelerator.wait_for_everyone()
         metrics = {
             "preset": recipe.name,
             "seed": seed,
             **facts,
             "parameters": model.num_parameters(),
             "trainable_parameters": model.num_parameters(only_trainable=True),
-            **body.measure(trainer, encoded, run),
-            **_training_facts(trainer),
             # Of this session alone, evaluation and checkpoints included; `train_seconds` has the steps of all of them.
-            "fit_seconds": round(fit_seconds, 1),
+            "fit_seconds": round(time.perf_counter() - start, 1),
+            **body.measure(trainer, inputs, encoded),
+            **_training_facts(trainer),
             "training": describe_optimization(arguments),
             "options": options,
             "device": str(arguments.device),
@@ -190,11 +177,25 @@ def run_recipe(
         }
         if writes:
             with telling_of_a_full_disk(run, "the training itself is done"):
-                body.publish(run, metrics)
+                trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
+                inputs.tokenizer.save_pretrained(run)
+                body.publish(run, recipe, metrics)
                 # Last: it marks the run as finished.
                 write_json(metrics, run / runs.METRICS)
         trainer.accelerator.wait_for_everyone()
     return metrics, hub.push(run) if hub is not None and writes else None
+
+
+def _encode(parts: Mapping[str, Dataset], inputs: Inputs) -> dict[str, Dataset]:
+    """Tokenize reviews; those that are held out, whose order decides nothing, come by their length."""
+    recipe, tokenizer = inputs.recipe, inputs.tokenizer
+    encoded = {
+        name: longest_first(encode_reviews(part, tokenizer, max_length=recipe.max_length))
+        for name, part in parts.items()
+        if name != "train"
+    }
+    length = recipe.train_max_length or recipe.max_length
+    return {**encoded, "train": encode_reviews(parts["train"], tokenizer, max_length=length)}
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -266,15 +267,13 @@ def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
     return dict(callbacks[callback]["args"]) if isinstance(callbacks, dict) and callback in callbacks else {}
 
 
-def exact_batches(
-    trainer: Trainer, reviews: Dataset, model: PreTrainedModel | None = None
-) -> Iterator[tuple[Any, dict[str, Tensor]]]:
-    """Encoded reviews in batches, each with the model, the trainer's by default, as it computes in float32.
+def exact_batches(trainer: Trainer, reviews: Dataset) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Encoded reviews in batches, each with the trained model as it computes in float32.
 
     Every process gets all reviews, so that none is counted twice.
     """
     # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
-    exact: Any = model or trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    exact: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
     exact.to(trainer.args.device).eval()
     _switch_tf32_off()
     for start in range(0, len(reviews), trainer.args.eval_batch_size):

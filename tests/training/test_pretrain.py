@@ -133,7 +133,7 @@ def test_one_that_may_have_read_validation_reviews_is_refused(digests, source, p
         del metrics["dataset"]["digests"]
         (model / "metrics.json").write_text(json.dumps(metrics))
     classifier = {"dataset": source, "pretrained": model, "output_dir": tmp_path / "run", "split_seed": 7, **QUIET}
-    with pytest.raises(ValueError, match=r"split_seed 42 there and 7 here\) and may know the validation"):
+    with pytest.raises(ValueError, match=r"split_seed was 42 and is 7\) and may know the validation"):
         train(CLASSIFIER, **classifier)
 
 
