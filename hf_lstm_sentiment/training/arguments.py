@@ -6,7 +6,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ _METRICS: Mapping[str, bool] = {
     "expected_calibration_error": False,
     "loss": False,
 }
+# Of `push_run`, what the Trainer calls otherwise.
+_OF_PUSH = {"hub_model_id": "repo_id", "hub_token": "token", "hub_private_repo": "private", "hub_revision": "revision"}
 # Trackers whose module and package have another name.
 _TRACKERS = {
     "azure_ml": ("azureml", "azureml-sdk"),
@@ -71,17 +73,12 @@ _GONE: Mapping[str, str] = {
     "warmup_ratio": "warmup_steps, which below 1 is a share of all steps",
     "logging_dir": "the environment variable TENSORBOARD_LOGGING_DIR",
     "overwrite_output_dir": "resume, or another output_dir",
-    "per_gpu_train_batch_size": "per_device_train_batch_size",
-    "per_gpu_eval_batch_size": "per_device_eval_batch_size",
-    "half_precision_backend": "bf16 or fp16",
-    "fp16_backend": "fp16",
-    "use_mps_device": "nothing: an accelerator that is there is used",
 }
 
 
-def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+def _check_given(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
     """Refuse fields of `TrainingArguments` that would break a training which relies on the fixed ones."""
-    known, fixed = {f.name for f in fields(TrainingArguments)}, {**_FIXED, **fixed}
+    known = {f.name for f in fields(TrainingArguments)}
     for name, value in given.items():
         if name not in known:
             raise ValueError(unknown_option(name))
@@ -91,14 +88,6 @@ def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}; the training relies on {fixed[name]!r}, leave it out")
         if name in _POSITIVE and not 0 < value < math.inf:
             raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
-    metric = str(given.get("metric_for_best_model") or "accuracy").removeprefix("eval_")
-    if metric not in _METRICS:
-        raise ValueError(f"metric_for_best_model is {metric!r}; allowed: {', '.join(_METRICS)}")
-    if given.get("greater_is_better") not in (None, _METRICS[metric]):
-        raise ValueError(
-            f"greater_is_better is {given['greater_is_better']}, which would keep the worst epoch by {metric}; leave "
-            "it out"
-        )
     trackers = given.get("report_to") or []
     for tracker in {trackers} if isinstance(trackers, str) else {*trackers}:
         # It refuses those that it does not know.
@@ -109,15 +98,13 @@ def check_arguments(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
             raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
 
 
-def check_metric(arguments: TrainingArguments, labels: Sequence[str]) -> None:
-    """Refuse to choose the best epoch by what is not measured of so many labels."""
-    metric = str(arguments.metric_for_best_model).removeprefix("eval_")
-    missing = _OF_TWO if len(labels) > 2 else _OF_MANY
-    if metric in missing:
-        raise ValueError(
-            f"metric_for_best_model is {metric!r}, which is not measured of {len(labels)} labels; allowed: "
-            f"{', '.join(name for name in _METRICS if name not in missing)}"
-        )
+def check_metric(metric: str, labels: Sequence[str] | None = None) -> None:
+    """Refuse to choose the best epoch by what is not measured at all, or not of so many labels."""
+    missing = () if labels is None else _OF_TWO if len(labels) > 2 else _OF_MANY
+    allowed = [name for name in _METRICS if name not in missing]
+    if metric not in allowed:
+        of = f", which is not measured of {len(labels)} labels" if labels and metric in _METRICS else ""
+        raise ValueError(f"metric_for_best_model is {metric!r}{of}; allowed: {', '.join(allowed)}")
 
 
 def unknown_option(name: str) -> str:
@@ -126,9 +113,21 @@ def unknown_option(name: str) -> str:
     return f"{name} is no option; {instead}"
 
 
-def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any]) -> TrainingArguments:
-    """Make the training arguments of a preset, with fields that differ from it as :func:`check_arguments` allows."""
-    metric = str(given.get("metric_for_best_model") or recipe.metric_for_best_model)
+def make_arguments(
+    recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any], fixed: Mapping[str, Any]
+) -> TrainingArguments:
+    """Make the training arguments of a preset; `given` fields differ from it, `fixed` ones may not be given."""
+    fixed = {**_FIXED, **fixed}
+    _check_given(given, fixed)
+    name = "metric_for_best_model"
+    metric = str(fixed.get(name) or given.get(name) or recipe.metric_for_best_model).removeprefix("eval_")
+    check_metric(metric)
+    best = {name: metric, "greater_is_better": _METRICS[metric]}
+    if given.get("greater_is_better") not in (None, best["greater_is_better"]):
+        raise ValueError(
+            f"greater_is_better is {given['greater_is_better']}, which would keep the worst epoch by {metric}; leave "
+            "it out"
+        )
     defaults = {
         **recipe.training_arguments(),
         "eval_strategy": "epoch",
@@ -144,10 +143,8 @@ def make_arguments(recipe: Preset, run: Path, *, seed: int, given: Mapping[str, 
         # Without an accelerator there is nothing to pin for, and torch warns.
         "dataloader_pin_memory": torch.accelerator.is_available(),
     }
-    chosen = {"metric_for_best_model": metric, "greater_is_better": _METRICS[metric.removeprefix("eval_")]}
-    return TrainingArguments(
-        output_dir=str(run / runs.CHECKPOINTS), seed=seed, **{**defaults, **_FIXED, **given, **chosen}
-    )
+    output_dir = str(run / runs.CHECKPOINTS)
+    return TrainingArguments(output_dir=output_dir, seed=seed, **{**defaults, **given, **fixed, **best})
 
 
 def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
@@ -183,51 +180,43 @@ def check_processes(arguments: TrainingArguments) -> None:
         refuse_to_be_alone()
 
 
-@dataclass(frozen=True)
-class HubArguments:
-    """Where a run is to be pushed once it is finished, as for `push_run`; the name may lack its user."""
-
-    repo_id: str
-    token: str | None = field(default=None, repr=False)
-    private: bool | None = None
-    revision: str | None = None
-
-    def check(self) -> None:
-        """Refuse a place where the run cannot be pushed."""
-        repo_id = full_repo_id(self.repo_id, token=self.token)
-        check_destination(repo_id, private=self.private, revision=self.revision, token=self.token)
-
-    def push(self, run: Path) -> PushedRun:
-        """Publish the finished run, or say how to publish it without training it again."""
-        try:
-            repo_id = full_repo_id(self.repo_id, token=self.token)
-            return push_run(run, repo_id, private=self.private, revision=self.revision, token=self.token)
-        except (OSError, ValueError) as error:
-            # Kinds of OSError may take other arguments.
-            kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
-            raise kind(
-                f"the run is finished, but not published: {error}\n"
-                "Pass resume (--resume) to push it without training it again, or use hf-lstm-sentiment push"
-            ) from error
-
-
-def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> HubArguments | None:
+def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> dict[str, Any] | None:
     """Take everything about the Hub out of the arguments that go to the Trainer and into the run's records.
 
-    The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle of its
-    arguments. The repository is called as the run directory where it is given no name.
+    Where the run is to be pushed, arguments of `push_run`; the name, the run directory's where none is given, may lack
+    its user. None where it is not to be pushed.
     """
-    strategy = given.pop("hub_strategy", None)
-    strategy = getattr(strategy, "value", strategy)
-    if strategy not in (None, "end"):
-        raise ValueError(f"hub_strategy is {strategy!r}; a run is pushed once, when it is finished; allowed: 'end'")
-    if given.pop("hub_always_push", False):
-        raise ValueError("hub_always_push is True; a run is pushed once, when it is finished; leave it out")
+    # The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle.
+    for name, value in (("hub_strategy", "end"), ("hub_always_push", False)):
+        if (other := given.pop(name, value)) not in (None, value):
+            raise ValueError(f"{name} is {other!r}; a run is pushed once, when it is finished; allowed: {value!r}")
     wanted = given.pop("push_to_hub", False)
-    names = ("hub_model_id", "hub_token", "hub_private_repo", "hub_revision")
-    model_id, token, private, revision = values = [given.pop(name, None) for name in names]
+    taken = {name: given.pop(name, None) for name in _OF_PUSH}
     if wanted:
-        return HubArguments(model_id or run.name, token, private, revision)
-    if unused := [name for name, value in zip(names, values, strict=True) if value is not None]:
-        raise ValueError(f"{unused[0]} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
+        return {"repo_id": run.name, **{_OF_PUSH[name]: value for name, value in taken.items() if value is not None}}
+    for name, value in taken.items():
+        if value is not None:
+            raise ValueError(f"{name} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
     return None
+
+
+def check_hub(hub: Mapping[str, Any]) -> None:
+    """Refuse a place where the run cannot be pushed."""
+    check_destination(**_with_its_user(hub))
+
+
+def publish(run: Path, hub: Mapping[str, Any]) -> PushedRun:
+    """Push the finished run, or say how to push it without training it again."""
+    try:
+        return push_run(run, **_with_its_user(hub))
+    except (OSError, ValueError) as error:
+        # Kinds of OSError may take other arguments.
+        kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
+        raise kind(
+            f"the run is finished, but not published: {error}\n"
+            "Pass resume (--resume) to push it without training it again, or use hf-lstm-sentiment push"
+        ) from error
+
+
+def _with_its_user(hub: Mapping[str, Any]) -> dict[str, Any]:
+    return {**hub, "repo_id": full_repo_id(hub["repo_id"], token=hub.get("token"))}

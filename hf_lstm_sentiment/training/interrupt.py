@@ -45,17 +45,15 @@ class StopAtSignal(TrainerCallback):
     A second signal, and one that comes before the first step or after the last one, ends it at once.
     """
 
-    def __init__(self) -> None:
-        self._received: int | None = None
-        self._training = self._agreed = self._told = False
+    # The number of the signal that this process was told, and of that at which all processes stop.
+    _told = _agreed = 0
+    _training = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM, where this is the main thread, which alone may."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        alone = threading.current_thread() is threading.main_thread()
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS if alone}
         try:
             yield
         finally:
@@ -63,15 +61,13 @@ class StopAtSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        again, self._told = self._told, True
-        if again or not self._training:
+        if self._told or not self._training:
             raise TrainingStopped(number)
-        if self._received is not None:
-            # A launcher tells all processes, one after another: another one was told first, and this is not the second.
-            return
-        self._received = number
-        # Not through logging: whatever was running may be in the middle of a line of it.
-        os.write(2, b"\nstopping after this step; once more stops at once, without saving\n")
+        self._told = number
+        # A launcher tells all processes, one after another: where another one was told first, this is not the second.
+        if not self._agreed:
+            # Not through logging: whatever was running may be in the middle of a line of it.
+            os.write(2, b"\nstopping after this step; once more stops at once, without saving\n")
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Signals wait for a step from here on."""
@@ -79,34 +75,32 @@ class StopAtSignal(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a checkpoint if any process got a signal."""
-        received = self._received or 0
+        told = self._told
         if args.world_size > 1:
             # Saving is done together, so all must stop at the same step.
-            highest = torch.tensor(received, device=args.device)
+            highest = torch.tensor(told, device=args.device)
             torch.distributed.all_reduce(highest, op=torch.distributed.ReduceOp.MAX)
-            received = int(highest)
-        if not received:
-            return
-        self._received, self._agreed = received, True
+            told = int(highest)
+        self._agreed = told
         # After the last step of an epoch its evaluation comes, and the checkpoint after that: one from before would
         # continue with the next epoch, never evaluating this one.
         over = state.global_step >= state.max_steps or float(state.epoch or 0).is_integer()
-        if args.eval_strategy != IntervalStrategy.EPOCH or not over:
+        if told and (args.eval_strategy != IntervalStrategy.EPOCH or not over):
             # The loss since the last entry of the log would else be missing from the history.
             control.should_save = control.should_log = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """End the training once the checkpoint is there."""
-        if self._agreed and self._received:
-            raise TrainingStopped(self._received, state.global_step)
+        if self._agreed:
+            raise TrainingStopped(self._agreed, state.global_step)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """End here if the signal came after the last step."""
         self._training = False
-        if self._received:
-            raise TrainingStopped(self._received, state.global_step)
+        if number := self._agreed or self._told:
+            raise TrainingStopped(number, state.global_step)
 
 
 class _LengthGroupedSampler(LengthGroupedSampler):

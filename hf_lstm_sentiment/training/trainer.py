@@ -28,11 +28,12 @@ from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
 from ..utils.threads import flushing_denormals, use_cpu_threads
 from .arguments import (
-    check_arguments,
+    check_hub,
     check_metric,
     check_processes,
     describe_optimization,
     make_arguments,
+    publish,
     take_hub_arguments,
 )
 from .inputs import Inputs
@@ -100,18 +101,17 @@ def run_recipe(
     hub = take_hub_arguments(given, run)
     if hub is not None and not body.classifies:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
+    arguments = make_arguments(recipe, run, seed=seed, given=given, fixed=body.fixed)
     inputs = Inputs(recipe, sampling, unlabeled=not body.classifies, given=texts)
     recipe = inputs.recipe
-    check_arguments(given, body.fixed)
     # Now, not when hours of training wait to be written down.
     options = json_ready({**flags, **{k: v for k, v in sampling.items() if v is not None}, **given})
-    arguments = make_arguments(recipe, run, seed=seed, given={**given, **body.fixed})
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
     # Of a finished run, which may lie there already, pushing finds out more.
     if writes and hub is not None and not finished:
-        hub.check()
+        check_hub(hub)
     run.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(run) if writes else nullcontext():
         if writes:
@@ -121,7 +121,7 @@ def run_recipe(
             runs.prepare(run, before, resume=resume, defaults=DEFAULTS)
         with arguments.main_process_first(desc="reading the reviews"):
             if body.classifies:
-                check_metric(arguments, inputs.reviews.label_names)
+                check_metric(str(arguments.metric_for_best_model), inputs.reviews.label_names)
             digests = inputs.reviews.digests if finished else inputs.digests
             if writes:
                 tokenizer = None if finished else json.loads(inputs.tokenizer.backend_tokenizer.to_str())
@@ -129,7 +129,7 @@ def run_recipe(
             encoded = {} if finished else _encode(body.parts(inputs), inputs)
         if finished:
             logger.info(f"{run} is finished; nothing is left to train")
-            return read_json(run / runs.METRICS), hub.push(run) if hub is not None and writes else None
+            return read_json(run / runs.METRICS), publish(run, hub) if hub is not None and writes else None
 
         set_seed(seed)
         model = body.make_model(inputs, encoded)
@@ -183,7 +183,7 @@ def run_recipe(
                 # Last: it marks the run as finished.
                 write_json(metrics, run / runs.METRICS)
         trainer.accelerator.wait_for_everyone()
-    return metrics, hub.push(run) if hub is not None and writes else None
+    return metrics, publish(run, hub) if hub is not None and writes else None
 
 
 def _encode(parts: Mapping[str, Dataset], inputs: Inputs) -> dict[str, Dataset]:

@@ -77,7 +77,7 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(fitted, encoder, tmp_path, mo
     def stop(self, args, state, control, **kwargs):
         if state.global_step == 30:
             control.should_save = True
-            self._agreed, self._received = True, 2
+            self._agreed = 2
 
     with monkeypatch.context() as patch:
         patch.setattr("hf_lstm_sentiment.training.transformer_teacher.StopAtSignal.on_step_end", stop)
