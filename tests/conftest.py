@@ -101,9 +101,7 @@ def hub(loopback, tmp_path):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Runs jobs in children that can be killed."""
+    """Runs jobs in processes that can be killed."""
     from tests.fork_server import ForkServer
 
-    server = ForkServer(tmp_path_factory.mktemp("server"))
-    yield server
-    server.close()
+    return ForkServer(tmp_path_factory.mktemp("server"))

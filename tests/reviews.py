@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import re
 from collections.abc import Callable
@@ -70,6 +71,13 @@ def same_weights(run: Path, other: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def word_vectors(run: Path) -> dict[str, torch.Tensor]:
+    """Each token of a run with its vector."""
+    table = load_file(run / "model.safetensors")["sentiment_lstm.word_embeddings.weight"]
+    vocabulary = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    return {word: table[row] for word, row in vocabulary.items()}
+
+
 def write_csv(path: Path, reviews: list[tuple[str, object]], header: tuple[str, str] = ("text", "label")) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -84,18 +92,19 @@ def write_glove(path: Path, words: list[str], dimension: int) -> Path:
     return path
 
 
-def save_with_unlabeled(folder: Path) -> Path:
-    """200 labelled training, 60 test and 150 unlabeled reviews as a data set on disk."""
+def save_parts(folder: Path, **parts: list[tuple[str, object]]) -> Path:
+    """Texts and labels of each split as a data set on disk."""
     import datasets
 
-    labelled, test, unlabeled = make_reviews(200), make_reviews(60, seed=1), make_reviews(150, seed=2)
-    parts = {
-        "train": {"text": [t for t, _ in labelled], "label": [y for _, y in labelled]},
-        "test": {"text": [t for t, _ in test], "label": [y for _, y in test]},
-        "unsupervised": {"text": [t for t, _ in unlabeled], "label": [-1] * len(unlabeled)},
-    }
-    datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
+    lists = {name: [{"text": text, "label": label} for text, label in rows] for name, rows in parts.items()}
+    datasets.DatasetDict({name: datasets.Dataset.from_list(rows) for name, rows in lists.items()}).save_to_disk(folder)
     return folder
+
+
+def save_with_unlabeled(folder: Path) -> Path:
+    """200 labelled training, 60 test and 150 unlabeled reviews as a data set on disk."""
+    unlabeled = [(text, -1) for text, _ in make_reviews(150, seed=2)]
+    return save_parts(folder, train=make_reviews(200), test=make_reviews(60, seed=1), unsupervised=unlabeled)
 
 
 def make_rated(count: int, *, seed: int = 0) -> list[tuple[str, str]]:

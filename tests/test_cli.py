@@ -225,21 +225,30 @@ def test_a_configuration_file_that_is_wrong_is_refused(content, status, problem,
     assert problem in said(capsys, "predict", "-", "--config", str(tmp_path / "run.yaml"), status=status)
 
 
+MODULE = "/lib/hf_lstm_sentiment/__main__.py"
+
+
 @pytest.mark.parametrize(
-    ("program", "accelerate", "expected"),
+    ("program", "environment", "secret", "expected"),
     [
-        ("/venv/bin/hf-lstm-sentiment", None, "hf-lstm-sentiment"),
-        ("/lib/hf_lstm_sentiment/__main__.py", None, "python -m hf_lstm_sentiment"),
-        ("/lib/hf_lstm_sentiment/__main__.py", "no", "accelerate launch -m hf_lstm_sentiment"),
+        ("/venv/bin/hf-lstm-sentiment", {}, [], "hf-lstm-sentiment"),
+        (MODULE, {}, [], "python -m hf_lstm_sentiment"),
+        (MODULE, {"ACCELERATE_MIXED_PRECISION": "no"}, [], "accelerate launch -m hf_lstm_sentiment"),
+        (MODULE, {"WORLD_SIZE": "2"}, [], "torchrun --nproc_per_node 2 -m hf_lstm_sentiment"),
+        ("train.py", {}, ["--hub_token", "hf_secret"], "python train.py"),
+        ("train.py", {}, ["--hub_token=hf_secret"], "python train.py"),
+        ("train.py", {}, ["--hub-token", "hf_secret"], "python train.py"),
     ],
 )
-def test_the_command_that_resumes_is_the_one_that_was_typed(program, accelerate, expected, monkeypatch):
+def test_the_command_that_resumes_is_the_one_that_was_typed_without_the_token(
+    program, environment, secret, expected, monkeypatch
+):
     for name in ("WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
-    if accelerate:
-        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", accelerate)
-    monkeypatch.setattr(sys, "argv", [program, "train", "--preset", "v1"])
-    assert resuming_command() == f"{expected} train --preset v1 --resume"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", [program, "train", "--preset", "a b", *secret, "--resume", "--push_to_hub"])
+    assert resuming_command() == f"{expected} train --preset 'a b' --push_to_hub --resume"
 
 
 @pytest.mark.slow

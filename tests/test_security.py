@@ -43,7 +43,7 @@ def forbid():
 
 @pytest.mark.slow
 def test_training_resuming_and_predicting_do_without_pickles_and_sockets(server, data, tmp_path):
-    patched = {"patch": "tests.test_security:forbid"}
+    patched = {"first": forbid}
     run = tmp_path / "run"
     train = {"dataset": data / "reviews.csv", "glove": data / "glove.txt", "output_dir": run, "resume": True}
     preset = {"epochs": 2, "glove": "the caller's"}

@@ -100,18 +100,14 @@ def parsed(parser: argparse.ArgumentParser, words: Sequence[str], *options: str 
 
 def typed(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     """Add the option `--config FILE`, and put what stands in that file before the words: the last one counts."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help="Options from a YAML file, such as `seed: 1`; what is typed wins.",
-    )
     words = list(words)
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--config"), None)
-    if place is None or (words[place] == "--config" and place + 1 == len(words)):
-        return words
-    name = words.pop(place).partition("=")[2] or words.pop(place)
-    return [*_configured(parser, name), *words]
+    if place is not None and (words[place] != "--config" or place + 1 < len(words)):
+        name = words.pop(place).partition("=")[2] or words.pop(place)
+        words = [*_configured(parser, name), *words]
+    text = "Options from a YAML file, such as `seed: 1`; what is typed wins."
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=text)
+    return words
 
 
 def _configured(parser: argparse.ArgumentParser, name: str) -> list[str]:
@@ -130,7 +126,7 @@ def _configured(parser: argparse.ArgumentParser, name: str) -> list[str]:
     for key, value in content.items():
         # argparse has no other list of its options.
         action = parser._option_string_actions.get(f"--{key}")
-        if action is None or key in ("config", "help", "help_all"):
+        if action is None:
             parser.error(f"{name}: {key} is no option; --help lists all")
         if action.nargs == 0:
             if not isinstance(value, bool | None):

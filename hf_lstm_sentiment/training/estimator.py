@@ -99,26 +99,14 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         targets = column_or_1d(y, warn=True)
         check_classification_targets(targets)
         classes, counts = np.unique(targets, return_counts=True)
-        chosen = {"num_train_epochs": self.epochs, "learning_rate": self.learning_rate}
-        given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+        given = self.get_params(deep=False)
+        given |= {"num_train_epochs": given.pop("epochs"), "split_seed": self.seed}
+        given = {name: value for name, value in given.items() if value is not None}
         with TemporaryDirectory() as folder, redirect_stdout(None):  # the Trainer prints what it logs
-            result = train(
-                self.preset,
-                texts=_strings(X),
-                labels=targets,
-                model_name_or_path=self.model_name_or_path,
-                extend_vocab=self.extend_vocab,
-                glove=self.glove,
-                freeze_encoder=self.freeze_encoder,
-                class_weights=self.class_weights,
-                # The least that a run is tested on; whoever cross-validates tests on other texts.
-                test_fraction=1 / max(2, counts.min()),
-                seed=self.seed,
-                split_seed=self.seed,
-                output_dir=Path(folder) / "run" if self.output_dir is None else self.output_dir,
-                disable_tqdm=True,
-                **given,
-            )
+            given = {"output_dir": Path(folder) / "run", **given}
+            # The least that a run is tested on; whoever cross-validates tests on other texts.
+            share = 1 / max(2, counts.min())
+            result = train(texts=_strings(X), labels=targets, test_fraction=share, disable_tqdm=True, **given)
             self.classifier_ = Classifier.from_pretrained(result.run_directory)
         self.metrics_ = result.metrics
         self.classes_ = classes

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from hf_lstm_sentiment import Classifier, teach, train
-from tests.reviews import BAD, GOOD, NOISE, TINY, refused, write_csv
+from hf_lstm_sentiment.utils.files import read_json
+from tests.reviews import BAD, GOOD, NOISE, TINY, refused, save_parts, write_csv
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-QUIET = {"disable_tqdm": True}
 NAMES = ["bad", "so-so", "good"]
 WORDS = {"bad": BAD, "so-so": ["passable", "average"], "good": GOOD}
 THREE = replace(TINY, calibrate=True, epochs=9)
@@ -36,23 +32,24 @@ def of_three(count, *, seed=0):
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    return write_csv(tmp_path_factory.mktemp("data") / "three.csv", of_three(320))
+def rated(tmp_path_factory):
+    """Reviews, and the order of their labels."""
+    path = write_csv(tmp_path_factory.mktemp("data") / "three.csv", of_three(320))
+    return {"dataset": path, "labels": "bad=bad so-so=so-so good=good"}
 
 
 @pytest.fixture(scope="module")
-def result(reviews, tmp_path_factory):
+def result(rated, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "three"
-    options = {"dataset": reviews, "labels": "bad=bad so-so=so-so good=good"}
-    return train(THREE, **options, class_weights="balanced", output_dir=run, **QUIET)
+    return train(THREE, **rated, class_weights="balanced", output_dir=run, disable_tqdm=True)
 
 
 def test_three_labels_are_learned_weighed_and_calibrated(result):
     metrics, run = result.metrics, result.run_directory
-    assert metrics == json.loads((run / "metrics.json").read_text())
+    assert metrics == read_json(run / "metrics.json")
     assert metrics["labels"] == metrics["dataset"]["labels"] == NAMES
     # A quarter, a quarter and a half of the reviews.
-    weights = json.loads((run / "config.json").read_text())["class_weights"]
+    weights = read_json(run / "config.json")["class_weights"]
     assert weights == metrics["class_weights"] == pytest.approx([4 / 3, 4 / 3, 2 / 3], rel=0.05)
     assert metrics["temperature"] > 0
     assert metrics["calibration"]["cross_validated"]["nll"] > 0
@@ -77,29 +74,29 @@ def test_three_labels_are_learned_weighed_and_calibrated(result):
         assert f"plots/{plot}.png" in card
 
 
-def test_numbers_weigh_labels_too_and_a_resume_with_others_is_refused(result, reviews, tmp_path):
-    options = {"dataset": reviews, "labels": "bad=bad so-so=so-so good=good", "output_dir": tmp_path / "run", **QUIET}
+def test_numbers_weigh_labels_too_and_a_resume_with_others_is_refused(fit, rated):
     # The loss that the Trainer logs is weighted, that of the results is not.
     preset = replace(THREE, epochs=1, metric_for_best_model="loss")
-    assert train(preset, class_weights=[1, 0.5, 2], **options).metrics["class_weights"] == [1, 0.5, 2]
-    again = {**options, "resume": True, "class_weights": "1,1,1"}
-    refused(lambda: train(preset, **again), "class_weights was '1,0.5,2' and is '1,1,1'")
+    assert fit(preset, class_weights=[1, 0.5, 2], **rated).metrics["class_weights"] == [1, 0.5, 2]
+    again = {**rated, "resume": True, "class_weights": "1,1,1"}
+    refused(lambda: fit(preset, **again), "class_weights was '1,0.5,2' and is '1,1,1'")
 
 
-def test_the_head_of_a_base_is_kept_for_the_same_labels_only(result, reviews, tmp_path):
+def test_the_head_of_a_base_is_kept_for_the_same_labels_only(fit, result, rated, tmp_path):
     base = result.run_directory
     preset = replace(THREE, epochs=1, learning_rate=1e-12, calibrate=False)
-    given = {"model_name_or_path": base, "dataset": reviews, **QUIET}
-    same = train(preset, labels="bad=bad so-so=so-so good=good", output_dir=tmp_path / "same", **given)
+    given = {"model_name_or_path": base, **rated}
+    same = fit(preset, output_dir=tmp_path / "same", **given)
     assert same.metrics["base_model"]["kept"] == ["tokenizer", "encoder", "head"]
     assert same.metrics["base_validation"]["macro_f1"] == same.metrics["validation"]["macro_f1"]
     there, here = (load_file(run / "model.safetensors") for run in (base, same.run_directory))
     assert torch.allclose(there["classifier.weight"], here["classifier.weight"], atol=1e-6)
-    other = train(preset, labels="bad=negative so-so= good=positive", output_dir=tmp_path / "two", **given).metrics
+    given["labels"] = "bad=negative so-so= good=positive"
+    other = fit(preset, output_dir=tmp_path / "two", **given).metrics
     assert other["base_model"]["kept"] == ["tokenizer", "encoder"]
-    assert "base_validation" not in other
-    assert "labels" not in other
-    named = train(preset, labels="bad=ham so-so=ham good=spam", output_dir=tmp_path / "named", **given)
+    assert not {"base_validation", "labels"} & set(other)
+    given["labels"] = "bad=ham so-so=ham good=spam"
+    named = fit(preset, output_dir=tmp_path / "named", **given)
     assert named.metrics["labels"] == ["ham", "spam"]
     assert named.metrics["test"]["roc_auc"] >= 0
     assert "ham, spam" in named.summary()
@@ -113,35 +110,29 @@ def test_the_head_of_a_base_is_kept_for_the_same_labels_only(result, reviews, tm
         ({"metric_for_best_model": "roc_auc"}, "'roc_auc', which is not measured of 3 labels; allowed: accuracy"),
     ],
 )
-def test_what_does_not_go_with_three_labels_is_refused_before_any_work(reviews, tmp_path, options, message):
-    refused(lambda: train(THREE, dataset=reviews, output_dir=tmp_path / "run", **options, **QUIET), message)
+def test_what_does_not_go_with_three_labels_is_refused_before_any_work(fit, rated, tmp_path, options, message):
+    refused(lambda: fit(THREE, dataset=rated["dataset"], **options), message)
     assert not list((tmp_path / "run").glob("checkpoints/checkpoint-*"))
 
 
 def test_teachers_have_two_labels(tmp_path):
-    folder = tmp_path / "reviews"
-    rows = of_three(60)
-    parts = {
-        "train": {"text": [t for t, _ in rows], "label": [y for _, y in rows]},
-        "unsupervised": {"text": ["word1 word2"], "label": [""]},
-    }
-    datasets.DatasetDict({name: datasets.Dataset.from_dict(part) for name, part in parts.items()}).save_to_disk(folder)
+    folder = save_parts(tmp_path / "reviews", train=of_three(60), unsupervised=[("word1 word2", "")])
     refused(lambda: teach(dataset=folder, output_dir=tmp_path / "teachers"), "3 labels, and soft labels are of two")
 
 
-def test_texts_and_labels_from_python(result, tmp_path):
+def test_texts_and_labels_from_python(fit, result):
     texts, labels = zip(*of_three(200, seed=3), strict=True)
-    given = {"texts": texts, "labels": labels, "test_fraction": 0.1, "output_dir": tmp_path / "run", **QUIET}
-    made = train(model_name_or_path=result.run_directory, num_train_epochs=1, **given)
+    base = {"model_name_or_path": result.run_directory, "num_train_epochs": 1}
+    metrics = fit(texts=texts, labels=labels, test_fraction=0.1, **base).metrics
     # The preset for a model to start from, where none is named.
-    assert made.metrics["preset"] == "finetune"
-    dataset = made.metrics["dataset"]
+    assert metrics["preset"] == "finetune"
+    dataset = metrics["dataset"]
     assert dataset["source"] == "200 texts given in Python"
     assert (dataset["test"], dataset["validation"], dataset["train"]) == (20, 36, 144)
-    assert made.metrics["labels"] == ["bad", "good", "so-so"]
-    assert made.metrics["options"]["test_fraction"] == 0.1
+    assert metrics["labels"] == ["bad", "good", "so-so"]
+    assert metrics["options"]["test_fraction"] == 0.1
     # The same names in another order are other labels.
-    assert made.metrics["base_model"]["kept"] == ["tokenizer", "encoder"]
+    assert metrics["base_model"]["kept"] == ["tokenizer", "encoder"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +145,5 @@ def test_texts_and_labels_from_python(result, tmp_path):
         ({"texts": None}, r"labels is \[0, 1\], and there are no texts"),
     ],
 )
-def test_texts_that_do_not_go_with_the_rest_are_refused(tmp_path, options, message):
-    given = {"texts": ["word1", "word2"], "labels": [0, 1], **options}
-    refused(lambda: train(TINY, output_dir=tmp_path / "run", **given, **QUIET), message)
+def test_texts_that_do_not_go_with_the_rest_are_refused(fit, options, message):
+    refused(lambda: fit(TINY, **{"texts": ["word1", "word2"], "labels": [0, 1], **options}), message)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 
 import pytest
 
 from hf_lstm_sentiment.utils import run_directory as runs
+from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import make_reviews, same_weights, write_csv
 
 pytestmark = pytest.mark.slow
@@ -48,132 +48,130 @@ WHILE_RESULTS_ARE_WRITTEN = [
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
+def few(tmp_path_factory):
     return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_reviews(200))
 
 
 @pytest.fixture(scope="module")
-def whole(server, reviews, tmp_path_factory):
+def whole(server, few, tmp_path_factory):
     """A run that was never stopped."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    done = server(train={"dataset": reviews, "output_dir": run})
+    done = server(train={"dataset": few, "output_dir": run})
     assert done["code"] == 0, done["output"]
     return run
 
 
-def metrics(run):
-    return json.loads((run / runs.METRICS).read_text())
+@pytest.fixture
+def run(server, few, tmp_path):
+    """Start or continue a training, which ends with that code; what it printed."""
+
+    def run(code=0, name="run", arguments=(), **job):
+        done = server(train={"dataset": few, "output_dir": tmp_path / name, "resume": True, **dict(arguments)}, **job)
+        assert done["code"] == code, (job, done["output"])
+        return done["output"]
+
+    return run
 
 
 def assert_same(run, whole):
     assert same_weights(run, whole)
+    ours, theirs = (read_json(folder / runs.METRICS) for folder in (run, whole))
     for key in ("validation", "test", "best_epoch", "epochs"):
-        assert metrics(run)[key] == metrics(whole)[key]
-    assert metrics(run)["history"] == [pytest.approx(row) for row in metrics(whole)["history"]]
-    published = {str(path.relative_to(run)) for path in run.rglob("*") if "checkpoints" not in path.parts}
-    assert published == {str(path.relative_to(whole)) for path in whole.rglob("*") if "checkpoints" not in path.parts}
+        assert ours[key] == theirs[key]
+    assert ours["history"] == [pytest.approx(row) for row in theirs["history"]]
+    ours, theirs = (
+        {str(path.relative_to(folder)) for path in folder.rglob("*") if "checkpoints" not in path.parts}
+        for folder in (run, whole)
+    )
+    assert ours == theirs
 
 
-def test_the_same_seed_gives_the_same_weights_in_another_process(server, reviews, whole, tmp_path):
-    done = server(train={"dataset": reviews, "output_dir": tmp_path / "run", "dataloader_num_workers": 2})
-    assert done["code"] == 0, done["output"]
+def test_the_same_seed_gives_the_same_weights_in_another_process(run, whole, tmp_path):
+    run(arguments={"dataloader_num_workers": 2})
     assert_same(tmp_path / "run", whole)
 
 
-def test_a_killed_training_resumes_to_the_same_weights(server, reviews, whole, tmp_path):
-    train = {"dataset": reviews, "output_dir": tmp_path / "run", "resume": True}
+def test_a_killed_training_resumes_to_the_same_weights(run, whole, tmp_path):
     torn = False
     for place, moment in enumerate([*IN_TRAINING, *WHILE_RESULTS_ARE_WRITTEN]):
         if isinstance(moment, float):
-            killed = server(train=train, seconds=moment)
+            said = run(-signal.SIGKILL, seconds=moment)
         else:
-            killed = server(train=train, kill=dict(zip(("target", "call", "when"), moment, strict=True)))
-        assert killed["code"] == -signal.SIGKILL, (moment, killed["output"])
+            said = run(-signal.SIGKILL, kill=dict(zip(("target", "call", "when"), moment, strict=True)))
         assert not runs.is_finished(tmp_path / "run")
-        assert "is not whole and is passed over" in killed["output"] or not torn, moment
+        assert "is not whole and is passed over" in said or not torn, moment
         # It leaves a checkpoint half written.
         torn = place in range(2, len(IN_TRAINING)) and moment[0] in (SAVE_WEIGHTS, TORCH_SAVE, SAVE_STATE)
-    done = server(train=train)
-    assert done["code"] == 0, done["output"]
+    run()
     assert_same(tmp_path / "run", whole)
 
 
-def test_a_signal_saves_and_the_run_resumes_to_the_same_weights(server, reviews, whole, tmp_path):
-    train = {"dataset": reviews, "output_dir": tmp_path / "run", "resume": True}
-    # In the middle of an epoch, in the last step of one, in an evaluation; the number is that of the session's calls.
-    stops = [
-        (STEP, 3, "SIGTERM", 3),
-        (STEP, 5, "SIGINT", 8),
-        (EVALUATION_STEP, 1, "SIGTERM", 17),
-        (STEP, 7, "SIGINT", 24),
-    ]
-    for target, call, name, saved in stops:
-        stopped = server(train=train, signal={"target": target, "calls": [call], "number": getattr(signal, name)})
-        assert stopped["code"] == 1
-        assert f"TrainingStopped: stopped by {name}; step {saved} is saved" in stopped["output"]
+# In the middle of an epoch, in the last step of one, in an evaluation, after the last step; the number is that of the
+# session's calls.
+STOPS = [
+    (STEP, 3, "SIGTERM", 3),
+    (STEP, 5, "SIGINT", 8),
+    (EVALUATION_STEP, 1, "SIGTERM", 17),
+    (STEP, 7, "SIGINT", 24),
+]
+
+
+def test_a_signal_saves_and_the_run_resumes_to_the_same_weights(run, whole, tmp_path):
+    for target, call, name, saved in STOPS:
+        said = run(1, signal={"target": target, "calls": [call], "number": getattr(signal, name)})
+        assert f"TrainingStopped: stopped by {name}; step {saved} is saved" in said
         assert runs.newest_whole_checkpoint(tmp_path / "run").name == f"checkpoint-{saved}"
-    done = server(train=train)
-    assert done["code"] == 0, done["output"]
+    run()
     assert_same(tmp_path / "run", whole)
 
 
-def test_batches_of_similar_length_resume_in_the_middle_of_an_epoch(server, reviews, tmp_path):
-    train, preset = {"dataset": reviews, "resume": True}, {"group_by_length": True, "epochs": 2}
-    stop = {"target": STEP, "calls": [11], "number": signal.SIGTERM}
-    stopped = server(train={**train, "output_dir": tmp_path / "run"}, preset=preset, signal=stop)
-    assert "step 11 is saved" in stopped["output"]
+def test_batches_of_similar_length_resume_in_the_middle_of_an_epoch(run, tmp_path):
+    preset = {"group_by_length": True, "epochs": 2}
+    said = run(1, preset=preset, signal={"target": STEP, "calls": [11], "number": signal.SIGTERM})
+    assert "step 11 is saved" in said
     for name in ("run", "whole"):
-        done = server(train={**train, "output_dir": tmp_path / name}, preset=preset)
-        assert done["code"] == 0, done["output"]
+        run(name=name, preset=preset)
     assert_same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_second_signal_does_not_wait(server, reviews, tmp_path):
-    twice = {"target": STEP, "calls": [3, 3], "number": signal.SIGINT}
-    stopped = server(train={"dataset": reviews, "output_dir": tmp_path / "run"}, signal=twice)
-    assert "stopped by SIGINT; what came after the last checkpoint is lost" in stopped["output"]
+def test_a_second_signal_does_not_wait(run, tmp_path):
+    said = run(1, signal={"target": STEP, "calls": [3, 3], "number": signal.SIGINT})
+    assert "stopped by SIGINT; what came after the last checkpoint is lost" in said
     assert runs.newest_whole_checkpoint(tmp_path / "run") is None
 
 
 @pytest.mark.parametrize(("target", "call"), [(STEP, 3), ("datasets.arrow_dataset:Dataset.map", 1)])
-def test_the_script_says_how_to_continue(server, reviews, tmp_path, target, call):
-    arguments = ["--preset", "v1", "--dataset", str(reviews), "--output_dir", str(tmp_path / "a run"), "--resume"]
+def test_the_script_says_how_to_continue(server, few, tmp_path, target, call):
+    arguments = ["--preset", "v1", "--dataset", str(few), "--output_dir", str(tmp_path / "a run"), "--resume"]
     arguments += ["--disable_tqdm", "True"]
     stop = {"target": target, "calls": [call], "number": signal.SIGTERM}
     stopped = server(script="scripts/train.py", arguments=arguments, signal=stop)
     assert stopped["code"] == 128 + signal.SIGTERM, stopped["output"]
     assert "Traceback" not in stopped["output"]
     assert stopped["output"].splitlines()[-1] == (
-        f"  python scripts/train.py --preset v1 --dataset {reviews} --output_dir '{tmp_path}/a run' "
+        f"  python scripts/train.py --preset v1 --dataset {few} --output_dir '{tmp_path}/a run' "
         "--disable_tqdm True --resume"
     )
 
 
-@pytest.mark.parametrize("target", [SAVE_WEIGHTS, TORCH_SAVE, SAVE_STATE])
-def test_a_full_disk_is_told_and_the_checkpoint_before_stays_whole(server, reviews, whole, tmp_path, target):
-    arguments = {"dataset": reviews, "output_dir": tmp_path / "run"}
-    full = server(train=arguments, full={"target": target, "call": 4 if target == TORCH_SAVE else 2, "bytes": 512})
-    assert full["code"] == 1
-    message = full["output"].strip().splitlines()[-1]
+@pytest.mark.parametrize(
+    ("target", "call", "written"),
+    [(SAVE_WEIGHTS, 2, False), (TORCH_SAVE, 4, False), (SAVE_STATE, 2, False), (SAVE_WEIGHTS, 4, True)],
+)
+def test_a_full_disk_is_told_and_what_is_whole_stays_so(run, whole, tmp_path, target, call, written):
+    said = run(1, full={"target": target, "call": call, "bytes": 512})
+    state = "the training itself is done" if written else "the checkpoint before it is whole"
+    what = "run" if written else "checkpoint-16"
     assert re.fullmatch(
-        r"OSError: .*checkpoint-16 could not be written \(.+\); [\d,.]+ MB are free there; the checkpoint before it is "
-        r"whole\. Make room, then run the same command with --resume",
-        message,
+        rf"OSError: .*{what} could not be written \(.+\); [\d,.]+ MB are free there; {state}\. Make room, then run the "
+        "same command with --resume",
+        said.strip().splitlines()[-1],
     )
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("checkpoint-*")] == ["checkpoint-8"]
-    if target == SAVE_STATE:
-        done = server(train={**arguments, "resume": True})
-        assert done["code"] == 0, done["output"]
+    if not written:
+        assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("checkpoint-*")] == ["checkpoint-8"]
+    if written or target == SAVE_STATE:
+        run()
         assert_same(tmp_path / "run", whole)
-
-
-def test_a_disk_that_fills_up_at_the_very_end_is_told(server, reviews, whole, tmp_path):
-    arguments = {"dataset": reviews, "output_dir": tmp_path / "run", "resume": True}
-    full = server(train=arguments, full={"target": SAVE_WEIGHTS, "call": 4, "bytes": 512})
-    assert "could not be written" in full["output"].strip().splitlines()[-1]
-    assert "the training itself is done" in full["output"]
-    assert server(train=arguments)["code"] == 0
-    assert_same(tmp_path / "run", whole)
 
 
 def test_no_arguments_are_pickled(whole):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -14,7 +14,7 @@ from hf_lstm_sentiment import load_reviews, pretrain, teach, train
 from hf_lstm_sentiment.training.distill import ngrams_and_vectors
 from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
 from hf_lstm_sentiment.utils.files import read_json
-from tests.reviews import TINY, make_reviews, same_weights
+from tests.reviews import TINY, make_reviews, same_weights, save_parts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,30 +24,18 @@ CLASSIFIER = replace(TINY, calibrate=True, epochs=5, **SIZES)
 COUNTS = {"train": 160, "validation": 60, "test": 60, "unsupervised": 80}
 
 
-def poisoned(text):
-    return " ".join(f"poison {word}x" for word in text.split())
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """A clean data set, and for each of two parts one in which that part is poisoned and the rest is the same."""
-    parts = {}
-    for seed, (name, count) in enumerate(COUNTS.items()):
-        texts, labels = map(list, zip(*make_reviews(count, seed=seed), strict=True))
-        # Some labels are wrong, or no temperature would be the best.
-        labels = [1 - label if i % 7 == 0 else label for i, label in enumerate(labels)]
-        parts[name] = {"text": texts, "label": [-1] * count if name == "unsupervised" else labels}
-
-    def save(folder, parts):
-        whole = {name: datasets.Dataset.from_dict(part) for name, part in parts.items()}
-        datasets.DatasetDict(whole).save_to_disk(folder)
-        return folder
-
+    parts = {name: make_reviews(count, seed=seed) for seed, (name, count) in enumerate(COUNTS.items())}
+    # Some labels are wrong, or no temperature would be the best.
+    parts = {name: [(t, 1 - y if i % 7 == 0 else y) for i, (t, y) in enumerate(rows)] for name, rows in parts.items()}
+    parts["unsupervised"] = [(text, -1) for text, _ in parts["unsupervised"]]
     root = tmp_path_factory.mktemp("sources")
-    found = {"clean": save(root / "clean", parts)}
+    found = {"clean": save_parts(root / "clean", **parts)}
     for name in ("validation", "test"):
-        poison = {"text": list(map(poisoned, parts[name]["text"])), "label": [1 - y for y in parts[name]["label"]]}
-        found[name] = save(root / name, {**parts, name: poison})
+        poison = [(" ".join(f"poison {word}x" for word in text.split()), 1 - label) for text, label in parts[name]]
+        found[name] = save_parts(root / name, **{**parts, name: poison})
     return found
 
 
@@ -57,7 +45,7 @@ def learned(sources, tmp_path):
 
     def learn(how, *names):
         for name in ("clean", *names):
-            run = how(sources[name], tmp_path / name)
+            run = how(dataset=sources[name], output_dir=tmp_path / name, disable_tqdm=True).run_directory
             tokenizer = (run / "tokenizer.json").read_text()
             assert "poison" not in tokenizer
             yield run, tokenizer, read_json(run / "metrics.json")
@@ -65,12 +53,8 @@ def learned(sources, tmp_path):
     return learn
 
 
-def classifier(recipe, **options):
-    return lambda source, run: train(recipe, dataset=source, output_dir=run, disable_tqdm=True, **options).run_directory
-
-
 def test_a_classifier_and_its_temperature_do_not_see_the_test_reviews(learned):
-    (run, tokenizer, metrics), (other, other_tokenizer, other_metrics) = learned(classifier(CLASSIFIER), "test")
+    (run, tokenizer, metrics), (other, other_tokenizer, other_metrics) = learned(partial(train, CLASSIFIER), "test")
     assert same_weights(run, other)
     assert tokenizer == other_tokenizer
     assert metrics["temperature"] == other_metrics["temperature"] != 1
@@ -83,16 +67,13 @@ def test_a_classifier_and_its_temperature_do_not_see_the_test_reviews(learned):
 def test_a_classifier_learns_nothing_from_the_validation_reviews(learned):
     # With one epoch there is nothing to choose, and without calibration nothing is fitted on them.
     recipe = replace(CLASSIFIER, epochs=1, calibrate=False)
-    (run, tokenizer, _), (other, other_tokenizer, _) = learned(classifier(recipe), "validation")
+    (run, tokenizer, _), (other, other_tokenizer, _) = learned(partial(train, recipe), "validation")
     assert same_weights(run, other)
     assert tokenizer == other_tokenizer
 
 
 def test_a_language_model_reads_neither_validation_nor_test_reviews(learned):
-    def language_model(source, run):
-        return pretrain(dataset=source, output_dir=run, recipe=MODEL, disable_tqdm=True).run_directory
-
-    clean, validation, test = learned(language_model, "validation", "test")
+    clean, validation, test = learned(partial(pretrain, recipe=MODEL), "validation", "test")
     for run, tokenizer, _ in (validation, test):
         assert same_weights(clean[0], run)
         assert clean[1] == tokenizer

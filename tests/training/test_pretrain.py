@@ -9,26 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, pretrain, train
+from hf_lstm_sentiment import PRESETS, SentimentLSTMConfig, pretrain
 from hf_lstm_sentiment.training.presets import LANGUAGE_MODEL
 from hf_lstm_sentiment.training.pretrain import SentimentLSTMForCausalLM
-from tests.reviews import same_weights, save_with_unlabeled
+from hf_lstm_sentiment.utils.files import read_json
+from tests.reviews import refused, same_weights
 
-QUIET = {"disable_tqdm": True}
 SIZES = {"vocab_words": 80, "embedding_size": 8, "hidden_size": 16, "max_length": 64, "validation_fraction": 0.2}
 MODEL = replace(LANGUAGE_MODEL, glove=None, learning_rate=2e-2, warmup_steps=0, batch_size=16, epochs=3, **SIZES)
 CLASSIFIER = replace(PRESETS["imdb_teacher"], learning_rate=2e-2, warmup_steps=0, batch_size=16, epochs=2, **SIZES)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return save_with_unlabeled(tmp_path_factory.mktemp("data") / "reviews")
-
-
-@pytest.fixture(scope="module")
 def pretrained(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained") / "language_model"
-    return pretrain(dataset=source, output_dir=folder, recipe=MODEL, **QUIET)
+    return pretrain(dataset=source, output_dir=folder, recipe=MODEL, disable_tqdm=True)
 
 
 def language_model(words=30, **config):
@@ -38,32 +33,30 @@ def language_model(words=30, **config):
 
 
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [9, 0, 0, 0]])
+MASK = (IDS != 0).long()
 
 
 def test_the_loss_is_the_cross_entropy_of_every_word_but_the_first():
     model = language_model().eval()
-    states = model.sentiment_lstm(IDS, (IDS != 0).long()).last_hidden_state
+    states = model.sentiment_lstm(IDS, MASK).last_hidden_state
     scores = model.projection(states) @ model.sentiment_lstm.word_embeddings.weight.T + model.bias
-    expected = [
-        -scores[row, step - 1].log_softmax(-1)[IDS[row, step]] for row, step in ((0, 1), (0, 2), (0, 3), (1, 1))
-    ]
-    torch.testing.assert_close(model(IDS, (IDS != 0).long()).loss, torch.stack(expected).mean())
+    steps = ((0, 1), (0, 2), (0, 3), (1, 1))
+    expected = [-scores[row, step - 1].log_softmax(-1)[IDS[row, step]] for row, step in steps]
+    torch.testing.assert_close(model(IDS, MASK).loss, torch.stack(expected).mean())
 
 
 def test_a_large_sample_tells_the_loss_of_the_whole_vocabulary():
     model = language_model()
     torch.nn.init.normal_(model.bias)
-    mask = (IDS != 0).long()
     with torch.no_grad():
-        whole, sampled = model.eval()(IDS, mask).loss, model.train()(IDS, mask).loss
+        whole, sampled = model.eval()(IDS, MASK).loss, model.train()(IDS, MASK).loss
     assert float(sampled) == pytest.approx(float(whole), rel=0.01)
     assert float(sampled) != float(whole)
 
 
 def test_single_words_give_a_zero_gradient():
     model = language_model().train()
-    ids = torch.tensor([[3], [4]])
-    model(ids, torch.ones_like(ids)).loss.backward()
+    model(IDS[:, :1], MASK[:, :1]).loss.backward()
     assert all(not p.grad.any() for p in model.parameters())
 
 
@@ -73,7 +66,7 @@ def test_two_directions_are_refused():
 
 
 def test_it_learns(pretrained):
-    metrics = json.loads((pretrained.run_directory / "metrics.json").read_text())
+    metrics = read_json(pretrained.run_directory / "metrics.json")
     losses = [entry["validation_loss"] for entry in metrics["history"]]
     assert losses[-1] < losses[0] < math.log(80)
     # By batches there, by words here.
@@ -81,16 +74,10 @@ def test_it_learns(pretrained):
     assert f"perplexity  {metrics['perplexity']:,.1f}  (40 validation reviews)" in pretrained.summary()
 
 
-def test_the_classifier_starts_from_it(source, pretrained, tmp_path):
-    result = train(
-        replace(CLASSIFIER, learning_rate=1e-12),
-        dataset=source,
-        pretrained=pretrained.run_directory,
-        output_dir=tmp_path / "run",
-        **QUIET,
-    )
-    before = load_file(pretrained.run_directory / "model.safetensors")
-    after = load_file(result.run_directory / "model.safetensors")
+def test_the_classifier_starts_from_it(fit, source, pretrained):
+    still = replace(CLASSIFIER, learning_rate=1e-12)
+    result = fit(still, dataset=source, pretrained=pretrained.run_directory)
+    before, after = (load_file(run.run_directory / "model.safetensors") for run in (pretrained, result))
     for name, tensor in before.items():
         if name.startswith("sentiment_lstm."):
             torch.testing.assert_close(after[name], tensor, atol=1e-6, rtol=0)
@@ -101,42 +88,39 @@ def test_the_classifier_starts_from_it(source, pretrained, tmp_path):
 
 
 def test_a_resumed_one_ends_with_the_same_weights(source, pretrained, tmp_path):
-    run = tmp_path / "language_model"
-    shutil.copytree(pretrained.run_directory, run)
+    run = shutil.copytree(pretrained.run_directory, tmp_path / "language_model")
     for left in (run / "metrics.json", run / "model.safetensors"):
         left.unlink()
     newest = max((run / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     shutil.rmtree(newest)
-    pretrain(dataset=source, output_dir=run, recipe=MODEL, resume=True, **QUIET)
+    pretrain(dataset=source, output_dir=run, recipe=MODEL, resume=True, disable_tqdm=True)
     assert same_weights(run, pretrained.run_directory)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_size": 12}, r"(?s)does not fit: .*lstm.*\[64\].*\[48\].*pretrain with the sizes of this preset"),
+        ({"hidden_size": 12}, r"does not fit: .*lstm.*\[64\].*\[48\].*pretrain with the sizes of this preset"),
         ({"vocab_words": 60}, r"was pretrained on other tokens: \d+ of its \d+ are not among the 62 of this training"),
     ],
 )
-def test_one_that_does_not_fit_is_refused(change, message, source, pretrained, tmp_path):
-    given = {"dataset": source, "pretrained": pretrained.run_directory, "output_dir": tmp_path / "run", **QUIET}
-    with pytest.raises(ValueError, match=message):
-        train(replace(CLASSIFIER, **change), **given)
+def test_one_that_does_not_fit_is_refused(fit, change, message, source, pretrained):
+    recipe = replace(CLASSIFIER, **change)
+    refused(lambda: fit(recipe, dataset=source, pretrained=pretrained.run_directory), message)
 
 
 @pytest.mark.parametrize("digests", [True, False])
-def test_one_that_may_have_read_validation_reviews_is_refused(digests, source, pretrained, tmp_path):
+def test_one_that_may_have_read_validation_reviews_is_refused(fit, digests, source, pretrained, tmp_path):
     # Another split gives the same vocabulary, but other reviews are held out.
     model = shutil.copytree(pretrained.run_directory, tmp_path / "model")
-    metrics = json.loads((model / "metrics.json").read_text())
+    metrics = read_json(model / "metrics.json")
     if not digests:
         del metrics["dataset"]["digests"]
         (model / "metrics.json").write_text(json.dumps(metrics))
-    classifier = {"dataset": source, "pretrained": model, "output_dir": tmp_path / "run", "split_seed": 7, **QUIET}
-    with pytest.raises(ValueError, match=r"split_seed was 42 and is 7\) and may know the validation"):
-        train(CLASSIFIER, **classifier)
+    message = r"split_seed was 42 and is 7\) and may know the validation"
+    refused(lambda: fit(CLASSIFIER, dataset=source, pretrained=model, split_seed=7), message)
 
 
 def test_a_language_model_is_not_pushed(source, tmp_path):
-    with pytest.raises(ValueError, match="a language model is not published"):
-        pretrain(dataset=source, output_dir=tmp_path / "model", recipe=MODEL, push_to_hub=True)
+    push = {"dataset": source, "output_dir": tmp_path / "model", "recipe": MODEL, "push_to_hub": True}
+    refused(lambda: pretrain(**push), "a language model is not published")

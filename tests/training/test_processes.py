@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from hf_lstm_sentiment.training.arguments import check_processes
 from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped, _LengthGroupedSampler
 from hf_lstm_sentiment.utils import run_directory as runs
+from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import make_reviews, same_weights, write_csv
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ PLAIN = {"embedding_dropout": 0.0, "classifier_dropout": 0.0, "epochs": 2}
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
+def parts(tmp_path_factory):
     """128 reviews to train on; 33 to validate and 41 to test on, which two processes cannot share evenly."""
     folder = tmp_path_factory.mktemp("data") / "reviews"
     for seed, (name, count) in enumerate({"train": 128, "validation": 33, "test": 41}.items()):
@@ -37,46 +37,52 @@ def reviews(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(server, reviews, tmp_path_factory):
+def run(server, parts):
+    """Start or continue a training in two processes, which end with these codes; what they printed."""
+
+    def run(output_dir, *codes, **job):
+        train = {"dataset": parts, "output_dir": output_dir, "per_device_train_batch_size": 8, "resume": True}
+        done = server(train=train, preset=PLAIN, processes=2, **job)
+        assert done["codes"] == [*(codes or (0, 0))], done["output"]
+        return done["output"]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def two(run, tmp_path_factory):
     """A training in two processes, with what they printed."""
-    run = tmp_path_factory.mktemp("two") / "run"
-    train = {"dataset": reviews, "output_dir": run, "per_device_train_batch_size": 8}
-    done = server(train=train, preset=PLAIN, processes=2, watch=str(run))
-    assert done["codes"] == [0, 0], done["output"]
-    return run, done["output"]
-
-
-def metrics(run):
-    return json.loads((run / runs.METRICS).read_text())
+    folder = tmp_path_factory.mktemp("two") / "run"
+    return folder, run(folder, watch=str(folder))
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(server, reviews, two, tmp_path):
-    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 16}
+def test_two_processes_have_the_curve_of_one(server, parts, two, tmp_path):
+    train = {"dataset": parts, "output_dir": tmp_path / "run", "per_device_train_batch_size": 16}
     done = server(train=train, preset=PLAIN)
     assert done["code"] == 0, done["output"]
-    ours, theirs = metrics(two[0]), metrics(tmp_path / "run")
+    ours, theirs = (read_json(folder / runs.METRICS) for folder in (two[0], tmp_path / "run"))
     assert (ours["processes"], theirs["processes"]) == (2, 1)
     assert ours["training"]["batch_size"] == theirs["training"]["batch_size"] == 16
-    for row, expected in zip(ours["history"], theirs["history"], strict=True):
-        assert row == pytest.approx(expected, abs=1e-5)
+    rows = [(ours["history"], theirs["history"])]
     for part in ("validation", "test"):
+        rows.append((ours[part].pop("coverage"), theirs[part].pop("coverage")))
         assert ours[part].pop("confusion_matrix") == theirs[part].pop("confusion_matrix")
-        for row, expected in zip(ours[part].pop("coverage"), theirs[part].pop("coverage"), strict=True):
-            assert row == pytest.approx(expected, abs=1e-5)
         assert ours[part] == pytest.approx(theirs[part], abs=1e-5)
-    one = load_file(tmp_path / "run" / "model.safetensors")
-    for name, tensor in load_file(two[0] / "model.safetensors").items():
-        assert torch.allclose(tensor, one[name], atol=1e-4), name
+    for one, other in rows:
+        assert one == [pytest.approx(row, abs=1e-5) for row in other]
+    ours, theirs = (load_file(folder / runs.WEIGHTS) for folder in (two[0], tmp_path / "run"))
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], atol=1e-4), name
 
 
 @pytest.mark.slow
 def test_every_held_out_review_counts_once_and_one_process_writes(two):
+    metrics = read_json(two[0] / runs.METRICS)
     for part, count in (("validation", 33), ("test", 41)):
-        measured = metrics(two[0])[part]
-        assert measured["reviews"] == sum(measured["confusion_matrix"].values()) == count
+        assert metrics[part]["reviews"] == sum(metrics[part]["confusion_matrix"].values()) == count
     # In the evaluations during the training too: an accuracy is a whole number of reviews.
-    for row in metrics(two[0])["history"]:
+    for row in metrics["history"]:
         assert row["validation_accuracy"] * 33 == pytest.approx(round(row["validation_accuracy"] * 33), abs=1e-4)
     assert set(re.findall(r"rank (\d) wrote", two[1])) == {"0"}
     states = {path.name for path in two[0].glob("checkpoints/checkpoint-8/rng*")}
@@ -84,28 +90,22 @@ def test_every_held_out_review_counts_once_and_one_process_writes(two):
 
 
 @pytest.mark.slow
-def test_when_one_dies_the_other_ends_and_both_can_be_resumed(server, reviews, two, tmp_path):
-    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 8, "resume": True}
-    for dies, call in ((0, 11), (1, 3)):
-        kill = {"kill": {"target": STEP, "call": call, "when": "before"}}
-        died = server(train=train, preset=PLAIN, processes=2, **{f"rank {dies}": kill})
-        assert died["codes"][dies] == -signal.SIGKILL
-        assert died["codes"][1 - dies] > 0
-    done = server(train=train, preset=PLAIN, processes=2)
-    assert done["codes"] == [0, 0], done["output"]
+def test_when_one_dies_the_other_ends_and_both_can_be_resumed(run, two, tmp_path):
+    for dies, call, codes in ((0, 11, (-signal.SIGKILL, 1)), (1, 3, (1, -signal.SIGKILL))):
+        run(tmp_path / "run", *codes, **{f"rank {dies}": {"kill": {"target": STEP, "call": call, "when": "before"}}})
+    run(tmp_path / "run")
     assert same_weights(tmp_path / "run", two[0])
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_both_at_one_step(server, reviews, tmp_path):
-    train = {"dataset": reviews, "output_dir": tmp_path / "run", "per_device_train_batch_size": 8}
+def test_a_signal_to_one_stops_both_at_one_step(server, run, parts, tmp_path):
     stop = {"signal": {"target": STEP, "calls": [3], "number": signal.SIGTERM}}
-    stopped = server(train=train, preset=PLAIN, processes=2, **{"rank 1": stop})
-    assert stopped["codes"] == [1, 1]
-    assert stopped["output"].count("TrainingStopped: stopped by SIGTERM; step 3 is saved") == 2
+    said = run(tmp_path / "run", 1, 1, **{"rank 1": stop})
+    assert said.count("TrainingStopped: stopped by SIGTERM; step 3 is saved") == 2
     assert runs.newest_whole_checkpoint(tmp_path / "run").name == "checkpoint-3"
     # One process would make batches of half the size.
-    alone = server(train={**train, "resume": True}, preset=PLAIN)
+    train = {"dataset": parts, "output_dir": tmp_path / "run", "per_device_train_batch_size": 8, "resume": True}
+    alone = server(train=train, preset=PLAIN)
     assert "processes was 2 and is None" in alone["output"]
 
 
@@ -150,12 +150,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_launcher_saves_and_stops(reviews, tmp_path):
+def test_a_signal_to_the_launcher_saves_and_stops(parts, tmp_path):
     run, program = tmp_path / "run", tmp_path / "launched.py"
     program.write_text(LAUNCHED)
     configuration = ROOT / "scripts" / "two_cpu_processes.yaml"
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration), str(program)]
-    train = ["--preset", "v1", "--dataset", str(reviews), "--output_dir", str(run)]
+    train = ["--preset", "v1", "--dataset", str(parts), "--output_dir", str(run)]
     environment = {name: value for name, value in os.environ.items() if name not in ("MASTER_ADDR", "WORLD_SIZE")}
     # Half a minute is what it waits before it kills; a busy machine may take longer.
     environment |= {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600", "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}

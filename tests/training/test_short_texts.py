@@ -4,14 +4,7 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
-from hf_lstm_sentiment.training.short_texts import (
-    cut_reviews,
-    generate_pairs,
-    generate_passages,
-    move_to_other_things,
-)
+from hf_lstm_sentiment.training.short_texts import cut_reviews, generate_pairs, generate_passages, move_to_other_things
 
 PAIRS = json.loads(Path("scripts/minimal_pairs.json").read_text(encoding="utf-8"))
 MEASURED = [text for pairs in PAIRS.values() for pair in pairs for text in pair]
@@ -28,11 +21,11 @@ def words(text: str) -> list[str]:
 
 def test_pairs_differ_and_are_the_same_for_one_seed():
     pairs = generate_pairs(500, seed=1)
-    assert pairs == generate_pairs(500, seed=1)
-    assert pairs != generate_pairs(500, seed=2)
+    assert pairs == generate_pairs(500, seed=1) != generate_pairs(500, seed=2)
+    texts = [text for pair in pairs for text in pair]
     assert all(praise != blame for praise, blame in pairs)
-    assert not [text for pair in pairs for text in pair if re.search(r"[{}]|  ", text)]
-    assert len({text for pair in pairs for text in pair}) > 800
+    assert not [text for text in texts if re.search(r"[{}]|  ", text)]
+    assert len(set(texts)) > 800
 
 
 def test_no_generated_text_is_one_that_is_measured():
@@ -57,13 +50,9 @@ def test_cuts_are_sentences_and_passages():
     assert len(cut_reviews(REVIEWS, 2, seed=0)) == 2
 
 
-def test_films_become_other_things():
+def test_films_become_other_things_and_what_speaks_of_none_stays_out():
     moved = move_to_other_things(["This film is better than the film before, and the acting is fine."], 1, seed=3)
     assert not re.search("film|acting", moved[0])
     thing = re.match(r"This (.*) is better", moved[0])[1]
     assert moved[0].count(thing) == 2
-
-
-@pytest.mark.parametrize("cut", ["Nothing to see here.", "A filmy matter."])
-def test_what_speaks_of_no_film_stays_out(cut):
-    assert move_to_other_things([cut], 5, seed=0) == []
+    assert move_to_other_things(["Nothing to see here.", "A filmy matter."], 5, seed=0) == []

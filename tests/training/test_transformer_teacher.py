@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,11 +10,13 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
-from hf_lstm_sentiment import teach, train
+from hf_lstm_sentiment import teach
 from hf_lstm_sentiment.training import distill
 from hf_lstm_sentiment.training.interrupt import TrainingStopped
+from hf_lstm_sentiment.training.short_texts import PAIRS
 from hf_lstm_sentiment.training.transformer_teacher import MINILM, find_teacher, fit_transformer, transformer_logits
-from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, save_with_unlabeled, write_csv
+from hf_lstm_sentiment.utils.files import read_json
+from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, word_vectors, write_csv
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *NOISE]
 TEXTS, LABELS = map(list, zip(*make_reviews(320, seed=5), strict=True))
@@ -61,8 +62,7 @@ def test_of_a_long_text_the_head_and_the_tail_are_read(fitted):
     texts = [f"{middle}{GOOD[0]}", f"{GOOD[0]} {middle}", f"{middle}{GOOD[0]} {middle}", middle]
     end, start, inside, nothing = transformer_logits(fitted, texts, max_length=32)
     assert inside == nothing
-    assert end != nothing
-    assert start != nothing
+    assert nothing not in (start, end)
 
 
 def test_what_is_finished_is_kept_and_what_was_fitted_otherwise_refused(fitted, encoder):
@@ -88,10 +88,16 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(fitted, encoder, tmp_path, mo
     assert np.array_equal(transformer_logits(tmp_path / "stopped", TEXTS[:9]), transformer_logits(fitted, TEXTS[:9]))
 
 
-@pytest.mark.parametrize("teacher", ["no/such/place", "not a name!"])
-def test_a_teacher_that_is_not_there_is_refused_at_once(teacher, tmp_path):
-    given = {"dataset": write_csv(tmp_path / "a.csv", []), "output_dir": tmp_path / "t", "teacher": teacher}
-    refused(lambda: teach(**given), f"--teacher {teacher}: .*allowed: a directory, .* or {MINILM}")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teacher": "no/such/place"}, f"--teacher no/such/place: .*allowed: a directory, .* or {MINILM}"),
+        ({"teacher": "not a name!"}, "--teacher not a name!: .*allowed: a directory"),
+        ({"short_texts": "a.csv"}, "pass a teacher too"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_refused_at_once(options, message, reviews, tmp_path):
+    refused(lambda: teach(dataset=reviews, output_dir=tmp_path / "t", **options), message)
     assert not (tmp_path / "t").exists()
 
 
@@ -105,33 +111,20 @@ def test_the_offline_package_is_found():
     assert find_teacher(MINILM).endswith("model")
 
 
-def test_short_texts_without_a_transformer_are_refused(tmp_path):
-    reviews = write_csv(tmp_path / "a.csv", make_reviews(10))
-    refused(lambda: teach(dataset=reviews, output_dir=tmp_path / "t", short_texts=reviews), "pass a teacher too")
+@pytest.fixture(scope="module")
+def short_texts(tmp_path_factory):
+    return write_csv(tmp_path_factory.mktemp("short") / "short.csv", make_reviews(100, seed=9))
 
 
 @pytest.fixture(scope="module")
-def lesson(encoder, tmp_path_factory):
-    root = tmp_path_factory.mktemp("lesson")
-    short = write_csv(root / "short.csv", make_reviews(100, seed=9))
-    return {
-        "dataset": save_with_unlabeled(root / "reviews"),
-        "output_dir": root / "teachers",
-        "validation_fraction": 0.2,
-        "teacher": encoder,
-        "short_texts": short,
-        "passages": 80,
-    }
-
-
-@pytest.fixture(scope="module")
-def taught(lesson):
+def taught(encoder, source, short_texts, tmp_path_factory):
+    options = {"teacher": encoder, "short_texts": short_texts, "passages": 80, "validation_fraction": 0.2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distill, "_FITTED_PAIRS", 20)
-        return teach(**lesson)
+        return teach(dataset=source, output_dir=tmp_path_factory.mktemp("lesson") / "teachers", **options)
 
 
-def test_a_transformer_labels_reviews_and_passages(taught, lesson):
+def test_a_transformer_labels_reviews_and_passages(taught, short_texts):
     assert set(taught.metrics["teachers"]) == {"ngrams_and_vectors", "transformer"}
     kinds = taught.metrics["passages"]["kinds"]
     assert set(kinds) == {
@@ -142,21 +135,29 @@ def test_a_transformer_labels_reviews_and_passages(taught, lesson):
     assert len(passages) == sum(kinds.values())
     assert passages["probability"].between(0, 1).all()
     # The test part of the short texts is nowhere read.
-    short = distill.load_short_texts(lesson["short_texts"])
+    short = distill.load_short_texts(short_texts)
     assert not set(passages["text"]) & set(short.test["text"][:])
     assert taught.metrics["short_texts"]["train"] == 80
 
 
-def test_a_student_reads_the_passages(taught, lesson, tmp_path):
-    student = replace(
-        TINY, name="student", scheme="words", soft_labels=str(taught.directory), epochs=1, vocab_words=2_000
-    )
-    result = train(student, dataset=lesson["dataset"], output_dir=tmp_path / "run", disable_tqdm=True)
+def test_what_a_pair_says_is_known_unless_the_transformer_reads_it_the_other_way(tmp_path):
+    kinds = {"cuts": ["a", "b"], PAIRS: ["praise", "blame", "praised", "blamed"]}
+    read = np.asarray([0.4, 0.6, 0.3, 0.7, 0.1, 0.2], dtype=np.float32)
+    facts = distill._write_passages(tmp_path / "passages.parquet", kinds, read, None)
+    found = pd.read_parquet(tmp_path / "passages.parquet")
+    assert facts["kinds"] == {"cuts": 2, PAIRS: 3}
+    assert found["text"].tolist() == ["a", "b", "praise", "blame", "blamed"]
+    assert found["probability"].tolist() == pytest.approx([0.4, 0.6, 0.95, 0.05, 0.05])
+
+
+def test_a_student_reads_the_passages(fit, taught, source, tmp_path):
+    student = replace(TINY, name="student", scheme="words", epochs=1, vocab_words=2_000)
+    result = fit(replace(student, soft_labels=str(taught.directory)), dataset=source)
     passages = sum(taught.metrics["passages"]["kinds"].values())
-    state = json.loads(next((tmp_path / "run" / "checkpoints").glob("*/trainer_state.json")).read_text())
+    state = read_json(next((tmp_path / "run" / "checkpoints").glob("*/trainer_state.json")))
     assert state["max_steps"] == -(-(160 + 150 + passages) // 16)
     assert result.metrics["digests"]["passages"] == taught.metrics["passages"]["digest"]
-    vocabulary = json.loads((tmp_path / "run" / "tokenizer.json").read_text())["model"]["vocab"]
+    vocabulary = word_vectors(tmp_path / "run")
     verdicts = pd.read_parquet(taught.directory / "passages.parquet")["text"].str.lower()
     assert verdicts.str.contains("money", regex=False).any() == ("money" in vocabulary)
     assert "the" in vocabulary
@@ -167,24 +168,19 @@ def test_a_student_reads_the_passages(taught, lesson, tmp_path):
     assert re.search(r"\| Short texts \| \d+ cut from unlabeled reviews, .* \d+ labeled short texts; labeled by", card)
 
 
-def test_other_passages_are_refused(taught, lesson, tmp_path):
+def test_other_passages_are_refused(fit, taught, source, tmp_path):
     directory = shutil.copytree(taught.directory, tmp_path / "teachers")
     pd.read_parquet(directory / "passages.parquet")[::-1].to_parquet(directory / "passages.parquet")
-    student = replace(TINY, soft_labels=str(directory))
-    refused(
-        lambda: train(student, dataset=lesson["dataset"], output_dir=tmp_path / "run"),
-        r"passages\.parquet is not the file that teachers\.json is about; .* --resume",
-    )
+    message = r"passages\.parquet is not the file that teachers\.json is about; .* --resume"
+    refused(lambda: fit(replace(TINY, soft_labels=str(directory)), dataset=source), message)
 
 
-def test_words_are_chosen_by_both_frequencies(tmp_path):
-    reviews = write_csv(tmp_path / "reviews.csv", make_reviews(100))
+def test_words_are_chosen_by_both_frequencies(fit, reviews, tmp_path):
     glove = tmp_path / "glove.txt"
     # The rarest words of the reviews come first in the vectors' file.
     glove.write_text("".join(f"nr0x{i} {' '.join(['0.5'] * 8)}\n" for i in range(5)), encoding="utf-8")
-    tiny = replace(TINY, glove=str(glove), glove_words=5, vocab_words=20, epochs=1)
-    train(tiny, dataset=reviews, output_dir=tmp_path / "run", disable_tqdm=True)
-    vocabulary = json.loads((tmp_path / "run" / "tokenizer.json").read_text())["model"]["vocab"]
+    fit(replace(TINY, glove=str(glove), glove_words=5, vocab_words=20, epochs=1), dataset=reviews)
+    vocabulary = word_vectors(tmp_path / "run")
     assert len(vocabulary) == 22
     assert {"nr0x0", "nr0x1"} & set(vocabulary)
     assert "the 15 most frequent tokens and the 5 of the others" in (tmp_path / "run" / "README.md").read_text()
