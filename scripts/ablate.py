@@ -19,12 +19,13 @@ from hf_lstm_sentiment.commands.console import described, ended
 from hf_lstm_sentiment.commands.train import run_training
 from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
-from hf_lstm_sentiment.training.presets import IMDB
+from hf_lstm_sentiment.training.presets import PRESETS
 from hf_lstm_sentiment.training.train import TrainingResult, train
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json, write_json
 from hf_lstm_sentiment.utils.messages import differences
 
+IMDB = PRESETS["imdb"]
 # What differs from `imdb`, by the name of the ablation: for a table, and for the recipe.
 _CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "labels_alone": (

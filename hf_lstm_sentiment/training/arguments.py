@@ -38,6 +38,8 @@ _FIXED: Mapping[str, Any] = {
     "dataloader_drop_last": False,
     "label_names": None,
 }
+# What recipes and `TrainingArguments` call the same.
+_OF_RECIPE = ("learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm")
 _REFUSED: Mapping[str, str] = {
     "label_smoothing_factor": "it bypasses the model's own loss",
     "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
@@ -129,7 +131,14 @@ def make_arguments(
             "it out"
         )
     defaults = {
-        **recipe.training_arguments(),
+        **{name: getattr(recipe, name) for name in _OF_RECIPE},
+        "num_train_epochs": recipe.epochs,
+        "per_device_train_batch_size": recipe.batch_size,
+        "per_device_eval_batch_size": recipe.batch_size,
+        "train_sampling_strategy": "group_by_length" if recipe.group_by_length else "random",
+        # AdamW without weight decay is Adam (Kingma and Ba 2015).
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
         "eval_strategy": "epoch",
         "save_strategy": "epoch",
         "logging_strategy": "epoch",

@@ -160,7 +160,7 @@ def teach(
         facts: dict[str, Any] = {}
         if teacher is not None:
             short = None if short_texts is None else load_short_texts(short_texts)
-            options = {"epochs": teacher_epochs, "passages": passages, "bf16": bf16, "seed": seed}
+            options: dict[str, Any] = {"epochs": teacher_epochs, "passages": passages, "bf16": bf16, "seed": seed}
             found["transformer"], facts = _ask_transformer(teacher, reviews, short, directory, **options)
         metrics = {**settings, **_weigh_all(found, reviews, directory / SOFT_LABELS), **facts}
         metrics["versions"] = runs.versions("scikit-learn", "gensim", "numpy")

