@@ -115,31 +115,31 @@ def parser(script):
     return raised.value.args[0]
 
 
-def script_of(words):
-    """A command's launcher, script and arguments; None for what starts no script."""
-    place = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
-    return None if place is None else (" ".join(words[:place]) or "python", words[place], words[place + 1 :])
-
-
-def typed(words):
-    """What stands after the console command, however it is started; None for other programs."""
-    launchers = ("hf-lstm-sentiment", "python -m hf_lstm_sentiment", "accelerate launch -m hf_lstm_sentiment")
-    return next((words[n:] for n, name in ((len(n.split()), n) for n in launchers) if words[:n] == name.split()), None)
+def started(words):
+    """What of ours a command starts, a script or the console command, with its arguments; None for other programs."""
+    is_ours = [word.endswith(".py") or re.fullmatch("hf.lstm.sentiment", word) for word in words]
+    if words[0] in ("pip", "pip-audit", "cp") or not any(is_ours):
+        return None
+    place = next(i for i, ours in enumerate(is_ours) if ours)
+    assert " ".join(words[:place]).removesuffix(" -m") in ("", *LAUNCHERS), words
+    return words[place], words[place + 1 :]
 
 
 def check_command(words):
     """Programs, scripts, options, presets, extras and files exist."""
-    parsed = None
-    if (command := typed(words)) is not None:
-        if not {"--help", "--help_all", "--version"} & set(command):
-            parsed = SCRIPTS.get(command[0], f"{command[0]}.py"), command[1:]
-    elif (found := script_of(words)) is not None:
-        launcher, script, arguments = found
-        assert launcher in LAUNCHERS, launcher
-        if not script.startswith("scripts/"):
-            assert Path(script).name in ("classify.py", "app.py"), script
-        elif "--help" not in arguments:
-            parsed = Path(script).name, arguments
+    if (found := started(words)) is not None:
+        program, arguments = found
+        if {"--help", "--help_all", "--version"} & set(arguments):
+            return
+        if not program.endswith(".py"):
+            program, arguments = f"scripts/{SCRIPTS.get(arguments[0], f'{arguments[0]}.py')}", arguments[1:]
+        if not program.startswith("scripts/"):
+            assert Path(program).name in ("classify.py", "app.py"), program
+            return
+        known, unknown = parser(Path(program).name).parse_known_args(arguments)
+        named = {*(getattr(known, "presets", None) or []), getattr(known, "preset", None)} - {None}
+        assert not unknown, unknown
+        assert named <= set(presets.PRESETS), named
     elif words[:2] == ["pip", "install"]:
         assert {word for word in words if word.startswith("-")} <= {"-c", "-e"}, words
         for extras in re.findall(r"\[([\w,]+)\]", words[-1]):
@@ -150,11 +150,6 @@ def check_command(words):
         assert importlib.util.find_spec(words[2]) is not None, words
     else:
         assert words[0] == "echo" or " ".join(words) in COMMANDS, words
-    if parsed:
-        known, unknown = parser(parsed[0]).parse_known_args(parsed[1])
-        named = {*(getattr(known, "presets", None) or []), getattr(known, "preset", None)} - {None}
-        assert not unknown, unknown
-        assert named <= set(presets.PRESETS), named
 
 
 @pytest.mark.parametrize("page", LINKED)
@@ -247,18 +242,15 @@ def test_the_quick_start_ends_as_the_readme_shows(workplace):
 @pytest.mark.parametrize("page", PAGES)
 def test_cheap_commands_run(page, workplace, monkeypatch):
     for words in commands(page):
-        if (command := typed(words)) is not None:
-            # What reads standard input, names a placeholder or gives help is only parsed.
-            if WORDS & set(command[:1]) and not {"-", "RUN", "--help", "--config"} & set(command):
-                assert main([match for word in command for match in (glob.glob(word) or [word])]) == 0, words
+        program, arguments = started(words) or ("", [])
+        name, given = Path(program).name, set(arguments)
+        # What reads standard input, names a placeholder, gives help or takes several processes is only parsed.
+        if {"-", "RUN", "--help", "--config", "--generalise"} & given or words[0] == "torchrun":
             continue
-        launcher, script, arguments = script_of(words) or ("", "", [])
-        name = Path(script).name
-        if not (name in CHEAP or {"--dry_run", "--export_space", "reviews.csv"} & set(arguments)):
-            continue
-        if launcher not in LAUNCHERS[:2] or {"--generalise", "RUN"} & set(arguments):
-            continue
-        path = ROOT / script if script.startswith("scripts/") else workplace / script
-        files = [match for word in arguments for match in (map(str, workplace.glob(word)) if "*" in word else [word])]
-        run(path, files, monkeypatch)
-        assert all((workplace / word).exists() for word in arguments if word.startswith(("scored.", "runs/"))), words
+        files = [match for word in arguments for match in (sorted(glob.glob(word)) or [word])]
+        if not program.endswith(".py") and arguments and arguments[0] in WORDS:
+            assert main(files) == 0, words
+        elif name in CHEAP or (program.endswith(".py") and {"--dry_run", "--export_space", "reviews.csv"} & given):
+            run(ROOT / program if program.startswith("scripts/") else workplace / program, files, monkeypatch)
+            made = [word for word in arguments if word.startswith(("scored.", "runs/"))]
+            assert all((workplace / word).exists() for word in made), words
