@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -94,18 +95,15 @@ def test_padding_that_is_read_costs_the_gradient(killed_and_resumed, server):
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    return write_csv(tmp_path_factory.mktemp("data") / "reviews.csv", make_reviews(200))
-
-
-@pytest.fixture(scope="module")
-def two_seeds(reviews, tmp_path_factory):
+def two_seeds(tmp_path_factory):
+    """The runs of two presets under two seeds, their reviews, and the comparison."""
     folder = tmp_path_factory.mktemp("runs")
-    return folder, study([SHORT, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
+    reviews = write_csv(folder / "reviews.csv", make_reviews(200))
+    return folder, reviews, study([SHORT, OTHER], seeds=[1, 2], runs_dir=folder, dataset=reviews, disable_tqdm=True)
 
 
 def test_means_and_deviations_are_those_of_the_seeds(two_seeds):
-    folder, comparison = two_seeds
+    folder, _, comparison = two_seeds
     values = [json.loads((folder / f"tiny-seed{s}" / "metrics.json").read_text())["test"]["accuracy"] for s in (1, 2)]
     found = comparison.results["presets"]["tiny"]["test_accuracy"]
     assert found["mean"] == pytest.approx(np.mean(values))
@@ -113,54 +111,46 @@ def test_means_and_deviations_are_those_of_the_seeds(two_seeds):
     assert comparison.results["neighbours"][0]["seeds"] == {"a": [1, 2], "b": [1, 2]}
 
 
-def test_recorded_results_stand_in_for_runs(two_seeds, reviews, tmp_path):
-    folder, comparison = two_seeds
+def test_recorded_results_stand_in_for_runs(two_seeds, tmp_path):
+    folder, reviews, comparison = two_seeds
     test = load_reviews(reviews).test
-    for name in ("tiny", "other"):
-        for seed in (1, 2):
-            record = tmp_path / "cards" / name / f"seed-{seed}"
-            record.mkdir(parents=True)
-            shutil.copy(folder / f"{name}-seed{seed}" / "metrics.json", record)
-            if seed == 1:
-                logits = Classifier.from_pretrained(folder / f"{name}-seed{seed}").logits(test["text"][:])
-                save_file({"logits": logits}, record / "test_logits.safetensors")
-    again = study(
-        [SHORT, OTHER], seeds=[1, 2], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews
-    )
+    for name, seed in product(("tiny", "other"), (1, 2)):
+        record = tmp_path / "cards" / name / f"seed-{seed}"
+        record.mkdir(parents=True)
+        shutil.copy(folder / f"{name}-seed{seed}" / "metrics.json", record)
+        if seed == 1:
+            logits = Classifier.from_pretrained(folder / f"{name}-seed{seed}").logits(test["text"][:])
+            save_file({"logits": logits}, record / "test_logits.safetensors")
+    options = {"runs_dir": tmp_path / "none", "recorded": tmp_path / "cards", "dataset": reviews}
+    again = study([SHORT, OTHER], seeds=[1, 2], **options)
     assert not list((tmp_path / "none").glob("*-seed*"))
     assert again.results["presets"] == comparison.results["presets"]
     # Tests of neighbours say that they rest on the one seed whose logits are recorded.
-    assert again.results["neighbours"][0]["seeds"] == {"a": [1], "b": [1]}
-    assert again.results["neighbours"][0]["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
+    (pair,) = again.results["neighbours"]
+    assert pair["seeds"] == {"a": [1], "b": [1]}
+    assert pair["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
+    # Results that do not fit their figures are refused.
+    wrong = 1 - 2 * np.asarray(test["label"][:], dtype=np.float32)
+    save_file({"logits": wrong}, tmp_path / "cards" / "tiny" / "seed-1" / "test_logits.safetensors")
+    with pytest.raises(ValueError, match="were changed since it was trained"):
+        study([SHORT], seeds=[1], **options)
 
 
-def test_runs_of_an_earlier_release_are_taken_up(two_seeds, reviews, tmp_path):
-    folder, comparison = two_seeds
+def test_runs_of_an_earlier_release_are_taken_up(two_seeds, tmp_path):
+    folder, reviews, comparison = two_seeds
     shutil.copytree(folder / "tiny-seed1", tmp_path / "tiny-seed1")
     path = tmp_path / "tiny-seed1" / "checkpoints" / "recipe.json"
     recipe = json.loads(path.read_text())
     # A setting that the reference experiment does not use, and that did not exist then.
     assert recipe.pop("word_dropout") == 0
     path.write_text(json.dumps(recipe))
-    again = study([SHORT], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
-    assert (
-        again.results["presets"]["tiny"]["test_accuracy"]["mean"]
-        == (comparison.results["presets"]["tiny"]["test_accuracy"]["values"][0])
-    )
-    assert again.results["settings"]["same"]["word_dropout"] == 0
+    options = {"seeds": [1], "runs_dir": tmp_path, "dataset": reviews, "disable_tqdm": True}
+    again = study([SHORT], **options).results
+    of_both = comparison.results["presets"]["tiny"]["test_accuracy"]["values"]
+    assert again["presets"]["tiny"]["test_accuracy"]["mean"] == of_both[0]
+    assert again["settings"]["same"]["word_dropout"] == 0
     with pytest.raises(ValueError, match=r"word_dropout was 0\.0 and is 0\.1"):
-        study([replace(SHORT, word_dropout=0.1)], seeds=[1], runs_dir=tmp_path, dataset=reviews, disable_tqdm=True)
-
-
-def test_results_that_do_not_fit_their_figures_are_refused(two_seeds, reviews, tmp_path):
-    folder, _ = two_seeds
-    record = tmp_path / "cards" / "tiny" / "seed-1"
-    record.mkdir(parents=True)
-    shutil.copy(folder / "tiny-seed1" / "metrics.json", record)
-    wrong = 1 - 2 * np.asarray(load_reviews(reviews).test["label"][:], dtype=np.float32)
-    save_file({"logits": wrong}, record / "test_logits.safetensors")
-    with pytest.raises(ValueError, match="were changed since it was trained"):
-        study([SHORT], seeds=[1], runs_dir=tmp_path / "none", recorded=tmp_path / "cards", dataset=reviews)
+        study([replace(SHORT, word_dropout=0.1)], **options)
 
 
 @pytest.mark.parametrize(

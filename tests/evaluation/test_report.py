@@ -10,39 +10,34 @@ import pytest
 from PIL import Image
 from scipy.stats import binomtest
 
-from hf_lstm_sentiment import PRESETS, Classifier, train
+from hf_lstm_sentiment import Classifier, train
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.evaluation.report import write_report
-from tests.reviews import make_reviews, write_csv
+from tests.reviews import TINY, make_reviews, write_csv
 
-TINY = replace(
-    PRESETS["v1"], name="tiny", vocab_words=60, embedding_size=8, hidden_size=16, max_length=8, batch_size=16, epochs=1
-)
 ATTACK = "<script>alert(1)</script>&"
 
 
 @pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
     # Labels that contradict the words, so that there are errors of either kind; texts that try to be HTML.
     texts = [*make_reviews(240), *((f"great {i}", i % 2) for i in range(60))]
-    return write_csv(
-        tmp_path_factory.mktemp("data") / "reviews.csv", [(f"{ATTACK} {text}", label) for text, label in texts]
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(reviews, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
+    reviews = write_csv(folder / "reviews.csv", [(f"{ATTACK} {text}", label) for text, label in texts])
     for name, epochs in (("first", 1), ("second", 4)):
-        preset = replace(TINY, name=name, pooling="max", learning_rate=2e-2, epochs=epochs)
+        preset = replace(TINY, name=name, max_length=8, epochs=epochs)
         train(preset, dataset=reviews, output_dir=folder / name, disable_tqdm=True)
     return folder
+
+
+def read(path):
+    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
 def report(trained, one_thread):
     path = write_report(trained / "second", against=trained / "first", excerpts=4)
-    return path, json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+    return path, read(path.with_name("report.json")), path.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):
@@ -84,7 +79,7 @@ def test_the_page_is_whole_and_loads_nothing(report):
 
 def test_the_numbers_are_those_of_the_run(report, trained):
     _, found, page = report
-    metrics = json.loads((trained / "second" / "metrics.json").read_text())
+    metrics = read(trained / "second" / "metrics.json")
     assert found["test"] == metrics["test"]
     assert f"{100 * metrics['test']['accuracy']:.2f} %" in page
     confusion = metrics["test"]["confusion_matrix"]
@@ -99,9 +94,7 @@ def test_the_numbers_are_those_of_the_run(report, trained):
 
 def test_what_is_fixed_and_broken_adds_up(report, trained):
     _, found, page = report
-    accuracy = [
-        json.loads((trained / name / "metrics.json").read_text())["test"]["accuracy"] for name in ("first", "second")
-    ]
+    accuracy = [read(trained / name / "metrics.json")["test"]["accuracy"] for name in ("first", "second")]
     against, difference = found["against"], found["against"]["accuracy"]
     n = against["fixed"] + against["broken"]
     assert (against["fixed"] - against["broken"]) / found["test"]["reviews"] == pytest.approx(accuracy[1] - accuracy[0])
@@ -130,18 +123,16 @@ def test_a_run_without_errors_and_without_truncated_reviews(trained, tmp_path):
     for name, seed, count in (("train", 0, 80), ("test", 1, 40)):
         write_csv(tmp_path / "old" / f"{name}.csv", make_reviews(count, seed=seed))
     run = tmp_path / "<b>run"
-    preset = replace(TINY, max_length=32, pooling="max", learning_rate=2e-2, epochs=4)
-    train(preset, dataset=tmp_path / "old", output_dir=run, disable_tqdm=True)
+    train(replace(TINY, max_length=32, epochs=4), dataset=tmp_path / "old", output_dir=run, disable_tqdm=True)
     texts = [text for text, _ in make_reviews(40, seed=1)]
     logits = Classifier.from_pretrained(run).logits(texts)
     labels = [int(logit > 0) for logit in logits]
     write_csv(tmp_path / "moved" / "test.csv", list(zip(texts, labels, strict=True)))
     (tmp_path / "old" / "train.csv").rename(tmp_path / "moved" / "train.csv")
-    metrics = json.loads((run / "metrics.json").read_text())
-    metrics["test"] = evaluate_logits(logits, labels)
+    metrics = {**read(run / "metrics.json"), "test": evaluate_logits(logits, labels)}
     (run / "metrics.json").write_text(json.dumps(metrics))
     path = write_report(run, dataset=tmp_path / "moved", against=run)
-    found, page = json.loads(path.with_name("report.json").read_text()), path.read_text(encoding="utf-8")
+    found, page = read(path.with_name("report.json")), path.read_text(encoding="utf-8")
     assert found["words"] == {}
     assert [group["name"] for group in found["groups"]["truncated or not"]] == ["read to the end"]
     assert all(rows == [] for rows in found["excerpts"].values())
@@ -152,17 +143,15 @@ def test_a_run_without_errors_and_without_truncated_reviews(trained, tmp_path):
     assert "<b>" not in page
 
 
-def test_changed_weights_are_noticed(trained, tmp_path):
-    run = shutil.copytree(trained / "second", tmp_path / "second", ignore=shutil.ignore_patterns("report"))
-    metrics = json.loads((run / "metrics.json").read_text())
-    metrics["test"]["accuracy"] -= 0.2
-    (run / "metrics.json").write_text(json.dumps(metrics))
-    with pytest.raises(ValueError, match="were changed since it was trained"):
-        write_report(run)
-
-
 def test_what_cannot_be_reported_is_refused(trained, tmp_path):
     with pytest.raises(ValueError, match=r"is no finished run, metrics\.json is missing"):
         write_report(tmp_path)
     with pytest.raises(ValueError, match="excerpts is 0; allowed"):
         write_report(trained / "second", excerpts=0)
+    # Changed weights are noticed.
+    run = shutil.copytree(trained / "second", tmp_path / "second", ignore=shutil.ignore_patterns("report"))
+    metrics = read(run / "metrics.json")
+    metrics["test"]["accuracy"] -= 0.2
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(ValueError, match="were changed since it was trained"):
+        write_report(run)
