@@ -101,19 +101,15 @@ def evaluate_logits(logits: ArrayLike, labels: ArrayLike, *, overlap: ArrayLike 
     r"""Measure a classifier by its logits.
 
     Of two labels, a logit z stands for the probability of POSITIVE, p = 1 / (1 + exp(-z)), and POSITIVE is predicted if
-    z > 0; of K > 2, each has a logit, and the softmax of a row is their probabilities. The loss is the mean
-    cross-entropy in nats, taken from the logits in 64 bits.
-
-    Args:
-        logits: Logit of POSITIVE per review, or of each label. *Shape:* (n,) or (n, K)
-        labels: The place of each review's label: 0 (NEGATIVE) or 1 (POSITIVE), or 0 to K - 1. *Shape:* (n,)
-        overlap: Whether a review stands word for word in what was trained on, too, where that is known. *Shape:* (n,)
+    z > 0; of K > 2, each has a logit, and the softmax of a row is their probabilities. Labels are places, 0 (NEGATIVE)
+    or 1 (POSITIVE), or 0 to K - 1. `overlap` says whether a review stands word for word in what was trained on, too,
+    where that is known. *Shape:* (n,) or (n, K), (n,) and (n,)
 
     Returns:
         Plain Python numbers; shares are fractions, zero where there is nothing to divide by, as scikit-learn computes
-        them. "accuracy"; "expected_calibration_error" in 15 bins, see `calibration_bins`; "loss"; "reviews", the
-        number n. Where some reviews overlap, and not all, "without_overlap" holds "reviews" and "accuracy" of the
-        others.
+        them. "accuracy"; "expected_calibration_error" in 15 bins, see `calibration_bins`; "loss", the mean
+        cross-entropy in nats, from the logits in 64 bits; "reviews", the number n. Where some reviews overlap, and not
+        all, "without_overlap" holds "reviews" and "accuracy" of the others.
 
         Of two labels: "precision", "recall" and "f1" of POSITIVE; "roc_auc", absent where all labels are the same;
         "confusion_matrix" with "tn", "fp" (NEGATIVE reviews predicted POSITIVE), "fn" and "tp".
@@ -121,9 +117,6 @@ def evaluate_logits(logits: ArrayLike, labels: ArrayLike, *, overlap: ArrayLike 
         Of more: "macro_f1", over the labels that some review has or gets; "top_2_accuracy" and so on for :data:`TOP_K`;
         "per_class", for each label its "precision", "recall", "f1" and "reviews"; and of up to :data:`MATRIX_LABELS`
         labels "confusion_matrix", for each one a row of how often which was predicted.
-
-    Raises:
-        ValueError: A logit that is not finite, a label out of range, different lengths, or no reviews.
     """
     measured = dict(SentimentMetrics().compute(predictions=logits, references=labels))
     kept = np.zeros(0, bool) if overlap is None else ~np.asarray(overlap, dtype=bool)

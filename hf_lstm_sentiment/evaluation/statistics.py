@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,39 +14,30 @@ def checked_columns(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.fl
 
     *Shape:* (n,) or, of more than two labels, (n, K); and (n,)
     """
-    if np.ndim(logits) == 2 and np.shape(logits)[1] == 2:
-        raise ValueError(f"logits have shape {np.shape(logits)}; pass logits[:, 1] - logits[:, 0] instead")
-    z = _checked(logits, "logits", np.isfinite, "finite numbers", columns=True).astype(np.float64)
-    count = 2 if z.ndim == 1 else z.shape[1]
-    allowed = "0 and 1" if count == 2 else f"0 to {count - 1}"
-    y = _checked(labels, "labels", lambda array: np.isin(array, np.arange(count)), allowed).astype(np.int64)
-    if len(z) != len(y):
-        raise ValueError(f"{len(z)} logits, {len(y)} labels; allowed: the same number of each, one per review")
-    return z, y
+    z, y = np.asarray(logits), np.asarray(labels)
+    if z.ndim == 2 and z.shape[1] == 2:
+        raise ValueError(f"logits have shape {z.shape}; pass logits[:, 1] - logits[:, 0] instead")
+    shaped = z.ndim == 1 or (z.ndim == 2 and z.shape[1] > 2)
+    if not (shaped and z.size and y.shape == z.shape[:1] and {z.dtype.kind, y.dtype.kind} <= set("biuf")):
+        raise ValueError(
+            f"logits have shape {z.shape} and type {z.dtype}, labels {y.shape} and {y.dtype}; allowed: for each review "
+            "of at least one, a number as logit (of three or more labels a row of them) and one as label"
+        )
+    places = np.arange(2 if z.ndim == 1 else z.shape[1])
+    allowed = "0 and 1" if z.ndim == 1 else f"0 to {places[-1]}"
+    columns = (("logits", z, np.isfinite(z), "finite numbers"), ("labels", y, np.isin(y, places), allowed))
+    for name, column, valid, allowed in columns:
+        wrong = np.argwhere(~valid)
+        if len(wrong):
+            found = f"{column[tuple(wrong[0])].item()} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
+            raise ValueError(f"{name} hold {found}; allowed: {allowed}")
+    return z.astype(np.float64), y.astype(np.int64)
 
 
 def decisions(logits: ArrayLike) -> NDArray[np.int64]:
     """The more probable label of each review, by its place. *Shape:* (n,) or (n, K) to (n,)."""
     z = np.asarray(logits)
     return ((z > 0) if z.ndim == 1 else z.argmax(axis=1)).astype(np.int64)
-
-
-def _checked(
-    values: ArrayLike, name: str, valid: Callable[[Any], Any], allowed: str, *, columns: bool = False
-) -> NDArray[Any]:
-    array = np.asarray(values)
-    shaped = array.ndim == 1 or (columns and array.ndim == 2 and array.shape[1] > 2)
-    if not shaped or not array.size or array.dtype.kind not in "biuf":
-        more = " or, of three or more labels, a row of them" if columns else ""
-        raise ValueError(
-            f"{name} have shape {array.shape} and type {array.dtype}; "
-            f"allowed: one number per review{more}, at least one"
-        )
-    wrong = np.argwhere(~valid(array))
-    if len(wrong):
-        found = f"{array[tuple(wrong[0])].item()} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
-        raise ValueError(f"{name} hold {found}; allowed: {allowed}")
-    return array
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
