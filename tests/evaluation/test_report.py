@@ -89,7 +89,10 @@ def test_the_numbers_are_those_of_the_run(report, trained):
     for groups in found["groups"].values():
         assert sum(group["reviews"] for group in groups) == metrics["test"]["reviews"]
         assert sum(group["correct"] for group in groups) == confusion["tn"] + confusion["tp"]
-    assert found["calibration"]["as it is"]["nll"] == pytest.approx(metrics["test"]["loss"], abs=1e-5)
+    before, after = found["calibration"]["as it is"], found["calibration"]["with the temperature"]
+    assert before["nll"] == pytest.approx(metrics["test"]["loss"], abs=1e-5)
+    assert found["temperature"] != 1
+    assert after["nll"] != before["nll"]
 
 
 def test_what_is_fixed_and_broken_adds_up(report, trained):
