@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -55,7 +55,8 @@ class Reviews:
         test: Reviews for the final figure.
         held_out: Parts taken off the source's training reviews because it has no such split.
         notes: What a reader of the results must know.
-        overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`.
+        overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`,
+            or in what else is trained on.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
@@ -92,6 +93,15 @@ class Reviews:
         return cast(
             Iterable[str], concatenate_datasets([p.select_columns(["text"]) for p in (ordered, *others)])["text"]
         )
+
+    def trained_with(self, more: Dataset) -> Reviews:
+        """The same reviews where more texts are trained on: held-out ones that stand among them overlap, too."""
+        known, overlap = _digests(more)[1], {}
+        for key, rows in self.overlap.items():
+            part: Dataset = getattr(self, key)
+            found = whole_numbers(part, "row")[np.isin(_digests(part)[1], known)]
+            overlap[key] = np.union1d(rows, found)
+        return replace(self, overlap=overlap)
 
     def class_weights(self, weights: str | Sequence[float]) -> list[float]:
         """What a review counts in the loss, by its label.

@@ -99,6 +99,8 @@ class Inputs:
             reviews = reviews_from(*self._given, **self._sampling)
         for source in self._models:
             source.check(reviews)
+        if self._soft_labels is not None and (passages := self._soft_labels.passages) is not None:
+            reviews = reviews.trained_with(passages)
         return reviews
 
     @cached_property

@@ -113,7 +113,9 @@ def test_the_offline_package_is_found():
 
 @pytest.fixture(scope="module")
 def short_texts(tmp_path_factory):
-    return write_csv(tmp_path_factory.mktemp("short") / "short.csv", make_reviews(100, seed=9))
+    # Some of them are test reviews, too.
+    texts = [*make_reviews(100, seed=9), *make_reviews(60, seed=1)[:10]]
+    return write_csv(tmp_path_factory.mktemp("short") / "short.csv", texts)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def test_a_transformer_labels_reviews_and_passages(taught, short_texts):
     # The test part of the short texts is nowhere read.
     short = distill.load_short_texts(short_texts)
     assert not set(passages["text"]) & set(short.test["text"][:])
-    assert taught.metrics["short_texts"]["train"] == 80
+    assert taught.metrics["short_texts"]["train"] == 88
 
 
 def test_what_a_pair_says_is_known_unless_the_transformer_reads_it_the_other_way(tmp_path):
@@ -157,6 +159,11 @@ def test_a_student_reads_the_passages(fit, taught, source, tmp_path):
     state = read_json(next((tmp_path / "run" / "checkpoints").glob("*/trainer_state.json")))
     assert state["max_steps"] == -(-(160 + 150 + passages) // 16)
     assert result.metrics["digests"]["passages"] == taught.metrics["passages"]["digest"]
+    # It has learned the labels of test reviews among the short texts, and says so.
+    read = pd.read_parquet(taught.directory / "passages.parquet")["text"]
+    overlap = len({*read} & {text for text, _ in make_reviews(60, seed=1)})
+    assert result.metrics["dataset"]["in_train_too"]["test"] == overlap > 5
+    assert result.metrics["test"]["without_overlap"]["reviews"] == 60 - overlap
     vocabulary = word_vectors(tmp_path / "run")
     verdicts = pd.read_parquet(taught.directory / "passages.parquet")["text"].str.lower()
     assert verdicts.str.contains("money", regex=False).any() == ("money" in vocabulary)
