@@ -57,6 +57,7 @@ class Reviews:
         notes: What a reader of the results must know.
         overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`,
             or in what else is trained on.
+        test_in_validation: How many test reviews stand word for word in `validation`, by which the best epoch is chosen.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
@@ -74,6 +75,7 @@ class Reviews:
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     overlap: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    test_in_validation: int = 0
     digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
     label_names: tuple[str, ...] = SENTIMENT_NAMES
@@ -139,6 +141,7 @@ class Reviews:
             "held_out": list(self.held_out),
             **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
             "in_train_too": {part: len(rows) for part, rows in self.overlap.items()},
+            **({"test_in_validation": self.test_in_validation} if self.test_in_validation else {}),
             "digests": dict(self.digests),
             "notes": list(self.notes),
         }
@@ -267,6 +270,7 @@ def load_reviews(
             part: whole_numbers(parts[part], "row")[np.isin(digests[part][1], trained_on)]
             for part in ("validation", "test")
         },
+        test_in_validation=int(np.isin(digests["test"][1], digests["validation"][1]).sum()),
         digests={part: digest for part, (digest, _) in digests.items()},
         validation_fraction=validation_fraction if "validation" in held_out else None,
         label_names=names,

