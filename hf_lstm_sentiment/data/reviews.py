@@ -57,7 +57,7 @@ class Reviews:
         notes: What a reader of the results must know.
         overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`,
             or in what else is trained on.
-        test_in_validation: How many test reviews stand word for word in `validation`, by which the best epoch is chosen.
+        test_in_validation: How many test reviews stand word for word in `validation`, which chooses the epoch.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
         digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.

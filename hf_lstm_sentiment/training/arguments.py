@@ -165,6 +165,7 @@ def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
     # Autocast to float16 does nothing on a CPU.
     if arguments.fp16 and not on_cpu:
         precision = "float16"
+    sampling = arguments.train_sampling_strategy
     return {
         "optimizer": OptimizerNames(arguments.optim).value,
         "learning_rate": arguments.learning_rate,
@@ -172,7 +173,7 @@ def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
         "weight_decay": arguments.weight_decay,
         **({"max_grad_norm": arguments.max_grad_norm} if arguments.max_grad_norm else {}),
         "batch_size": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
-        "batches": "of similar length" if arguments.train_sampling_strategy == "group_by_length" else "random",
+        "batches": "of similar length" if sampling == "group_by_length" else sampling,
         "precision": precision,
     }
 

