@@ -98,16 +98,16 @@ def _arm(job):
     if folder := job.get("watch"):
         sys.addaudithook(functools.partial(_watch, folder))
     if kill := job.get("kill"):
-        _at_call(kill["target"], kill["call"], functools.partial(_die, kill["when"]))
+        at_call(kill["target"], kill["call"], functools.partial(_die, kill["when"]))
     if sent := job.get("signal"):
         for call in sent["calls"]:
-            _at_call(sent["target"], call, lambda *_: os.kill(os.getpid(), sent["number"]))
+            at_call(sent["target"], call, lambda *_: os.kill(os.getpid(), sent["number"]))
     if full := job.get("full"):
         limit = (full["bytes"], resource.RLIM_INFINITY)
-        _at_call(full["target"], full["call"], lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        at_call(full["target"], full["call"], lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
 
 
-def _at_call(target, number, act):
+def at_call(target, number, act):
     """Do something before the n-th call of a function: `act` is given the function and its arguments."""
     module, _, path = target.partition(":")
     *owners, name = path.split(".")

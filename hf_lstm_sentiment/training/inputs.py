@@ -54,8 +54,7 @@ class Inputs:
         given: tuple[Iterable[str], Iterable[Any]] | None = None,
     ) -> None:
         _refuse_contradictions(recipe)
-        chosen = {name: value for name, value in sampling.items() if value is not None}
-        self._sampling = {**chosen, "validation_fraction": recipe.validation_fraction}
+        self._sampling = {**sampling, "validation_fraction": recipe.validation_fraction}
         self._given = given
         problems: list[Exception] = []
 

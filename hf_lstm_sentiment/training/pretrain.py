@@ -181,7 +181,7 @@ def pretrain(
         recipe,
         run,
         seed=seed,
-        sampling={name: passed[name] for name in SAMPLING if name in passed},
+        sampling={name: passed[name] for name in SAMPLING if passed.get(name) is not None},
         resume=resume,
         num_threads=num_threads,
         given=training_arguments,

@@ -223,12 +223,12 @@ def train(
         # It takes the place of the language model that a preset starts from otherwise.
         sources = {"pretrained": None, **sources, "model_name_or_path": os.fspath(model_name_or_path)}
     recipe = replace(recipe, **sources)
-    sampling = {name: passed[name] for name in SAMPLING}
+    sampling = {name: passed[name] for name in SAMPLING if passed[name] is not None}
     if texts is not None:
         for name in ("dataset", *READING):
             if name != "labels" and passed[name] is not None:
                 raise ValueError(f"{name} is {passed[name]!r}, and texts are given; leave one of them out")
-        sampling = {name: value for name, value in sampling.items() if name not in READING}
+        sampling.pop("labels", None)
         recipe = replace(recipe, dataset="texts given in Python")
     elif not isinstance(labels, str | Mapping | None):
         raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")

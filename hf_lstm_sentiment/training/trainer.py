@@ -105,7 +105,7 @@ def run_recipe(
     inputs = Inputs(recipe, sampling, unlabeled=not body.classifies, given=texts)
     recipe = inputs.recipe
     # Now, not when hours of training wait to be written down.
-    options = json_ready({**flags, **{k: v for k, v in sampling.items() if v is not None}, **given})
+    options = json_ready({**flags, **sampling, **given})
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)

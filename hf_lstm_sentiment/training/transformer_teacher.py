@@ -60,20 +60,11 @@ def fit_transformer(
     Of a long text, the head and the tail are read. A checkpoint every 100 steps lets a stopped fit go on; one that is
     finished is kept, and one that was fitted otherwise refused.
     """
+    settings = {name: value for name, value in locals().items() if name not in ("texts", "labels", "directory")}
     content = hashlib.sha256()
     for text, label in zip(texts, labels, strict=True):
         content.update(f"{label}:{len(text)}:{text}".encode())
-    settings = {
-        "teacher": os.fspath(teacher),
-        "texts": len(texts),
-        "digest": f"sha256:{content.hexdigest()}",
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "max_length": max_length,
-        "seed": seed,
-        "bf16": bf16,
-    }
+    settings |= {"teacher": os.fspath(teacher), "texts": len(texts), "digest": f"sha256:{content.hexdigest()}"}
     known = read_json(directory / _SETTINGS) if (directory / _SETTINGS).is_file() else settings
     if changed := differences(known, settings):
         raise ValueError(f"the teacher in {directory} was fitted otherwise: {changed}; pass another --output_dir")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hf_lstm_sentiment import PRESETS, load_reviews, teach, train
+from hf_lstm_sentiment import PRESETS, Classifier, load_reviews, teach, train
+from hf_lstm_sentiment.evaluation.calibration import fit_temperature
 from hf_lstm_sentiment.training import distill as teaching
 from hf_lstm_sentiment.training.distill import weigh
 from hf_lstm_sentiment.training.ngram_teacher import document_vectors, ngrams_and_vectors
@@ -167,8 +168,13 @@ def test_a_student_learns_from_its_teachers(student):
 def test_the_head_is_calibrated(fit, tmp_path):
     # Labels that contradict the words, so that no model classifies all reviews correctly.
     noisy = [*make_reviews(160), *((f"great {i}", i % 2) for i in range(80))]
-    result = fit(replace(TINY, calibrate=True), dataset=write_csv(tmp_path / "reviews.csv", noisy))
-    assert result.metrics["temperature"] != 1
+    path = write_csv(tmp_path / "reviews.csv", noisy)
+    result = fit(replace(TINY, calibrate=True), dataset=path)
+    assert abs(result.metrics["temperature"] - 1) > 0.05
+    # What was saved needs no temperature any more.
+    held_out = load_reviews(path).validation
+    logits = Classifier.from_pretrained(result.run_directory).logits(held_out["text"][:])
+    assert fit_temperature(logits, np.asarray(held_out["label"][:])) == pytest.approx(1, abs=0.01)
     # Fitted on the validation reviews, it flatters them; each fold of them scaled by the others tells more.
     unseen = result.metrics["calibration"]["cross_validated"]["nll"]
     assert result.metrics["validation"]["loss"] < min(unseen, best_loss(result))

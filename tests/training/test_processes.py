@@ -126,24 +126,17 @@ def test_the_first_signal_to_one_is_no_second_where_another_was_told_before(monk
 # scripts/train.py, whose first process tells the launcher to stop in the third step and waits until it is told so.
 LAUNCHED = f"""
 import os, runpy, signal, sys, time
-from transformers import Trainer
 from hf_lstm_sentiment.training.interrupt import StopAtSignal
+from tests.fork_server import at_call
 
-step, receive, steps, told = Trainer.training_step, StopAtSignal._receive, [], []
+def stop(function, args, kwargs):
+    (callback,) = (c for c in args[0].callback_handler.callbacks if isinstance(c, StopAtSignal))
+    os.kill(os.getppid(), signal.SIGTERM)
+    while not callback._told:
+        time.sleep(0.02)
 
-def received(self, *args):
-    told.append(args)
-    receive(self, *args)
-
-def counted(self, *args, **kwargs):
-    steps.append(1)
-    if os.environ["RANK"] == "0" and len(steps) == 3:
-        os.kill(os.getppid(), signal.SIGTERM)
-        while not told:
-            time.sleep(0.02)
-    return step(self, *args, **kwargs)
-
-Trainer.training_step, StopAtSignal._receive = counted, received
+if os.environ["RANK"] == "0":
+    at_call({STEP!r}, 3, stop)
 sys.argv[0] = {str(ROOT / "scripts" / "train.py")!r}
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
