@@ -72,6 +72,7 @@ SIX = {"column_names": "label,id,date,query,user,text"}
 TWO = {"column_names": "text,label"}
 FRAME = {name: {str(i): row[k] for i, row in enumerate(PLAIN)} for k, name in enumerate(("text", "label"))}
 LONE = [*PLAIN, ('"Great', "pos"), ('a "fine', "neg"), ('fine"', "neg")]
+CYRILLIC = [("\u0445\u043e\u0440\u043e\u0448\u043e" * 9, y) for _, y in PLAIN]
 KINDS = [{**o, "more": [None, [], {}, {"a": [1]}, "b", 2.5, [None]][i % 7]} for i, o in enumerate(objects())]
 NO_TEXT = r"row 18 \(line 18\): the text is {}; every row needs a string .*with --text_column"
 NO_TEXT_COLUMN = "none is known as the text; name it with --text_column"
@@ -102,6 +103,7 @@ CASES = {
     "UTF-16 text of Excel": ("a.csv", table(delimiter="\t").encode("utf-16"), {}, None),
     "UTF-16 little, no mark": ("a.csv", table().encode("utf-16-le"), {}, None),
     "UTF-16 big, no mark": ("a.tsv", table(delimiter="\t").encode("utf-16-be"), {}, None),
+    "UTF-16 of other letters": ("a.csv", table(CYRILLIC).encode("utf-16"), {}, CYRILLIC),
     "UTF-16 jsonl": ("a.jsonl", LINES.encode("utf-16"), {}, None),
     "cp1252": ("a.csv", table().encode("cp1252"), {}, r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252"),
     "cp1252, named": ("a.csv", table().encode("cp1252"), {"encoding": "cp1252"}, None),

@@ -427,7 +427,8 @@ def test_hub_gives_the_wanted_part_of_its_archive(remote):
     assert len(remote.requests) < 10 + packed / BLOCK
 
 
-def test_hub_check_is_cheap(remote):
+def test_hub_check_is_cheap(remote, monkeypatch):
+    monkeypatch.setattr(glove, "_LOAD_BLOCK", 2**23)
     check_glove_source(HUB_GLOVE, dimension=100)
     assert 0 < sum(remote.fetched) < 4 * glove._CHECK_BLOCK
     assert len(remote.requests) <= 10
