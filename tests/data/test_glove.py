@@ -363,9 +363,9 @@ def test_package_not_installed(monkeypatch, package, module):
         (lambda data: (data / EMBEDDING).write_bytes(pickle.dumps(np.zeros((3, 50)))), "is damaged", True),
         (lambda data: (data / EMBEDDING).write_bytes(b""), "is damaged", True),
         (lambda data: (data / EMBEDDING).unlink(), EMBEDDING, True),
-        (lambda data: words(data, "good", "bad"), "2 words and 3 vectors", False),
-        (lambda data: words(data, "good", "bad", "good", column="word"), "index", False),
-        (lambda data: (data / INDEX).write_bytes(b"PAR1"), "is damaged", False),
+        (lambda data: words(data, "good", "bad"), "2 words and 3 vectors", True),
+        (lambda data: words(data, "good", "bad", "good", column="word"), "index", True),
+        (lambda data: (data / INDEX).write_bytes(b"PAR1"), "is damaged", True),
         (lambda data: (data / INDEX).unlink(), INDEX, True),
     ],
 )
