@@ -11,7 +11,7 @@ from hf_lstm_sentiment.data.reviews import load_reviews
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.demo_model import save_model
-from tests.reviews import make_rated, make_reviews, write_csv
+from tests.reviews import make_rated, make_reviews, refused, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
 
@@ -59,11 +59,8 @@ def test_accuracy_is_told_without_what_was_trained_on(model, tmp_path):
     train, test, unlabeled = (make_reviews(n, seed=n) for n in (60, 40, 20))
     run = shutil.copytree(model, tmp_path / "run")
     parts = {"train": [*train, test[0]], "test": test, "unsupervised": [(t, -1) for t, _ in [*unlabeled, test[1]]]}
-    columns = {
-        name: dict(zip(("text", "label"), map(list, zip(*rows, strict=True)), strict=True))
-        for name, rows in parts.items()
-    }
-    DatasetDict({name: Dataset.from_dict(part) for name, part in columns.items()}).save_to_disk(tmp_path / "data")
+    made = {name: Dataset.from_list([{"text": t, "label": y} for t, y in rows]) for name, rows in parts.items()}
+    DatasetDict(made).save_to_disk(tmp_path / "data")
     for dataset, reviews in (({}, 39), ({"unlabeled": 21}, 38)):
         (run / "metrics.json").write_text(json.dumps({"dataset": dataset}))
         (found,) = measure([run], dataset=tmp_path / "data")["models"]
@@ -74,10 +71,8 @@ def test_the_overlap_is_with_the_training_reviews_of_the_model(model, tmp_path):
     train = make_reviews(60, seed=60)
     for name, part in {"train": train, "test": [*make_reviews(40, seed=2), *train]}.items():
         write_csv(tmp_path / "data" / f"{name}.csv", part)
-    splits = {"half": {"validation_fraction": 0.5}, "tenth": {"validation_fraction": 0.1, "split_seed": 3}}
-    half, tenth = (record(model, tmp_path / name, tmp_path / "data", **split) for name, split in splits.items())
-    (found,) = measure([half], dataset=tmp_path / "data")["models"]
-    assert found["without_overlap"]["reviews"] == 40 + 30
+    half = record(model, tmp_path / "half", tmp_path / "data", validation_fraction=0.5)
+    tenth = record(model, tmp_path / "tenth", tmp_path / "data", validation_fraction=0.1, split_seed=3)
     first, second = measure([tenth, half], dataset=tmp_path / "data")["models"]
     # Reviews are split once; what the second one was trained on stays open.
     assert first["without_overlap"]["reviews"] == 40 + 6
@@ -105,29 +100,30 @@ def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, monkeypa
     assert found["models"][0]["against"]["equal_decisions"] == 1
 
 
-def test_models_with_other_validation_reviews_are_not_measured_together(model, data, tmp_path):
-    first = record(model, tmp_path / "first", data, split_seed=1)
-    second = record(model, tmp_path / "second", data, split_seed=2)
-    with pytest.raises(ValueError, match=r"second was validated on other reviews .*split_seed was 1 and is 2"):
-        measure([first, second], dataset=data, split="validation")
-
-
-def test_reviews_that_are_not_those_of_the_run_are_refused(model, data, tmp_path):
-    run = record(model, tmp_path / "run", data)
+def test_what_cannot_be_measured_is_refused(model, data, tmp_path):
+    first, second = (record(model, tmp_path / name, data, split_seed=i) for i, name in enumerate(("first", "second")))
+    unknown = shutil.copytree(model, tmp_path / "unknown")
+    (unknown / "metrics.json").write_text('{"dataset": {}}')
     for name, count, seed in (("train", 120, 1), ("test", 40, 3)):
         write_csv(tmp_path / "as many" / f"{name}.csv", make_reviews(count, seed=seed))
-    with pytest.raises(ValueError, match=r"does not hold the reviews of .*test was 'sha256:\w+' and is 'sha256:"):
-        measure([run], dataset=tmp_path / "as many", split="validation")
-    (run / "metrics.json").write_text('{"dataset": {}}')
-    with pytest.raises(ValueError, match="does not say how its reviews were split"):
-        measure([run], dataset=data, split="validation")
-
-
-def test_wrong_splits_are_refused_before_anything_is_read():
-    with pytest.raises(ValueError, match="split is 'train'; allowed: test, validation"):
-        measure(["nothing"], split="train")
-    with pytest.raises(ValueError, match="leave one of them out"):
-        measure(["nothing"], split="validation", max_test_samples=5)
+    others = write_csv(tmp_path / "others.csv", [(t, y.upper()) for t, y in make_rated(60)])
+    three = save_model(tmp_path / "three", ["negative", "neutral", "positive"])
+    for models, arguments, message in (
+        ([first, second], {}, "second was validated on other reviews .*split_seed was 0 and is 1"),
+        (
+            [first],
+            {"dataset": tmp_path / "as many"},
+            "does not hold the reviews of .*test was 'sha256:\\w+' and is 'sha256:",
+        ),
+        ([unknown], {}, "does not say how its reviews were split"),
+        (["nothing"], {"split": "train"}, "split is 'train'; allowed: test, validation"),
+        (["nothing"], {"max_test_samples": 5}, "leave one of them out"),
+        # Before any review is read.
+        ([tmp_path / "nothing"], {"dataset": tmp_path / "nothing either"}, "no such file or directory"),
+        ([model, model], {"dataset": tmp_path / "nothing either"}, "named twice"),
+        ([three], {"dataset": others, "split": "test"}, "has the labels .*measure it on reviews of its own labels"),
+    ):
+        refused(lambda m=models, a=arguments: measure(m, **{"dataset": data, "split": "validation", **a}), message)
 
 
 def test_agreement_counts_decisions_not_logits():
@@ -140,17 +136,7 @@ def test_the_shipped_model_is_measured_by_default(model, data, monkeypatch):
     assert measure(dataset=data)["models"][0]["model"] == str(model)
 
 
-def test_what_is_wrong_with_the_models_is_told_before_the_data_are_read(model, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file or directory"):
-        measure([tmp_path / "nothing"], dataset=tmp_path / "nothing either")
-    with pytest.raises(ValueError, match="named twice"):
-        measure([model, model], dataset=tmp_path / "nothing either")
-
-
-def test_a_model_of_three_labels_is_measured_on_reviews_of_its_labels_only(tmp_path):
+def test_a_model_of_three_labels_is_measured(tmp_path):
     model = save_model(tmp_path / "three", ["negative", "neutral", "positive"])
     (found,) = measure([model], dataset=write_csv(tmp_path / "a.csv", make_rated(120)))["models"]
     assert np.shape(found["confusion_matrix"]) == (3, 3)
-    others = write_csv(tmp_path / "others.csv", [(t, y.upper()) for t, y in make_rated(60)])
-    with pytest.raises(ValueError, match=r"has the labels .*measure it on reviews of its own labels"):
-        measure([model], dataset=others)
