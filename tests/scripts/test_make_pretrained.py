@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import make_pretrained
@@ -13,16 +14,7 @@ from make_pretrained import make_release
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
-import hf_lstm_sentiment
-from hf_lstm_sentiment import (
-    Classifier,
-    SentimentLSTMForSequenceClassification,
-    explain,
-    load_reviews,
-    predict,
-    predict_file,
-    pretrained,
-)
+from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, predict, pretrained
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.hub_clients import PUBLISHED, push, received
@@ -47,31 +39,23 @@ def made(released, tmp_path):
     return shutil.copytree(released, tmp_path / "pretrained" / "reviews")
 
 
-@pytest.fixture
-def ships(made, monkeypatch):
-    """The package as if the release had come with it."""
-    monkeypatch.setattr(shipped, "FOLDER", made.parent)
-    return made
-
-
-@pytest.fixture
-def ships_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "empty")
-
-
 def change(run, **tensors):
     weights = load_file(run / "model.safetensors")
     save_file({**weights, **tensors}, run / "model.safetensors", metadata={"format": "pt"})
 
 
-def test_a_release_is_what_a_push_would_publish(run, made):
+def test_a_release_is_what_a_push_would_publish(run, made, hub):
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
     assert files == [name for name in publishable_files(run) if not name.endswith(".py")]
-    assert list(publishable_files(made)) == list(publishable_files(run))
-    assert made.name == "reviews"
     assert [path.name for path in made.parent.iterdir()] == ["reviews"]
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in (made, *made.iterdir())), "only its owner reads it"
     assert 'hf_lstm_sentiment.pretrained("reviews")' in (made / "README.md").read_text()
+    # A push adds the code of the package.
+    push(made, "user/shipped")
+    published = received(hub, "user/shipped")
+    assert set(published) == set(PUBLISHED) == set(publishable_files(run))
+    for name in TRAVELLING:
+        assert published[name] == (PACKAGE / "model" / name).read_bytes()
 
 
 def test_weights_are_halved_and_computed_in_float32(run, made):
@@ -103,14 +87,6 @@ def test_what_rounding_changes_is_measured_and_told(run, made):
     assert f"Rounded and not, 100.000% of {len(texts)} test reviews get the same label" in card
 
 
-def test_a_push_adds_the_code_of_the_package(made, hub):
-    push(made, "user/shipped")
-    published = received(hub, "user/shipped")
-    assert set(published) == set(PUBLISHED)
-    for name in TRAVELLING:
-        assert published[name] == (PACKAGE / "model" / name).read_bytes()
-
-
 def test_no_code_ships_and_none_is_missed():
     assert not list((PACKAGE / "pretrained").rglob("*.py"))
     # auto_map names what a push adds; the classes that are registered win, also over the code of a repository.
@@ -137,12 +113,12 @@ def test_what_fails_leaves_the_older_one(run, made, monkeypatch):
     change(run, **{"classifier.bias": torch.tensor([3.0])})
     rename = Path.rename
 
-    def broken(path, target):
+    def unmovable(path, target):
         if path.parent.name.startswith(".") and path.name == "reviews":
             raise OSError("no")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", broken)
+    monkeypatch.setattr(Path, "rename", unmovable)
     with pytest.raises(OSError, match="no"):
         make_release(run, output_dir=made.parent)
     assert (made / "model.safetensors").read_bytes() == before
@@ -180,36 +156,18 @@ def test_what_cannot_ship_is_refused(run, tmp_path, monkeypatch):
     refused(ValueError, "no finished run")
 
 
-def test_the_shipped_model_is_the_default(ships, tmp_path):
-    assert pretrained() == pretrained("reviews") == str(ships)
-    expected = predict(TEXTS, model=ships)
-    assert predict(TEXTS) == Classifier.from_pretrained()(TEXTS) == expected
-    assert explain(TEXTS[0]).label == expected[0].label
-    (tmp_path / "in.txt").write_text("\n".join(TEXTS))
-    assert predict_file(tmp_path / "in.txt", tmp_path / "out.jsonl", progress=False) == len(TEXTS)
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [row["label"] for row in rows] == [prediction.label for prediction in expected]
-
-
-@pytest.mark.usefixtures("ships_none")
-def test_without_a_shipped_model_one_must_be_named(tmp_path):
-    (tmp_path / "in.txt").write_text("good")
-    for call in (
-        pretrained,
-        lambda: predict(["good"]),
-        Classifier.from_pretrained,
-        lambda: predict_file(tmp_path / "in.txt", tmp_path / "out.csv"),
-    ):
-        with pytest.raises(ValueError, match="holds none; name another model: a run directory"):
-            call()
-
-
-def test_unknown_names_are_told_what_is_there(ships):
+def test_the_shipped_model_is_the_default(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", made.parent)
+    assert pretrained() == pretrained("reviews") == str(made)
+    assert predict(TEXTS) == Classifier.from_pretrained()(TEXTS) == predict(TEXTS, model=made)
     with pytest.raises(ValueError, match="'other' is not in the package; it holds reviews"):
         pretrained("other")
-    # One that is being written is not offered.
-    ships.rename(ships.with_name(".reviews.x"))
+    # One that is being written is not offered; without any, one must be named.
+    made.rename(made.with_name(".reviews.x"))
     assert shipped.held() == []
+    for call in (pretrained, lambda: predict(["good"]), Classifier.from_pretrained):
+        with pytest.raises(ValueError, match="holds none; name another model: a run directory"):
+            call()
 
 
 @pytest.mark.slow
@@ -227,8 +185,5 @@ def test_the_function_is_found_after_every_import(tmp_path):
 
 
 def test_everything_in_the_folder_belongs_to_the_wheel():
-    import tomllib
-
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert {"pretrained/*/*", "pretrained/*/plots/*"} <= set(settings["package-data"]["hf_lstm_sentiment"])
-    assert "pretrained" in hf_lstm_sentiment.__all__
