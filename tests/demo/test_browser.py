@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,7 +18,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 
-from hf_lstm_sentiment import Classifier
+from hf_lstm_sentiment import predict
 from hf_lstm_sentiment.demo.page import MAX_BATCH, MAX_CHARACTERS
 from hf_lstm_sentiment.demo.server import MAX_REQUEST
 from hf_lstm_sentiment.inference.explanation import _TURNS
@@ -30,7 +28,6 @@ from tests.reviews import make_reviews, write_csv
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo.py"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SENTENCE = "A wonderful film and a terrible, boring end"
 # Gradio's client asks the Hub who it talks to, unless told not to.
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -65,34 +62,13 @@ def served(command, port, log, **options) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("page") / "tiny-run")
-
-
-@pytest.fixture(scope="module")
 def address(run, tmp_path_factory):
-    port = free_port()
-    folder = tmp_path_factory.mktemp("server")
+    port, folder = free_port(), tmp_path_factory.mktemp("server")
     three = save_model(folder / "three", ("negative", "neutral", "positive"))
-    command = [sys.executable, str(SCRIPT), "--model", str(run), str(three), "--port", str(port)]
+    command = [sys.executable, str(SCRIPT), "--model", run, str(three), "--port", str(port)]
     environment = {**ENVIRONMENT, "GRADIO_TEMP_DIR": str(folder / "gradio")}
     with served(command, port, folder / "log", env=environment) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium; apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Its sandbox needs rights that root in a container has not.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager
@@ -287,20 +263,17 @@ def test_of_three_labels_each_may_be_explained_and_an_answer_be_unsure(chromium,
 
 def test_a_csv_goes_up_and_comes_down_classified(page, run, tmp_path):
     texts = [text for text, _ in make_reviews(25)]
-    source = write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(texts)], ("review", "id"))
     open_many(page)
-    upload(page, source)
+    upload(page, write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(texts)], ("review", "id")))
     page.get_by_role("button", name="Classify").click()
     page.locator("#many-result table").wait_for()
     assert page.locator("#many-result tbody tr").count() == 20
     with page.expect_download() as waiting:
         page.locator("#download").click()
     assert waiting.value.suggested_filename == "mine-classified.csv"
-    with open(waiting.value.path(), encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["review", "id", "label", "score", "known"]
-    expected = Classifier.from_pretrained(run)(texts)
-    assert [(row[0], row[2]) for row in rows] == [(t, p.label) for t, p in zip(texts, expected, strict=True)]
+    rows = csv.DictReader(Path(waiting.value.path()).read_text(encoding="utf-8").splitlines())
+    labels = [label for label, _ in predict(texts, model=run)]
+    assert [(row["review"], row["label"]) for row in rows] == list(zip(texts, labels, strict=True))
 
 
 def test_what_is_wrong_is_said_and_the_page_goes_on(page, tmp_path):

@@ -13,13 +13,6 @@ pytest.importorskip("gradio", reason="needs the extra demo")
 
 from hf_lstm_sentiment.demo.space import export_space
 from tests.demo.test_browser import ENVIRONMENT, free_port, served
-from tests.demo_model import save_model
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("space") / "tiny-run")
-
 
 NOT_INSTALLED = """
 import importlib.metadata as metadata
@@ -69,7 +62,7 @@ def test_an_exported_space_starts(run, tmp_path):
         assert result
         # Strangers do not choose what is loaded.
         with pytest.raises(Exception, match="not in the list of choices"):
-            client.predict("a wonderful film", str(run), api_name="/read")
+            client.predict("a wonderful film", run, api_name="/read")
 
 
 def test_a_space_of_a_repository_of_the_hub(run, tmp_path):

@@ -25,8 +25,7 @@ from hf_lstm_sentiment.demo.page import EXAMPLES, MAX_CHARACTERS
 from hf_lstm_sentiment.demo.static import PACKAGES, export_static
 from hf_lstm_sentiment.inference.classifier import probabilities
 from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
-from tests.demo.test_browser import assert_named, assert_readable, chromium, opened, read  # noqa: F401 - a fixture
-from tests.demo_model import save_model
+from tests.demo.test_browser import assert_named, assert_readable, opened, read
 from tests.model.test_in_the_wild import CASES, NEGATIVE, POSITIVE
 from tests.reviews import make_reviews
 
@@ -126,7 +125,7 @@ def same(folder, run, found, texts):
 
 
 @pytest.mark.slow
-def test_a_browser_says_what_python_says(chromium, address, site):  # noqa: F811
+def test_a_browser_says_what_python_says(chromium, address, site):
     texts = [*dict.fromkeys(text for case in CASES for text in case), *POSITIVE, *NEGATIVE, *ODD, "great 3d " * 600]
     if REVIEWS.is_file():
         import pyarrow.parquet
@@ -140,7 +139,7 @@ def test_a_browser_says_what_python_says(chromium, address, site):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_labels_of_any_number_in_both_directions(chromium, packages, serve, tmp_path):  # noqa: F811
+def test_labels_of_any_number_in_both_directions(chromium, packages, serve, tmp_path):
     texts = [text for text, _ in make_reviews(3)] + ["Wonderful\ufeff ΣΟΦΟΣ <pad>", ""]
     names = {0: "bad", 1: "so-so", 2: "good"}
     words = train_tokenizer(texts, max_length=8)
@@ -165,7 +164,7 @@ def test_labels_of_any_number_in_both_directions(chromium, packages, serve, tmp_
 
 
 @pytest.mark.slow
-def test_the_page_is_used_by_mouse_and_by_keyboard(chromium, address):  # noqa: F811
+def test_the_page_is_used_by_mouse_and_by_keyboard(chromium, address):
     with opened(chromium, address, viewport={"width": 1280, "height": 900}) as page:
         for name, text in EXAMPLES.items():
             page.get_by_role("button", name=name).click()
@@ -189,7 +188,7 @@ def test_the_page_is_used_by_mouse_and_by_keyboard(chromium, address):  # noqa: 
 
 
 @pytest.mark.slow
-def test_it_is_readable(chromium, address):  # noqa: F811
+def test_it_is_readable(chromium, address):
     with opened(chromium, address) as page:
         page.add_style_tag(content="* { transition: none !important; }")
         for text in ("", "A wonderful film zzxqy, and a terrible, boring end. " * 120):
@@ -212,11 +211,11 @@ def test_node_classifies_by_the_snippet(site, packages, tmp_path):
     assert found == pytest.approx(answer[2], abs=1e-4)
 
 
-def test_an_exported_folder(tmp_path, capsys):
+def test_an_exported_folder(run, tmp_path, capsys):
     from huggingface_hub import SpaceCard
 
-    run, folder = save_model(tmp_path / "run"), tmp_path / "site"
-    demo.main(["--model", str(run), "--export_static", str(folder)])
+    folder = tmp_path / "site"
+    demo.main(["--model", run, "--export_static", str(folder)])
     assert f"{folder}: try it with `python -m http.server` there" in capsys.readouterr().out
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     model = {"config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model_quantized.onnx"}
@@ -234,8 +233,7 @@ def test_an_exported_folder(tmp_path, capsys):
     assert (folder / "onnx" / "model_quantized.onnx").stat().st_size < 3_000_000
 
 
-def test_what_cannot_be_exported(tmp_path):
-    run = save_model(tmp_path / "run")
+def test_what_cannot_be_exported(run, tmp_path):
     with pytest.raises(FileExistsError, match="not an empty folder"):
         export_static(run, model=run)
     with pytest.raises(ValueError, match=r"unsure_below is 0.2; allowed: above 0.5"):
