@@ -25,8 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.reviews import SPLIT, Reviews, load_reviews
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
-from hf_lstm_sentiment.evaluation.statistics import decisions
-from hf_lstm_sentiment.inference.classifier import WINDOW, Classifier
+from hf_lstm_sentiment.inference.classifier import WINDOW, Classifier, decisions
 from hf_lstm_sentiment.model.pretrained_models import pretrained
 from hf_lstm_sentiment.utils.files import read_json, user_path, write_json
 from hf_lstm_sentiment.utils.messages import differences, shown

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..inference.classifier import probabilities, sigmoid
-from .statistics import checked_columns, decisions
+from ..inference.classifier import decisions, probabilities, sigmoid
+from .statistics import checked_columns
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from ..data.reviews import SPLIT, Reviews, load_run_reviews
-from ..inference.classifier import Classifier
+from ..inference.classifier import Classifier, decisions
 from ..utils.files import write_json
 from .errors import check_accuracy
 from .plots import plot_comparison
 from .report import data_uri, render
-from .statistics import bootstrap_difference, count, decisions, mcnemar, p_value, percent, spread
+from .statistics import bootstrap_difference, count, mcnemar, p_value, percent, spread
 
 # Of a recipe, what names it; everything else is one of its settings.
 _LABELS = ("name", "description", "seed", "disable_tqdm")

@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import Reviews
-from ..inference.classifier import Classifier, probabilities
+from ..inference.classifier import Classifier, decisions, probabilities
 from .calibration import certainty, probabilities_of
-from .statistics import decisions, proportion_interval
+from .statistics import proportion_interval
 
 logger = logging.getLogger(__name__)
 

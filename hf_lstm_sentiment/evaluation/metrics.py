@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..inference.classifier import decisions
 from ..utils.imports import require
 from .calibration import calibration_bins, cross_entropy, probabilities_of
-from .statistics import checked_columns, decisions
+from .statistics import checked_columns
 
 try:
     import evaluate

@@ -34,12 +34,6 @@ def checked_columns(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.fl
     return z.astype(np.float64), y.astype(np.int64)
 
 
-def decisions(logits: ArrayLike) -> NDArray[np.int64]:
-    """The more probable label of each review, by its place. *Shape:* (n,) or (n, K) to (n,)."""
-    z = np.asarray(logits)
-    return ((z > 0) if z.ndim == 1 else z.argmax(axis=1)).astype(np.int64)
-
-
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Summarize seeds: "mean", "values" and, of more than one, the "standard_deviation" of a sample (n - 1)."""
     found: dict[str, Any] = {"mean": float(np.mean(values)), "values": list(values)}

@@ -69,7 +69,7 @@ def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True))
 
 
-def label_ids(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def decisions(logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Find the id of the most probable label of each review from what `Classifier.logits` returns."""
     z = np.asarray(logits)
     return (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(axis=1)
@@ -332,7 +332,7 @@ class Classifier:
                 check_text(row, text)
             reviews = [ids[: self.max_length] for ids in self.token_ids([text for _, text in chunk])]
             logits = self.logits_of_ids(reviews, batch_size=batch_size)
-            for ids, best, every in zip(reviews, label_ids(logits), probabilities(logits), strict=True):
+            for ids, best, every in zip(reviews, decisions(logits), probabilities(logits), strict=True):
                 known = 1 - ids.count(cast(int, self.unk_token_id)) / len(ids) if ids else 0.0
                 score = float(every[best])
                 label = self.labels[best] if unsure_below is None or score >= unsure_below else unsure_label

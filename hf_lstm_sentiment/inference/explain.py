@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
 from ..utils.messages import check_count, check_text, shown
-from .classifier import Classifier, label_ids, probabilities
+from .classifier import Classifier, decisions, probabilities
 from .explanation import Explanation, Word
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Explainer:
         special = [token.content for token in classifier.tokenizer.get_added_tokens_decoder().values()]
         spans = _spans(text, encoding.offsets[: len(kept)], special)
         prefixes = self._prefix_logits(ids)
-        best = int(label_ids(prefixes[-1:])[0])
+        best = int(decisions(prefixes[-1:])[0])
         target = labels.index(label) if label is not None else 1 if two else best
         logit = float(_log_odds(torch.from_numpy(prefixes[-1:]), target)[0])
         attributions, baseline, error = self._attributions(ids, target, logit, steps)
