@@ -232,26 +232,16 @@ def test_encoding_truncates_and_keeps_what_leads_back(tmp_path):
     assert tokenizer.backend_tokenizer.truncation is None
 
 
-def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path, monkeypatch):
-    import hf_lstm_sentiment.data.encoding as encoding
-
+def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path):
     path = write_csv(tmp_path / "a.csv", make_reviews(40))
-    calls = []
-    tokenize = encoding._backend
-    monkeypatch.setattr(encoding, "_backend", lambda text: calls.append(1) or tokenize(text))
 
-    def encode(**options):
+    def written(**options):
         reviews = load_reviews(path)
         tokenizer = train_tokenizer(reviews.vocabulary_texts(), **options)
-        calls.clear()
         encoded = encode_reviews(reviews.train, tokenizer, max_length=5)
-        return len(calls), encoded
+        return {file["filename"]: Path(file["filename"]).stat().st_mtime_ns for file in encoded.cache_files}
 
-    assert encode()[0] == 1
-    repeated, encoded = encode()
-    assert repeated == 0
-    assert encoded.cache_files
-    assert encode(vocab_size=3)[0] == 1
+    assert written() == written() != written(vocab_size=3)
 
 
 def test_collation_pads_to_the_longest_of_the_batch():
