@@ -224,7 +224,11 @@ def load_reviews(
         raise ValueError(f"split_seed is {split_seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
     meant = None if labels is None else parse_labels(labels)
     name, found = open_source(source, FileForm(separator, column_names, encoding))
-    splits = {SPLITS[split]: rows for split, rows in found.items() if split in SPLITS}
+    splits: dict[str, list[Rows]] = {}
+    for split, rows in found.items():
+        if split in SPLITS:
+            # Two names may mean one part.
+            splits.setdefault(SPLITS[split], []).extend(rows)
     if "train" not in splits:
         raise ValueError(f"{source} has the splits {', '.join(map(repr, found))}; one must be called 'train'")
     if unlabeled and "unlabeled" not in splits:

@@ -67,6 +67,13 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
                     f"{result.path} has {key} {mine!r} and {first.path} {its!r}; only runs on the same reviews can be "
                     "compared"
                 )
+        # Runs of version 0.1.0 have no digests.
+        ours, theirs = (one.metrics["dataset"].get("digests", {}) for one in (result, first))
+        if other := [part for part, digest in ours.items() if digest != theirs.get(part, digest)]:
+            raise ValueError(
+                f"{result.path} and {first.path} have other reviews ({', '.join(other)}); only runs on the same "
+                "reviews can be compared"
+            )
     reviews = load_run_reviews(next((result for result in results if result.has_weights), first).recipe)
     runs: dict[str, list[FinishedRun]] = {}
     correct: dict[str, dict[int, NDArray[np.bool_]]] = {}

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -142,15 +143,18 @@ class Inputs:
         words = {*self.tokenizer.get_vocab(), *(self._base.vocabulary if self._base else ())}
         return load_glove(self._glove, words, dimension=self._dimension)
 
+    @property
+    def found_digests(self) -> dict[str, str]:
+        """Those of what is found, without what is made of it: for a training that is finished."""
+        return dict(chain(self.reviews.digests.items(), *(source.digests.items() for source in self._models)))
+
     @cached_property
     def digests(self) -> dict[str, str]:
         """What identifies each input: the sha256 of its content."""
-        found = {**self.reviews.digests, "tokenizer": _sha256(self.tokenizer.backend_tokenizer.to_str().encode())}
+        found = {**self.found_digests, "tokenizer": _sha256(self.tokenizer.backend_tokenizer.to_str().encode())}
         if self.vectors is not None:
             words = "\n".join(sorted(self.vectors.words, key=self.vectors.words.__getitem__))
             found["glove"] = _sha256(words.encode(), self.vectors.vectors.tobytes())
-        for source in self._models:
-            found |= source.digests
         return found
 
     def training_reviews(self) -> Dataset:

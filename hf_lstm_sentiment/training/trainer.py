@@ -122,7 +122,7 @@ def run_recipe(
         with arguments.main_process_first(desc="reading the reviews"):
             if body.classifies:
                 check_metric(str(arguments.metric_for_best_model), inputs.reviews.label_names)
-            digests = inputs.reviews.digests if finished else inputs.digests
+            digests = inputs.found_digests if finished else inputs.digests
             if writes:
                 tokenizer = None if finished else json.loads(inputs.tokenizer.backend_tokenizer.to_str())
                 runs.check_contents(run, digests, tokenizer=tokenizer)

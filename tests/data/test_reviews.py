@@ -62,6 +62,12 @@ def test_a_directory_with_splits_keeps_them(tmp_path):
     assert (pairs(reviews.train), pairs(reviews.validation), pairs(reviews.test)) == (train, valid, test)
     assert reviews.held_out == ()
     assert list(reviews.vocabulary_texts()) == [text for text, _ in train]
+    # Two names of one part are joined, as in a directory and so in what was saved by `datasets`.
+    parts = {"train": train, "validation": valid, "dev": test}
+    DatasetDict(
+        {k: Dataset.from_dict({"text": [t for t, _ in v], "label": [y for _, y in v]}) for k, v in parts.items()}
+    ).save_to_disk(tmp_path / "saved")
+    assert pairs(load_reviews(tmp_path / "saved").validation) == valid + test
     # Validation reviews are never taken from the test split.
     reviews = load_reviews(directory(tmp_path / "two", train=train, test=test))
     assert pairs(reviews.test) == test

@@ -129,7 +129,13 @@ def test_recorded_results_stand_in_for_runs(two_seeds, tmp_path):
     (pair,) = again.results["neighbours"]
     assert pair["seeds"] == {"a": [1], "b": [1]}
     assert pair["mcnemar"]["1"] == comparison.results["neighbours"][0]["mcnemar"]["1"]
-    # Results that do not fit their figures are refused.
+    # Results of other reviews are refused, and those that do not fit their figures.
+    record = tmp_path / "cards" / "other" / "seed-2" / "metrics.json"
+    before = record.read_text()
+    record.write_text(before.replace(comparison.results["dataset"]["digests"]["test"], "sha256:0"))
+    with pytest.raises(ValueError, match=r"other reviews \(test\); only runs on the same reviews can be compared"):
+        study([SHORT, OTHER], seeds=[1, 2], **options)
+    record.write_text(before)
     wrong = 1 - 2 * np.asarray(test["label"][:], dtype=np.float32)
     save_file({"logits": wrong}, tmp_path / "cards" / "tiny" / "seed-1" / "test_logits.safetensors")
     with pytest.raises(ValueError, match="were changed since it was trained"):

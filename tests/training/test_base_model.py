@@ -125,10 +125,12 @@ def test_another_base_under_the_same_name_is_not_resumed(fit, copy, new, tmp_pat
     options = {"dataset": new, "model_name_or_path": copy}
     first = fit(STILL, **options)
     assert fit(STILL, resume=True, **options).metrics == first.metrics
-    (tmp_path / "run" / "metrics.json").unlink()
     weights = load_file(copy / "model.safetensors")
     weights["classifier.bias"] += 1
     save_file(weights, copy / "model.safetensors")
+    refused(lambda: fit(STILL, resume=True, **options), "other data: base_model differ")
+    # Nor where it is not finished.
+    (tmp_path / "run" / "metrics.json").unlink()
     refused(lambda: fit(STILL, resume=True, **options), "other data: base_model differ")
 
 
