@@ -24,13 +24,11 @@ _QUEUED = 500
 _THREADS = 2 * (os.cpu_count() or 1)
 
 
-class _BoundedRequests:
+def _bounded(app: Any) -> Any:
     """ASGI middleware that refuses requests above a size, before anything of them is parsed."""
+    from starlette.responses import PlainTextResponse
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def handle(scope: Any, receive: Any, send: Any) -> None:
         declared = dict(scope["headers"] if scope["type"] == "http" else ()).get(b"content-length", b"")
         received = 0
 
@@ -42,12 +40,12 @@ class _BoundedRequests:
             return message if received <= MAX_REQUEST else {"type": "http.disconnect"}
 
         if declared.isdigit() and int(declared) > MAX_REQUEST:
-            said = f"a request has {int(declared):,} bytes; up to {MAX_REQUEST:,} are read here".encode()
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": said})
+            said = f"a request has {int(declared):,} bytes; up to {MAX_REQUEST:,} are read here"
+            await PlainTextResponse(said, 413, {"connection": "close"})(scope, receive, send)
         else:
-            await self._app(scope, counted, send)
+            await app(scope, counted, send)
+
+    return handle
 
 
 def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None) -> None:
@@ -75,7 +73,7 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None)
         max_threads=_THREADS,
         # Whoever calls without the name of a session is a new one.
         state_session_capacity=_SESSIONS,
-        app_kwargs={"middleware": [Middleware(_BoundedRequests)]},
+        app_kwargs={"middleware": [Middleware(_bounded)]},
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..utils.messages import shown
+from ..utils.messages import check_text
 from .classifier import Classifier, Prediction, predict
 
 # Characters above which a sentence is cut into pieces; the longest common ones have fewer.
@@ -62,8 +62,7 @@ def predict_sentences(
         FileNotFoundError, OSError, ValueError: As `predict`.
         TypeError: The text is no string.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text is {shown(text)} ({type(text).__name__}); pass one string")
+    check_text(0, text)
     spans = split_sentences(text)
     predictions = predict([text[start:end] for start, end in spans], model=model, **options)
     return [Sentence(*span, text[slice(*span)], found) for span, found in zip(spans, predictions, strict=True)]

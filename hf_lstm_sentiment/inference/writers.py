@@ -11,6 +11,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 from uuid import UUID
 
@@ -48,20 +49,12 @@ def row_writer(
     elif kind == ".jsonl":
         yield lambda rows: file.writelines(map(json_line, rows))
     else:
-        csv_writer = csv.writer(_LineFeeds(file), delimiter=DELIMITERS[kind])
+        # Rows end with a line feed alone; told to, the writer before Python 3.13 leaves fields with a CR unquoted.
+        lines: Any = SimpleNamespace(write=lambda row: file.write(row.removesuffix("\r\n").encode() + b"\n"))
+        csv_writer = csv.writer(lines, delimiter=DELIMITERS[kind])
         if header:
             csv_writer.writerow(columns)
         yield lambda rows: csv_writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
-
-
-class _LineFeeds:
-    """Ends rows with a line feed alone; told to, `csv.writer` before Python 3.13 leaves fields with a CR unquoted."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, row: str) -> int:
-        return self._file.write(row.removesuffix("\r\n").encode() + b"\n")
 
 
 def json_line(row: Any) -> bytes:

@@ -68,5 +68,5 @@ def test_every_sentence_is_classified_alone():
     assert found[-1].prediction.scores["NEGATIVE"] == found[-1].prediction.score
     assert predict_sentences(" ") == []
     for wrong in (["a"], None, 3):
-        with pytest.raises(TypeError, match=r"text is .*; pass one string"):
+        with pytest.raises(TypeError, match=r"text 0 is .*; every text must be a string"):
             predict_sentences(wrong)
