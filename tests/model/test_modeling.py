@@ -237,29 +237,12 @@ def test_tuple_equals_output(make):
     expected = model(IDS)
     assert isinstance(expected, BaseModelOutputWithPooling if make is encoder else SequenceClassifierOutput)
     by_argument = model(IDS, return_dict=False)
-    model.config.return_dict = False
+    model.config.output_hidden_states = True
+    assert len(model(IDS).hidden_states) == 2
+    model.config.output_hidden_states = model.config.return_dict = False
     for found in (by_argument, model(IDS)):
         assert type(found) is tuple
         equal(found, expected.to_tuple())
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_hidden_states_are_word_vectors_and_every_layer(bidirectional):
-    model = encoder(num_hidden_layers=3, bidirectional=bidirectional)
-    output = model(IDS, output_hidden_states=True)
-    mask = IDS != 0
-    assert len(output.hidden_states) == 4
-    vectors = model.word_embeddings(IDS)
-    equal(output.hidden_states[0], vectors)
-    for layers in (1, 2, 3):
-        states, _ = packed_reference(plain_lstm(model.lstm, layers), vectors, mask, "last")
-        close(output.hidden_states[layers], states)
-    equal(output.hidden_states[-1], output.last_hidden_state)
-    model.config.output_hidden_states = True
-    without = model(IDS, output_last_hidden_state=False)
-    assert len(without.hidden_states) == 4
-    assert without.last_hidden_state is None
-    equal(without.pooler_output, output.pooler_output)
 
 
 def test_inputs_embeds_equals_input_ids():
@@ -363,6 +346,14 @@ def test_outputs_and_every_gradient_are_those_of_the_packed_lstm(mask, shape, se
     loss = F.binary_cross_entropy_with_logits(z, labels) if len(z) else z.sum()
     loss.backward()
     close(model.sentiment_lstm(ids, mask).last_hidden_state, states)
+    assert model.sentiment_lstm(ids, mask, output_last_hidden_state=False).last_hidden_state is None
+    if states_wanted:
+        vectors, *layers = output.hidden_states
+        equal(vectors, model.get_input_embeddings()(ids) * mask[..., None])
+        for count, found in enumerate(layers, start=1):
+            some = plain_lstm(model.sentiment_lstm.lstm, count)
+            close(found, packed_reference(some, vectors, mask, "last")[0])
+        assert len(layers) == shape["num_hidden_layers"]
     close(output.logits[:, 1], z)
     close(output.loss, loss)
     expected = gradients(twin) | {f"sentiment_lstm.lstm.{name}": x for name, x in gradients(plain).items()}
