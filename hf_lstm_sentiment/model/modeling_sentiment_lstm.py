@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.utils import logging
+from transformers.utils import can_return_tuple, logging  # type: ignore[attr-defined]
 
 from .configuration_sentiment_lstm import SentimentLSTMConfig
 from .packed_lstm import PackedLSTM, Packing, pool
@@ -90,6 +90,7 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         self.post_init()
         self._freeze_embeddings_if_configured()
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -97,11 +98,10 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_last_hidden_state: bool = True,
-        return_dict: bool | None = None,
         token_type_ids: Tensor | None = None,
         output_attentions: bool | None = None,
-    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
-        """Encode a batch of reviews.
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch of reviews; with `return_dict=False`, or where the configuration has it, into a plain tuple.
 
         Args:
             input_ids: Token ids. *Shape:* (batch_size, seq_len)
@@ -110,7 +110,6 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             inputs_embeds: Word vectors in the place of `input_ids`. *Shape:* (batch_size, seq_len, embedding_size)
             output_hidden_states: Return the word vectors and every layer's states too.
             output_last_hidden_state: False leaves `last_hidden_state` out (None), which saves its memory.
-            return_dict: False for a plain tuple; the configuration's value by default.
             token_type_ids: Ignored; a review is one segment.
             output_attentions: Ignored, with a warning where true; an LSTM has no attention.
 
@@ -142,17 +141,14 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             vectors = packing.gather(cast(Tensor, inputs_embeds))
         vectors = self.embedding_dropout(self._drop_words(vectors))  # (tokens, embedding_size)
 
-        output_hidden_states = (
-            self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         layers = self.lstm(vectors, packing, all_layers=bool(output_hidden_states))
-        output = BaseModelOutputWithPooling(
+        return BaseModelOutputWithPooling(
             last_hidden_state=packing.scatter(layers[-1]) if output_last_hidden_state else None,
             pooler_output=pool(layers[-1], packing, self.config),
             hidden_states=tuple(packing.scatter(x) for x in (vectors, *layers)) if output_hidden_states else None,
         )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
 
     def _drop_words(self, vectors: Tensor) -> Tensor:
         """Zero whole word vectors at random in training (Iyyer et al. 2015). *Shape:* (tokens, embedding_size)."""
@@ -165,11 +161,11 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
         self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
     ) -> Tensor:
         """Mask of the tokens to read. *Shape:* (batch_size, seq_len)."""
-        source = cast(Tensor, input_ids if input_ids is not None else inputs_embeds)
-        expected = 2 if input_ids is not None else 3
-        if source.dim() != expected:
-            name = "input_ids" if input_ids is not None else "inputs_embeds"
-            raise ValueError(f"{name} has shape {tuple(source.shape)}; it takes {expected} dimensions, batch first")
+        name, source, dimensions = "input_ids", input_ids, 2
+        if source is None:
+            name, source, dimensions = "inputs_embeds", cast(Tensor, inputs_embeds), 3
+        if source.dim() != dimensions:
+            raise ValueError(f"{name} has shape {tuple(source.shape)}; it takes {dimensions} dimensions, batch first")
         shape = source.shape[:2]
         if attention_mask is not None and attention_mask.shape != shape:
             raise ValueError(
@@ -220,6 +216,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_logits)
         self.post_init()
 
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -227,11 +224,10 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
         token_type_ids: Tensor | None = None,
         output_attentions: bool | None = None,
-    ) -> SequenceClassifierOutput | tuple[Any, ...]:
-        """Classify a batch of reviews.
+    ) -> SequenceClassifierOutput:
+        """Classify a batch of reviews; with `return_dict=False`, or where the configuration has it, into a plain tuple.
 
         Args:
             input_ids: Token ids. *Shape:* (batch_size, seq_len)
@@ -241,7 +237,6 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             labels: Whole numbers from 0 to `num_labels` - 1; of two labels also the probability of label 1.
                 *Shape:* (batch_size,)
             output_hidden_states: Return the word vectors and every layer's states too.
-            return_dict: False for a plain tuple; the configuration's value by default.
             token_type_ids: Ignored; a review is one segment.
             output_attentions: Ignored, with a warning where true; an LSTM has no attention.
 
@@ -275,13 +270,11 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             )
         # Half precision would lose the small losses of confident answers.
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        output = SequenceClassifierOutput(
+        return SequenceClassifierOutput(
             loss=None if labels is None else self._loss(wide, labels),
             logits=torch.cat([torch.zeros_like(logits), logits], dim=-1) if self.config.num_logits == 1 else logits,
             hidden_states=encoded.hidden_states,
         )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the mean cross-entropy. *Shapes:* (batch_size, num_logits), (batch_size,)."""
