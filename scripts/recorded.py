@@ -55,6 +55,8 @@ def _recipe(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    # Records are of trainings: before `neutralize.py`.
+    metrics = metrics.get("neutralized", {}).get("before", metrics)
     return {"validation_accuracy": metrics["validation"]["accuracy"], "test_accuracy": metrics["test"]["accuracy"]}
 
 

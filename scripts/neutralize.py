@@ -1,0 +1,272 @@
+"""Make names of people and countries neutral: `python scripts/neutralize.py runs/reviews-seed42 runs/reviews-neutral`.
+
+Reviews teach a classifier that some names stand in praise and others in blame. This moves the vectors of names,
+of the words of countries and of the unknown word, and nothing else, until a sentence gets one logit whichever of them
+it holds (counterfactual logit pairing, Garg et al. 2019). All other answers are held where they were. The names are
+those of Faker, in all its languages: `pip install "hf_lstm_sentiment[teach]"`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from recorded import load_recorded_reviews
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers.utils.logging import disable_progress_bar
+
+from hf_lstm_sentiment.data.labels import SENTIMENT_NAMES
+from hf_lstm_sentiment.evaluation.calibration import measure_coverage
+from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
+from hf_lstm_sentiment.evaluation.plots import plot_confusion_matrix, plot_coverage
+from hf_lstm_sentiment.hub.model_card import make_model_card
+from hf_lstm_sentiment.hub.publishable import CARD, publishable_files
+from hf_lstm_sentiment.inference.classifier import Classifier
+from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+from hf_lstm_sentiment.training.presets import DEFAULTS
+from hf_lstm_sentiment.training.short_texts import cut_reviews
+from hf_lstm_sentiment.utils import run_directory as runs
+from hf_lstm_sentiment.utils.files import empty_folder, file_digest, read_json, user_path, write_json
+from hf_lstm_sentiment.utils.imports import require
+from hf_lstm_sentiment.utils.threads import flushing_denormals, use_cpu_threads
+
+TEMPLATES = {
+    "names": (
+        *("{} wrote the script.", "It was written by {}.", "My friend {} went with me.", "{} plays the main part."),
+        *("The actor's name is {}.", "This is {}'s first film.", "I saw it with {} yesterday.", "{} is in this film."),
+        *("The waiter was called {}.", "{} answered the phone.", "We talked to {}.", "A man named {} lives next door."),
+        *("The story is about {}, who moves to the city.", "Produced by {}.", "{} works here.", "I gave it to {}."),
+    ),
+    "countries": (
+        *("The story is set in {}.", "It comes from {}.", "They live in {}.", "We ordered it from {}.", "Made in {}."),
+        *("A film from {}.", "The director lives in {}.", "Shipped from {}.", "She was born in {}.", "Back in {}."),
+        *("The company is based in {}.", "I bought it in {}.", "It was shown in {} last year.", "{} is far away."),
+    ),
+}
+"""Sentences that neither praise nor blame; none of them is one of the probes in `bias.py`."""
+# Some word that no vocabulary holds.
+_UNKNOWN = "Xaqwyrt"
+# How many names of a kind are drawn in each language.
+_DRAWS = 3_000
+_CUTS = 100_000
+# Of a step: sentences, words put into each one, training reviews, short texts, and the tokens read of one.
+_SENTENCES, _WORDS, _REVIEWS, _SHORT, _LENGTH = 40, 8, 12, 48, 300
+_LEARNING_RATE, _PAIRING, _KEEPING = 8e-3, 3.0, 20.0
+
+
+def neutralize(
+    run: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    steps: int = 1_500,
+    seed: int = 42,
+    words: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write a finished run of two labels anew, with the names in it made neutral.
+
+    The validation and the test reviews are measured with the new vectors; `metrics.json` keeps, as "neutralized", what
+    was moved, and the accuracies before. `words` are "names" and "countries", those of :func:`find_words` where None.
+    """
+    run, made = user_path(run, "the run"), empty_folder(output_dir)
+    files = publishable_files(run)
+    metrics, recipe = read_json(run / runs.METRICS), runs.read_recipe(run)
+    if "labels" in metrics:
+        raise ValueError(f"{run} has the labels {metrics['labels']}; allowed: {', '.join(SENTIMENT_NAMES)}")
+    reviews = load_recorded_reviews(metrics, recipe["dataset"] if dataset is None else dataset, of=run)
+    texts = list(reviews.train["text"][:])
+    # The last digits depend on it.
+    threads = use_cpu_threads(1, 1)
+    before = Classifier.from_pretrained(run)
+    if words is None:
+        words = find_words(before.tokenizer.get_vocab(), texts, seed=seed)
+    moved = moved_tokens(words, before, texts)
+    model = SentimentLSTMForSequenceClassification.from_pretrained(run, dtype="float32", use_safetensors=True)
+    variances = move_vectors(model, before, texts, words, moved, steps=steps, seed=seed)
+    runs.prepare(made, recipe, resume=False, defaults=DEFAULTS)
+    for name, path in files.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, made / name)
+    model.save_pretrained(made)
+    after, overlap = Classifier.from_pretrained(made), reviews.overlap
+    metrics["neutralized"] = {
+        **{group: len(found) for group, found in words.items()},
+        **{"tokens": len(moved), **variances, "steps": steps, "seed": seed, "threads": threads},
+        "weights_before": file_digest(run / runs.WEIGHTS),
+        "before": {part: metrics[part] for part in ("validation", "test")},
+        "versions": runs.versions("torch"),
+    }
+    for part in ("validation", "test"):
+        held_out = getattr(reviews, part)
+        logits, labels = after.logits(held_out["text"][:]), held_out["label"][:]
+        measured = evaluate_logits(logits, labels, overlap=np.isin(held_out["row"][:], overlap[part]))
+        metrics[part] = {**measured, "coverage": measure_coverage(logits, labels)}
+    test, title = metrics["test"], f"{recipe['name']}: test reviews"
+    plots = made / "plots"
+    plot_confusion_matrix(test["confusion_matrix"], plots / "confusion_matrix.png", title=title, names=SENTIMENT_NAMES)
+    plot_coverage(test["coverage"], plots / "coverage.png", title=title)
+    make_model_card({**DEFAULTS, **recipe}, metrics).save(made / CARD)
+    write_json(metrics, made / runs.METRICS)
+    return made
+
+
+def find_words(vocabulary: Collection[str], texts: Sequence[str], *, seed: int) -> dict[str, list[str]]:
+    """Find the names of people and of countries whose words a vocabulary holds.
+
+    A name that is another word in the texts more than once in five times ("Mark", "Grace") is left out.
+    """
+    require("faker", extra="teach")
+    from faker import Faker
+    from faker.config import AVAILABLE_LOCALES
+
+    names: set[str] = set()
+    for locale in sorted(AVAILABLE_LOCALES):
+        fake = Faker(locale)
+        fake.seed_instance(seed)
+        # Those of other scripts as they are written in English, where it knows that.
+        makers = (fake.first_name, fake.last_name, getattr(fake, "romanized_name", fake.first_name))
+        drawn = {part for make in makers for _ in range(_DRAWS) for part in make().split()}
+        names |= {name for name in drawn if name.isascii() and name.isalpha() and name.istitle()}
+    fake = Faker("en_US")
+    fake.seed_instance(seed)
+    countries = {fake.country().split(" (")[0] for _ in range(_DRAWS)}
+    countries |= {"the United States", "England", "Scotland", "Wales", "Russia", "Iran", "South Korea"}
+    capital, small = _count(texts)
+    return {
+        "names": sorted(n for n in names if n.lower() in vocabulary and small[n.lower()] <= capital[n] / 4),
+        "countries": sorted(c for c in countries if all(word.lower() in vocabulary for word in c.split())),
+    }
+
+
+def moved_tokens(words: Mapping[str, Sequence[str]], classifier: Classifier, texts: Sequence[str]) -> list[int]:
+    """The ids of the tokens whose vectors move: of words mostly written with a capital, and of the unknown one."""
+    capital, small = _count(texts)
+    parts = {part for group in words.values() for word in group for part in word.split()}
+    proper = [part for part in sorted(parts) if part[0].isupper() and small[part.lower()] <= capital[part]]
+    return sorted({token for ids in classifier.token_ids([*proper, _UNKNOWN]) for token in ids})
+
+
+@flushing_denormals()
+def move_vectors(
+    model: SentimentLSTMForSequenceClassification,
+    before: Classifier,
+    texts: Sequence[str],
+    words: Mapping[str, Sequence[str]],
+    moved: Sequence[int],
+    *,
+    steps: int,
+    seed: int,
+) -> dict[str, float]:
+    """Move the vectors of some tokens until the words no longer matter; how much a logit varied, and varies.
+
+    That is the mean, over the sentences of the first and of the last tenth of the steps, of the variance over words.
+    """
+    rng = Random(seed)
+    short = [cut for cut in cut_reviews(texts, _CUTS, seed=seed) if len(cut.split()) <= 40]
+    sentences = {group: _sentences(short, found) for group, found in words.items()}
+    model.requires_grad_(False).eval()
+    table = model.get_input_embeddings().weight.requires_grad_(True)
+    old = table.detach().clone()
+    moves = torch.zeros(len(table), 1, dtype=torch.bool)
+    moves[list(moved)] = True
+    optimizer = torch.optim.Adam([table], lr=_LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (0.7 * steps)))
+    variances = []
+    for _ in (progress := tqdm(range(steps), desc="neutralizing", mininterval=5)):
+        groups = rng.choices(("names", "countries"), (0.6, 0.4), k=_SENTENCES)
+        contexts = [rng.choice(TEMPLATES[group] if rng.random() < 0.6 else sentences[group]) for group in groups]
+        filled = [
+            context.replace("{}", _UNKNOWN if rng.random() < 0.1 else rng.choice(words[group]))
+            for context, group in zip(contexts, groups, strict=True)
+            for _ in range(_WORDS)
+        ]
+        variance = _logits(model, before.token_ids(filled)).view(-1, _WORDS).var(dim=1).mean()
+        drift = sum(
+            _drift(model, before, rng.sample(kept, count)) for kept, count in ((texts, _REVIEWS), (short, _SHORT))
+        )
+        optimizer.zero_grad()
+        (_PAIRING * variance + _KEEPING * drift).backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            table.copy_(torch.where(moves, table, old))
+        variances.append(variance.item())
+        progress.set_postfix(variance=f"{variances[-1]:.4f}", refresh=False)
+    tenth = max(steps // 10, 1)
+    return {"variance_before": float(np.mean(variances[:tenth])), "variance_after": float(np.mean(variances[-tenth:]))}
+
+
+def _count(texts: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
+    """How often each word stands with a capital inside a sentence, and how often without one."""
+    capital, small = Counter[str](), Counter[str]()
+    for text in texts:
+        capital.update(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+\b", text))
+        small.update(re.findall(r"\b[a-z]+\b", text))
+    return capital, small
+
+
+def _sentences(cuts: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Sentences of reviews in which one word stands, once, with a place for another one."""
+    pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})\b")
+    found = (pattern.subn("{}", cut) for cut in cuts if "{" not in cut)
+    return [text for text, count in found if count == 1]
+
+
+def _drift(model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str]) -> Tensor:
+    """Mean divergence of the probabilities of texts from what they were before."""
+    ids = [ids[:_LENGTH] for ids in before.token_ids(texts)]
+    target = torch.sigmoid(torch.from_numpy(before.logits_of_ids(ids)))
+    entropy = binary_cross_entropy_with_logits(torch.logit(target, eps=1e-6), target)
+    return binary_cross_entropy_with_logits(_logits(model, ids), target) - entropy
+
+
+def _logits(model: SentimentLSTMForSequenceClassification, texts: Sequence[Sequence[int]]) -> Tensor:
+    """Compute the logits of texts given as token ids. *Shape:* (texts,)."""
+    rows = [torch.tensor(ids, dtype=torch.long) for ids in texts]
+    padded = pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id)
+    mask = (torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]).long()
+    logits: Tensor = model(input_ids=padded, attention_mask=mask).logits
+    return logits[:, 1] - logits[:, 0]
+
+
+def main() -> None:
+    """Parse the command line, move the vectors, print what it changed."""
+    parser = argparse.ArgumentParser(
+        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", metavar="RUN", help="A finished run directory.")
+    parser.add_argument("output_dir", metavar="DIR", help="A new folder for the run with other vectors.")
+    parser.add_argument("--dataset", help="Where its reviews are now, if they were moved since the training.")
+    parser.add_argument("--steps", type=int, default=1_500, help="Optimization steps; %(default)s.")
+    parser.add_argument("--seed", type=int, default=42, help="Of the words and sentences drawn; %(default)s.")
+    arguments = vars(parser.parse_args())
+    disable_progress_bar()
+    try:
+        made = neutralize(**arguments)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    metrics: dict[str, Any] = read_json(made / runs.METRICS)
+    facts = metrics["neutralized"]
+    print(
+        f"{made}: {facts['tokens']:,} vectors of {facts['names']:,} names and {facts['countries']:,} countries moved; "
+        f"variance of a sentence's logit {facts['variance_after']:.4f}, {facts['variance_before']:.4f} before"
+    )
+    for part in ("validation", "test"):
+        print(f"{part} accuracy {metrics[part]['accuracy']:.2%}, {facts['before'][part]['accuracy']:.2%} before")
+
+
+if __name__ == "__main__":
+    main()
