@@ -28,7 +28,7 @@ from ..data.csv_rows import csv_fields
 from ..data.readers import FileForm, open_rows
 from ..inference.classifier import UNSURE, check_unsure
 from ..inference.explain import Explainer
-from ..inference.explanation import LEAST_KNOWN, body
+from ..inference.explanation import LEAST_KNOWN, body, template
 from ..inference.files import predict_file
 from ..utils.files import user_path
 from ..utils.imports import require
@@ -202,7 +202,7 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
 
 def _result_table(result: Path, column: str | None, labels: Sequence[str], added: int) -> str:
     """How many reviews have which label, and the first ones, as HTML; the last columns, so many, were added."""
-    rows: list[str] = []
+    rows: list[tuple[str, float | None, str]] = []
     counts: Counter[str] = Counter()
     unjudged = 0
     with result.open(encoding="utf-8", newline="") as file:
@@ -212,38 +212,20 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
         for cells in reader:
             text, (label, score, known) = cells[place], cells[-added:][:3]
             counts[label] += 1
-            strange = float(known) < LEAST_KNOWN
-            unjudged += strange
+            judged = float(known) >= LEAST_KNOWN
+            unjudged += not judged
             if len(rows) < _SHOWN:
-                confidence = "cannot be judged" if strange else f"{100 * float(score):.1f} %"
-                shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-                rows.append(
-                    f'<tr><td>{escape(label)}</td><td class="score">{confidence}</td>'
-                    f'<td class="text" dir="auto">{escape(shown)}</td></tr>'
-                )
-    count, best = counts.total(), len(labels) - 1
+                text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+                rows.append((label, 100 * float(score) if judged else None, text))
     # The best label first: they are in the order from the worst to the best, if there is one.
+    best = len(labels) - 1
     looks = {labels[place]: _look(place / best) for place in range(best, -1, -1)} | {UNSURE: "var(--unsure)"}
     given = [label for label in looks if counts[label]]
     named = [label for label in given if label in dict(counts.most_common(_LABELS))]
-    key = '<i class="key" style="background:{}"></i>{}: {:,}' if len({*labels, *given}) > 2 else "{2:,} {1}"
-    listed = [key.format(looks[label], escape(label), counts[label]) for label in named]
-    if others := len(given) - len(named):
-        listed.append(f"{count - sum(counts[label] for label in named):,} of {others:,} other labels")
-    parts = "".join(f'<i style="flex:{counts[label]};background:{looks[label]}"></i>' for label in named)
-    bar = f'<div class="share" aria-hidden="true">{parts}</div>' if count else ""
-    more = f'<p class="hint">The first {_SHOWN} of {count:,}; the file holds all.</p>' if count > _SHOWN else ""
-    if unjudged:
-        more += (
-            f'<p class="hint"><strong>{unjudged:,} cannot be judged:</strong> the model knows less than '
-            f"{LEAST_KNOWN:.0%} of the tokens, so label and score say little.</p>"
-        )
-    said = f"{count:,} {'review' if count == 1 else 'reviews'}: {', '.join(listed) or 'none'}"
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("label", "confidence", "review"))
-    return (
-        f'<div class="batch-result"><p><strong>{said}</strong></p>{bar}'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}</div>"
-    )
+    shown: dict[str, Any] = {"rows": rows, "counts": counts, "count": counts.total(), "looks": looks, "named": named}
+    shown |= {"others": len(given) - len(named), "rest": counts.total() - sum(counts[label] for label in named)}
+    shown |= {"unjudged": unjudged, "least_known": LEAST_KNOWN, "keyed": len({*labels, *given}) > 2}
+    return template(Path(__file__).with_name("batch.html")).render(shown)
 
 
 def _look(place: float) -> str:

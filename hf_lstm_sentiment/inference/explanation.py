@@ -20,6 +20,7 @@ from ..utils.messages import check_count
 from .classifier import sigmoid
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from matplotlib.axes import Axes
 
 # Characters shown of one token or between two tokens, and along an axis.
@@ -236,19 +237,25 @@ def css() -> str:
     return Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
+def template(path: Path) -> Template:
+    """Read a template of HTML, in which `plain` and `short` make of a text what a page can show."""
+    require("jinja2", extra="train")
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"plain": _plain, "short": _short}
+    return environment.from_string(path.read_text(encoding="utf-8"))
+
+
 def body(explanation: Explanation, *, page: bool = False) -> str:
     """Make what a page says of an explanation: decision, colored review, curve, tables; with the page around it or not.
 
     Raises:
         ModuleNotFoundError: Jinja2 is not installed.
     """
-    require("jinja2", extra="train")
-    from jinja2 import Environment
+    html = template(Path(__file__).with_suffix(".html"))
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": _plain, "short": _short}
-    template = environment.from_string(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     read, rivals, labels = explanation._read, explanation._rivals, explanation.labels
     chances = [word.probability or 0.0 for word in read]
     dashes = {index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)}
@@ -257,7 +264,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
     # Each token has a column of its own; a single one is a level line.
     across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
-    return template.render(
+    return html.render(
         explanation=explanation,
         css=Markup(css()) if page else None,  # noqa: S704 - our own
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
