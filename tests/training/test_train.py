@@ -92,10 +92,12 @@ def test_the_summary_says_what_matters(result):
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(fit, reviews, tmp_path):
     preset = replace(ONE, embedding_dropout=0.2, classifier_dropout=0.2)
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        fit(preset, dataset=reviews, output_dir=tmp_path / name, seed=seed)
+    # The last two learn nothing: what they end with is what they began with.
+    for name, seed, rate in (("a", 1, 2e-2), ("b", 1, 2e-2), ("c", 1, 1e-12), ("d", 2, 1e-12)):
+        fit(replace(preset, learning_rate=rate), dataset=reviews, output_dir=tmp_path / name, seed=seed)
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
+    assert not torch.allclose(*(word_vectors(tmp_path / name)["great"] for name in "cd"), atol=1e-3)
 
 
 def test_the_test_reviews_are_read_once_at_the_end(fit, reviews, monkeypatch):
@@ -168,18 +170,25 @@ def test_a_training_and_nothing_after_it_takes_denormal_numbers_for_zero(fit, re
     assert float(torch.tensor(1e-30) * 1e-10) > 0
 
 
-def test_naive_padding_pads_every_batch_to_the_full_length(fit, reviews, monkeypatch):
-    widths = set()
+@pytest.mark.parametrize(
+    ("lengths", "widths"),
+    [
+        ({"naive_padding": True, "pooling": "last", "max_length": 40}, {(True, 40), (False, 40)}),
+        ({"max_length": 5, "train_max_length": 3}, {(True, 3), (False, 5)}),
+    ],
+)
+def test_batches_have_the_length_that_the_recipe_says(fit, reviews, monkeypatch, lengths, widths):
+    found = set()
     forward = SentimentLSTMForSequenceClassification.forward
 
     @functools.wraps(forward)  # the Trainer reads the signature
     def watch(self, input_ids=None, **kwargs):
-        widths.add((self.training, input_ids.shape[1]))
+        found.add((self.training, input_ids.shape[1]))
         return forward(self, input_ids=input_ids, **kwargs)
 
     monkeypatch.setattr(SentimentLSTMForSequenceClassification, "forward", watch)
-    fit(replace(ONE, naive_padding=True, pooling="last", max_length=40), dataset=reviews)
-    assert widths == {(True, 40), (False, 40)}
+    fit(replace(ONE, **lengths), dataset=reviews)
+    assert found == widths
 
 
 def test_a_stopped_run_resumes_to_the_same_weights(fit, reviews, tmp_path, at_step):
