@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..utils.files import user_path
-from ..utils.messages import check_count, shown
+from ..utils.messages import shown
 
 PROGRAM = "hf-lstm-sentiment"
 STATUSES = "exit status: 0 done; 1 an error, said in one line; 2 a wrong command line; 128 + N stopped by signal N"
@@ -150,15 +150,6 @@ def show_log(level: int = logging.INFO) -> None:
     console.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("hf_lstm_sentiment").addHandler(console)
     logging.getLogger("hf_lstm_sentiment").setLevel(level)
-
-
-def use_threads(number: int | None) -> None:
-    """Compute with so many threads; with all cores where None."""
-    if number is not None:
-        import torch
-
-        check_count("num_threads", number)
-        torch.set_num_threads(number)
 
 
 def ended(command: Callable[[Sequence[str]], None], words: Sequence[str]) -> int:

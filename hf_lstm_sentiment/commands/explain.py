@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import new_parser, parsed, say, use_threads
+from .console import new_parser, parsed, say
 
 if TYPE_CHECKING:
     from ..inference.explanation import Explanation
@@ -39,8 +39,9 @@ def main(words: Sequence[str]) -> None:
         "num_threads",
     )
     from ..inference.explain import Explainer
+    from ..utils.threads import use_cpu_threads
 
-    use_threads(given["num_threads"])
+    use_cpu_threads(given["num_threads"], processes=1)
     explainer = Explainer.from_pretrained(given["model"])
     text = sys.stdin.buffer.read().decode("utf-8").rstrip() if given["text"] == "-" else given["text"]
     explanation = explainer(text, label=given["label"])

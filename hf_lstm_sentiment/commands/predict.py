@@ -16,7 +16,7 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from .console import Option, add_options, new_parser, parsed, say, show_log, use_threads
+from .console import Option, add_options, new_parser, parsed, say, show_log
 
 _OF_FILES: tuple[str | Option, ...] = (
     *("text_column", "separator", "column_names", "encoding"),
@@ -69,7 +69,9 @@ def main(words: Sequence[str]) -> None:
         parser.error(f"{len(paths)} paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number")
     elif output_dir is not None and options["split"] is not None:
         parser.error("--split is of no use with --output_dir, which takes files; leave it out")
-    use_threads(options.pop("num_threads"))
+    from ..utils.threads import use_cpu_threads
+
+    use_cpu_threads(options.pop("num_threads"), processes=1)
     if texts:
         _answer(_lines() if paths == ["-"] else paths, **options)
         return

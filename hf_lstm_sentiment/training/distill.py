@@ -38,6 +38,8 @@ from .transformer_teacher import find_teacher, fit_transformer, transformer_logi
 logger = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"
+# What is kept there under names of their own, beside what the students answer.
+_FILES = ("document_vectors", "ngrams_and_vectors", "transformer", "transformer_short", "passages", "soft_labels")
 _FOLDS = 5
 # Generated pairs that the transformer is fitted to.
 _FITTED_PAIRS = 2_500
@@ -135,17 +137,18 @@ def teach(
     check_reviews_source(source)
     directory = user_path(output_dir, "the output").resolve()
     sampling = {name: passed[name] for name in ("validation_fraction", *SAMPLING) if name in passed}
-    names = [Path(run).name for run in students]
+    trained = [user_path(run, "the run").absolute() for run in students]
+    names = [*_FILES, *(run.name for run in trained)]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"two students are called {duplicates[0]}; the names of their directories must differ")
+        raise ValueError(f"two teachers are called {duplicates[0]}; rename the directory of a student")
     if teacher is not None:
         find_teacher(teacher)
     elif short_texts is not None:
         raise ValueError(f"short_texts is {short_texts}; only a transformer learns from them, pass a teacher too")
     if short_texts is not None:
         check_reviews_source(short_texts)
-    for run in students:
-        if not runs.is_finished(user_path(run, "the run")):
+    for run in trained:
+        if not runs.is_finished(run):
             raise FileNotFoundError(f"student {run} is no finished run; train it first, with hf-lstm-sentiment train")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(directory):
@@ -156,7 +159,7 @@ def teach(
         digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
         _refuse_changes(directory, known.get("digests", digests), digests)
         write_json({**settings, "digests": digests}, directory / _SETTINGS)
-        found = _ask_all(reviews, directory, students, seed)
+        found = _ask_all(reviews, directory, trained, seed)
         facts: dict[str, Any] = {}
         if teacher is not None:
             short = None if short_texts is None else load_short_texts(short_texts)
@@ -190,14 +193,14 @@ def _refuse_changes(directory: Path, before: Mapping[str, Any], now: Mapping[str
 
 
 def _ask_all(
-    reviews: Reviews, directory: Path, students: Sequence[str | os.PathLike[str]], seed: int
+    reviews: Reviews, directory: Path, students: Sequence[Path], seed: int
 ) -> dict[str, tuple[dict[str, Logits], float]]:
     """Fit or take up the n-grams, and ask the students; by name the logits of each, and its seconds."""
     kept = partial(_kept, directory)
     vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
     ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
     found = {"ngrams_and_vectors": ngrams}
-    for run in map(user_path, students):
+    for run in students:
         metrics = read_json(run / runs.METRICS)
         refuse_if_seen(metrics["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
         if known := metrics.get("base_model", {}).get("may_know"):

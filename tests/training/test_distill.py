@@ -202,13 +202,15 @@ def test_a_student_can_teach_and_is_asked_again_once_it_was_trained_anew(student
 @pytest.mark.parametrize(
     ("students", "split_seed", "message"),
     [
-        (1, 7, "may know the validation or test reviews"),
-        (2, 42, "two students are called student"),
-        (0, 42, "none is no finished run; train it first"),
+        (["student"], 7, "may know the validation or test reviews"),
+        (["student", "student"], 42, "two teachers are called student; rename the directory"),
+        # Its answers would be in the place of what the teachers give together.
+        (["soft_labels"], 42, "two teachers are called soft_labels"),
+        (["none"], 42, "none is no finished run; train it first"),
     ],
 )
 def test_a_student_that_cannot_teach_is_refused(students, split_seed, message, student, lesson, tmp_path):
-    runs = [student.run_directory] * students or [tmp_path / "none"]
+    runs = [student.run_directory if name == "student" else tmp_path / name for name in students]
     refused(lambda: teach(**lesson, students=runs, split_seed=split_seed), message)
 
 

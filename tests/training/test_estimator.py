@@ -128,7 +128,8 @@ def test_what_is_no_texts_with_labels_is_refused(texts, labels, message):
 
 def test_it_starts_from_a_trained_model(fitted):
     base = fitted.output_dir
-    model = SentimentClassifier(base, preset=PRESET, epochs=1, learning_rate=1e-9, class_weights="balanced")
+    model = SentimentClassifier(base, preset=PRESET, epochs=1, learning_rate=1e-9, class_weights="balanced", seed=7)
     model.fit(TEXTS, LABELS)
+    assert model.metrics_["seed"] == model.metrics_["dataset"]["split_seed"] == 7
     assert model.metrics_["base_model"]["name"] == str(base)
     np.testing.assert_allclose(model.predict_proba(TEXTS), fitted.predict_proba(TEXTS), atol=1e-5)
