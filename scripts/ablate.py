@@ -28,10 +28,7 @@ from hf_lstm_sentiment.utils.messages import differences
 IMDB = PRESETS["imdb"]
 # What differs from `imdb`, by the name of the ablation: for a table, and for the recipe.
 _CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "labels_alone": (
-        "no teachers, hence no unlabeled reviews but those of the language model",
-        {"soft_labels": None},
-    ),
+    "labels_alone": ("no teachers, hence no unlabeled reviews but those of the language model", {"soft_labels": None}),
     "ngram_teacher": (
         "distilled from n-grams and document vectors alone, without an LSTM",
         {"soft_labels": "runs/ngram_teacher"},

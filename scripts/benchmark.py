@@ -344,13 +344,7 @@ def cost_growth(bench: Bench, picture: Path) -> list[Row]:
         xs, ys = zip(*((math.log(x), math.log(y)) for x, y in series.items()), strict=True)
         mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
         slopes[name] = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / sum((x - mx) ** 2 for x in xs)
-    plot_cost_growth(
-        by_length,
-        by_count,
-        picture,
-        slopes=(slopes["length"], slopes["reviews"]),
-        megabytes=(wide, many),
-    )
+    plot_cost_growth(by_length, by_count, picture, slopes=(slopes["length"], slopes["reviews"]), megabytes=(wide, many))
     return [
         row("time against review length, slope of log-log", slopes["length"], "", seconds=by_length),
         row("time against number of reviews, slope of log-log", slopes["reviews"], "", seconds=by_count),

@@ -195,12 +195,7 @@ def _api(repo_id: str, token: str | None) -> HfApi:
 
 
 def _look_up(
-    api: HfApi,
-    repo_id: str,
-    branch: str,
-    private: bool | None,
-    tag: str | None,
-    files: Mapping[str, Path] | None,
+    api: HfApi, repo_id: str, branch: str, private: bool | None, tag: str | None, files: Mapping[str, Path] | None
 ) -> _Remote | None:
     """Ask the Hub what it holds, None where the token may see no repository, and refuse what must stay as it is."""
     try:
