@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,15 +20,15 @@ _BINS = 15
 _REJECTED = (0.0, 0.05, 0.1, 0.2)
 
 
-@dataclass(frozen=True)
-class CalibrationBins:
-    """Confidence against accuracy, in 15 bins of equal width; what a reliability diagram shows.
+class CalibrationBins(NamedTuple):
+    """Confidence against accuracy in the bins that hold reviews: limits of the bins, share of the reviews, and means.
 
-    A bin holds its upper edge, not its lower one. The means of an empty bin are NaN. *Shape:* (15,), of edges (16,)
+    *Shape:* (bins,) each
     """
 
-    edges: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    share: NDArray[np.float64]
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     expected_calibration_error: float
@@ -51,13 +50,14 @@ def calibration_bins(p: NDArray[np.float64], labels: NDArray[np.int64]) -> Calib
     correct = (decisions(p) if p.ndim == 2 else p > 0.5) == labels
     edges = np.linspace(0, 1, _BINS + 1)
     index = np.searchsorted(edges[1:-1], confidence, side="left")
-    counts, confidence_sums, correct_sums = (
-        np.bincount(index, weights=weights, minlength=_BINS) for weights in (None, confidence, correct)
-    )
-    divisors = np.where(counts > 0, counts, np.nan)
+    counts, sure, right = (np.bincount(index, w, minlength=_BINS) for w in (np.ones(len(p)), confidence, correct))
     # A bin's size cancels against the denominators of its accuracy and of its mean confidence.
-    error = float(np.abs(correct_sums - confidence_sums).sum() / len(p))
-    return CalibrationBins(edges, counts, confidence_sums / divisors, correct_sums / divisors, error)
+    error = float(np.abs(right - sure).sum() / len(p))
+    filled = counts > 0
+    n = counts[filled]
+    return CalibrationBins(
+        edges[:-1][filled], edges[1:][filled], n / len(p), sure[filled] / n, right[filled] / n, error
+    )
 
 
 def probabilities_of(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -122,30 +122,25 @@ def plot_reliability_diagram(
     distances between bar and line, weighted so, add up to the expected calibration error. Figure 1 of Guo, Pleiss, Sun
     and Weinberger (2017), https://arxiv.org/abs/1706.04599.
     """
-    calibration = calibration_bins(probabilities, labels)
+    bins = calibration_bins(probabilities, labels)
     figure = new_figure(6.4, 7, title)
-    filled = calibration.counts > 0
-    lower, upper = calibration.edges[:-1][filled], calibration.edges[1:][filled]
-    accuracy, confidence = calibration.accuracy[filled], calibration.confidence[filled]
-    reviews = int(calibration.counts.sum())
-    shares = calibration.counts[filled] / reviews
-    start = min(0.5, lower[0])
+    start = min(0.5, bins.lower[0])
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    means = f"accuracy {shares @ accuracy:.3f}, mean confidence {shares @ confidence:.3f}"
-    style(top, f"{reviews:,} reviews: {means}", "", "accuracy")
+    means = f"accuracy {bins.share @ bins.accuracy:.3f}, mean confidence {bins.share @ bins.confidence:.3f}"
+    style(top, f"{len(labels):,} reviews: {means}", "", "accuracy")
     style(bottom, "", "confidence: probability of the predicted label", "share of reviews")
-    bars = {"width": upper - lower, "align": "edge", "color": SKY, "edgecolor": "white"}
+    bars = {"width": bins.upper - bins.lower, "align": "edge", "color": SKY, "edgecolor": "white"}
     handles = [
-        top.bar(lower, accuracy, label="accuracy", **bars),
-        top.hlines(confidence, lower, upper, color=ORANGE, linewidth=3, label="mean confidence"),
+        top.bar(bins.lower, bins.accuracy, label="accuracy", **bars),
+        top.hlines(bins.confidence, bins.lower, bins.upper, color=ORANGE, linewidth=3, label="mean confidence"),
         *top.plot([start, 1], [start, 1], color="black", linestyle="--", label="calibrated"),
     ]
-    bottom.bar(lower, shares, **bars)
+    bottom.bar(bins.lower, bins.share, **bars)
     top.set_xlim(start, 1)
     top.set_ylim(0, 1)
     figure.legend(
         handles=handles,
-        title=f"expected calibration error: {calibration.expected_calibration_error:.3f}",
+        title=f"expected calibration error: {bins.expected_calibration_error:.3f}",
         title_fontsize=LABEL_SIZE,
         fontsize=LABEL_SIZE,
         loc="outside lower center",

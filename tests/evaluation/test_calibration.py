@@ -40,12 +40,11 @@ def test_calibration_error_by_hand():
 
 def test_bins_hold_their_upper_edges():
     found = calibration_bins(np.array([0.6, 0.4, 0.61, 1.0]), np.array([0, 0, 1, 1]))
-    assert found.edges.tolist() == pytest.approx([m / 15 for m in range(16)])
-    filled = np.flatnonzero(found.counts)
-    assert (filled.tolist(), found.counts[filled].tolist()) == ([8, 9, 14], [2, 1, 1])
-    assert found.confidence[filled].tolist() == pytest.approx([0.6, 0.61, 1])
-    assert found.accuracy[filled].tolist() == [0.5, 1, 1]
-    assert np.isnan(found.confidence[0])
+    assert found.lower.tolist() == pytest.approx([8 / 15, 9 / 15, 14 / 15])
+    assert found.upper.tolist() == pytest.approx([9 / 15, 10 / 15, 1])
+    assert found.share.tolist() == [0.5, 0.25, 0.25]
+    assert found.confidence.tolist() == pytest.approx([0.6, 0.61, 1])
+    assert found.accuracy.tolist() == [0.5, 1, 1]
 
 
 def test_calibration_agrees_with_scikit_learn():
