@@ -150,6 +150,8 @@ def test_what_it_was_trained_from_is_told(metrics):
     text = of({**metrics, "dataset": dataset, "pretraining": language_model}, freeze_encoder=True).text
     assert "| glove.txt, frozen |" in text
     assert "its encoder was frozen, and the head alone was trained |" in text
+    for facts, said in (({}, "random, and frozen"), ({"base_model": base}, "those of user/model@main, frozen")):
+        assert f"| Word vectors | {said} |" in of({**metrics, **facts}, freeze_embeddings=True).text
     # A directory may look like a repository.
     local = {"name": "runs/imdb", "digest": "sha256:12", "kept": ["tokenizer", "encoder", "head"]}
     before = {**metrics["validation"], "accuracy": 0.1234, "loss": 1.5}
