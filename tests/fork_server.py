@@ -29,13 +29,13 @@ import sklearn.utils  # noqa: F401
 import torch
 import transformers.pipelines  # noqa: F401
 
-import hf_lstm_sentiment.inference.files  # noqa: F401
+from hf_lstm_sentiment.inference.files import predict_file
 from hf_lstm_sentiment.training.train import train
 from tests.reviews import TINY
 
 
 class ForkServer:
-    """Runs a job: a training of arguments and changes of a preset, or a script with arguments, and what befalls it.
+    """Runs a job, and what befalls it: a training of a changed preset, `predict_file`, or a script with arguments.
 
     What it returns: "code" (negative for a signal), "codes" of several processes, "output" (standard output and error).
     """
@@ -86,6 +86,8 @@ def _work(job, output, place):
     if "script" in job:
         sys.argv = [job["script"], *job["arguments"]]
         runpy.run_path(job["script"], run_name="__main__")
+    elif "predict" in job:
+        predict_file(**job["predict"], progress=False)
     else:
         settings = {"epochs": 3, "embedding_dropout": 0.2, "classifier_dropout": 0.2, **job.get("preset", {})}
         train(replace(TINY, **settings), **job["train"], disable_tqdm=True)

@@ -30,7 +30,8 @@ def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
     SentimentLSTMForSequenceClassification(config).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     work = {"source": source, "model": tmp_path / "model", "rows_per_part": 50}
-    assert server(predict={**work, "output": tmp_path / "whole.csv"})["code"] == 0
+    done = server(predict={**work, "output": tmp_path / "whole.csv"})
+    assert done["code"] == 0, done["output"]
     killed = 0
     for target, call, when in SCORING_KILLS:
         kill = {"target": target, "call": call, "when": when}
