@@ -68,14 +68,15 @@ class Packing:
             shape=(batch_size, seq_len),
         )
 
-    @property
-    def blocks(self) -> list[tuple[int, int]]:
-        """Runs of consecutive time steps with the same reviews, as (steps, reviews).
+    def split(self, packed: Tensor) -> list[Tensor]:
+        """Split packed rows into runs of time steps with the same reviews. *Shape:* each (steps, reviews, width).
 
         A batch without a token is one step of no reviews: through it every parameter still gets its gradient, zero,
         for which `DistributedDataParallel` would wait in vain.
         """
-        return [(len(list(run)), size) for size, run in groupby(self.batch_sizes.tolist())] or [(1, 0)]
+        runs = [(len(list(run)), size) for size, run in groupby(self.batch_sizes.tolist())] or [(1, 0)]
+        parts = packed.split([steps * reviews for steps, reviews in runs])
+        return [part.view(*run, packed.size(-1)) for part, run in zip(parts, runs, strict=True)]
 
     def gather(self, padded: Tensor) -> Tensor:
         """Take the real tokens out of a padded batch. *Shape:* (batch_size, seq_len, ...) to (tokens, ...)."""
@@ -137,32 +138,25 @@ class PackedLSTM(nn.LSTM):
                 stacklevel=2,
             )
             with torch.autocast("cpu", enabled=False):
-                return self._run(data.to(own), packing.blocks, all_layers=all_layers)
-        return self._run(data, packing.blocks, all_layers=all_layers)
+                return self._run(data.to(own), packing, all_layers=all_layers)
+        return self._run(data, packing, all_layers=all_layers)
 
-    def _run(self, data: Tensor, blocks: list[tuple[int, int]], *, all_layers: bool) -> tuple[Tensor, ...]:
+    def _run(self, data: Tensor, packing: Packing, *, all_layers: bool) -> tuple[Tensor, ...]:
         outputs = []
+        directions = (False, True) if self.bidirectional else (False,)
         for layer in range(self.num_layers):
-            data = torch.cat(
-                [
-                    self._run_direction(data, blocks, layer, backward=direction == 1)
-                    for direction in range(2 if self.bidirectional else 1)
-                ],
-                dim=-1,
-            )
+            data = torch.cat([self._run_direction(data, packing, layer, backward=b) for b in directions], dim=-1)
             outputs.append(data)
         return tuple(outputs) if all_layers else (data,)
 
-    def _run_direction(self, data: Tensor, blocks: list[tuple[int, int]], layer: int, *, backward: bool) -> Tensor:
+    def _run_direction(self, data: Tensor, packing: Packing, layer: int, *, backward: bool) -> Tensor:
         suffix = f"l{layer}_reverse" if backward else f"l{layer}"
         weights = [getattr(self, f"{name}_{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        inputs = data.split([steps * reviews for steps, reviews in blocks])
-        h = c = data.new_zeros(1, blocks[-1][1] if backward else blocks[0][1], self.hidden_size)
+        blocks = packing.split(data)[:: -1 if backward else 1]
+        h = c = data.new_zeros(1, blocks[0].size(1), self.hidden_size)
         outputs: list[Tensor] = []
-        for (steps, reviews), block in zip(
-            reversed(blocks) if backward else blocks, reversed(inputs) if backward else inputs, strict=True
-        ):
-            x = block.view(steps, reviews, block.size(-1))
+        for x in blocks:
+            reviews = x.size(1)
             if backward:
                 x = x.flip(0)
                 # Reviews that end here start from the zero state.
@@ -201,11 +195,7 @@ def _last_states(states: Tensor, packing: Packing, bidirectional: bool) -> Tenso
 def _reduce(states: Tensor, packing: Packing, pooling: str) -> Tensor:
     """Take the maximum or mean over the tokens of each review. *Shape:* (tokens, width) to (reviews, width)."""
     pooled: Tensor | None = None
-    blocks = packing.blocks
-    for (steps, reviews), block in zip(
-        reversed(blocks), reversed(states.split([steps * reviews for steps, reviews in blocks])), strict=True
-    ):
-        block = block.view(steps, reviews, block.size(-1))
+    for block in reversed(packing.split(states)):
         part = block.max(dim=0).values if pooling == "max" else block.sum(dim=0)
         if pooled is not None:
             # The reviews seen so far are the longest ones, so they are the first here.
