@@ -117,7 +117,7 @@ def test_texts_are_answered_in_a_pipe_as_json(run, capsys):
     assert [row["label"] for row in unsure] == ["?", "?"]
 
 
-@pytest.mark.parametrize("content", ["a film\r\n\nÉmouvant 🎬\n", "a film\n\nÉmouvant 🎬"])
+@pytest.mark.parametrize("content", ["\ufeffa film\r\n\nÉmouvant 🎬\n", "a film\n\nÉmouvant 🎬"])
 def test_standard_input_holds_a_text_a_line(run, capsys, feed, content):
     feed(content.encode())
     found = rows_of(said(capsys, "predict", "-", "--model", run))
@@ -167,6 +167,7 @@ def test_a_table_keeps_texts_on_their_line(monkeypatch):
         (["-", "a film"], 2, "2 texts are given, and one is - for standard input"),
         (["a film", "--batch", "3"], 2, "unrecognized arguments: --batch"),
         (["a.csv"], 2, "1 paths are given; allowed: an INPUT and an OUTPUT"),
+        (["."], 2, "1 paths are given; allowed: an INPUT and an OUTPUT"),
         (["a film", "--model", "./nowhere"], 1, "nowhere"),
         (["a film", "--unsure_below", "0.1"], 1, "unsure_below is 0.1; allowed: above 0.5"),
         (["-"], 1, "standard input is not in UTF-8 (invalid continuation byte); convert it"),

@@ -9,7 +9,7 @@ from .console import new_parser, parsed, say
 
 def main(words: Sequence[str]) -> None:
     """Parse the command line, export, print what was measured."""
-    examples = ("% runs/v2_glove-seed42", "% imdb --output_dir exported --reviews reviews.csv --max_reviews 1000")
+    examples = ("% runs/v2_glove-seed42", "% reviews --output_dir exported --reviews reviews.csv --max_reviews 1000")
     parser = new_parser("export", __doc__, *examples, usage="RUN")
     parser.add_argument("run", metavar="RUN", help="A run directory, or a model that comes with the package (reviews).")
     given = parsed(

@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> None:
 
     paths, output_dir = options.pop("paths"), options.pop("output_dir")
     texts = output_dir is None and (
-        paths == ["-"] or not any(os.path.isfile(path) or kind_of(Path(path)) for path in paths)
+        paths == ["-"] or not any(os.path.exists(path) or kind_of(Path(path)) for path in paths)
     )
     if texts:
         for option in _OF_FILES:
@@ -86,7 +86,7 @@ def _lines() -> Iterator[str]:
     """The texts of standard input, one a line."""
     try:
         for line in sys.stdin.buffer:
-            yield line.decode("utf-8").rstrip("\r\n")
+            yield line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"standard input is not in UTF-8 ({error.reason}); convert it, or name a file and its --encoding"

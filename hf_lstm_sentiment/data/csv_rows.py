@@ -76,6 +76,9 @@ def open_csv(
     chosen = _choose_separator(name, {c: _names(head) for c, head in heads.items()}, usual, column_names)
     header = [field.strip() for field in heads[chosen]]
     columns = list(column_names or _names(header))
+    parts = re.split(r'[,;|\t"]+', columns[0].lower()) if len(columns) == 1 else []
+    if len(parts) > 1 and not {*TEXT_COLUMNS, *LABEL_COLUMNS}.isdisjoint(parts):
+        raise ValueError(f"{name}: its lines are quoted as a whole, as {shown(columns[0])}; remove these outer quotes")
     if not columns:
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
     if twins := [column for column in columns if columns.count(column) > 1]:

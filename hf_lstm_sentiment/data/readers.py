@@ -295,12 +295,12 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
 
 
 def _encoding(head: bytes) -> str:
-    """UTF-16 by its mark, or without one, where every second byte of Latin text is zero; else UTF-8."""
+    """UTF-16 by its mark, or by its zeros: of Latin letters, or of the spaces and line ends of others; else UTF-8."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    for place, encoding in enumerate(("utf-16-be", "utf-16-le")):
-        half = len(head) // 2
-        if half > 1 and head[place::2].count(0) > 0.8 * half and not head[1 - place :: 2].count(0):
+    for place, (encoding, end) in enumerate((("utf-16-be", b"\0\n"), ("utf-16-le", b"\n\0"))):
+        zeros, others = head[place::2].count(0), head[1 - place :: 2].count(0)
+        if zeros > max(1, len(head) // 40) and not others and head.count(b"\n") == head.count(end):
             return encoding
     return "utf-8"
 

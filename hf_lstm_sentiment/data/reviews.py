@@ -285,20 +285,22 @@ def load_reviews(
 def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -> Reviews:
     """Make reviews of texts and labels, checked, split and sampled as :func:`load_reviews` does it.
 
-    Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of the
-    texts is no string; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
+    Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of
+    them is anything else; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
     """
     for name, values in (("texts", texts), ("labels", labels)):
         if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
             raise TypeError(f"{name} is {shown(values)}; pass a list with one for each review")
     texts = list(texts)
-    # Numbers of numpy become those of Python.
-    labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    # Numbers of numpy and torch become those of Python.
+    labels = [label.item() if getattr(label, "ndim", None) == 0 else label for label in labels]
     if len(texts) != len(labels) or not texts:
         raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels; pass a label for each text")
     digest = hashlib.sha256()
     for place, (text, label) in enumerate(zip(texts, labels, strict=True)):
         check_text(place, text)
+        if not isinstance(label, str | int | float | list | tuple | dict | None):
+            raise TypeError(f"label {place} is {shown(label)}; allowed: texts, whole numbers, booleans")
         digest.update(f"{label!r}:{len(text)}:{text}".encode(errors="replace"))
 
     def read(_: object) -> Iterator[ReadRow]:

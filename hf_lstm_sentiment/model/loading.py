@@ -72,7 +72,10 @@ def file_of(name: str, file: str, revision: str | None) -> Path:
         return path
     from transformers.utils.hub import cached_file
 
-    found = cached_file(name, file, revision=revision)
+    try:
+        found = cached_file(name, file, revision=revision)
+    except OSError as error:
+        raise OSError(f"model {name} is no directory here, nor was it found on the Hub: {error}") from error
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
     return Path(found)

@@ -14,6 +14,7 @@ import numpy as np
 from ..data.labels import place_of
 from ..inference.classifier import Classifier, probabilities
 from ..utils.imports import require
+from ..utils.messages import check_texts
 from .presets import Preset
 from .train import train
 
@@ -97,8 +98,11 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         targets = column_or_1d(y, warn=True)
-        check_classification_targets(targets)
-        classes, counts = np.unique(targets, return_counts=True)
+        try:
+            check_classification_targets(targets)
+            classes, counts = np.unique(targets, return_counts=True)
+        except TypeError as error:
+            raise ValueError(f"y has labels of several kinds, or misses some ({error}); give each text one") from error
         given = self.get_params(deep=False)
         given |= {"num_train_epochs": given.pop("epochs"), "split_seed": self.seed}
         given = {name: value for name, value in given.items() if value is not None}
@@ -108,6 +112,8 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             share = 1 / max(2, counts.min())
             result = train(texts=_strings(X), labels=targets, test_fraction=share, disable_tqdm=True, **given)
             self.classifier_ = Classifier.from_pretrained(result.run_directory)
+        if len(classes) > len(names := self.classifier_.labels):
+            raise ValueError(f"the labels {classes.tolist()} mean only {list(names)}; give each meaning one label")
         self.metrics_ = result.metrics
         self.classes_ = classes
         return self
@@ -126,5 +132,6 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _strings(texts: Iterable[Any]) -> Any:
-    """A list without the strings of numpy, which are not quite those of Python; one string stays and is refused."""
-    return texts if isinstance(texts, str) else [str(text) if isinstance(text, str) else text for text in texts]
+    """A list without the strings of numpy, which are not quite those of Python; a table or one string is refused."""
+    check_texts(texts)
+    return [str(text) if isinstance(text, str) else text for text in texts]

@@ -210,6 +210,8 @@ def train(
     if extend_vocab is not None:
         check_count("extend_vocab", extend_vocab)
     flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
+    if isinstance(class_weights, Mapping):
+        raise TypeError(f"class_weights is {class_weights!r}; allowed: balanced, or a number for each label, in order")
     if class_weights is not None and not isinstance(class_weights, str):
         weights = class_weights if isinstance(class_weights, Iterable) else [class_weights]
         flags["class_weights"] = ",".join(map(str, weights))

@@ -4,7 +4,9 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_lstm_sentiment.data.labels import class_counts
@@ -199,6 +201,7 @@ def test_reviews_from_texts_and_labels(tmp_path):
     assert reviews.label_names == same.label_names == ("1", "2", "3")
     assert named(reviews) == list(map(str, labels))
     assert reviews_from(texts, [label > 1 for label in labels]).label_names == ("NEGATIVE", "POSITIVE")
+    assert reviews_from(texts, torch.tensor(labels)).label_names == ("1", "2", "3")
     changed = reviews_from(texts, ["c", *"ab", *"cab" * 9])
     assert changed.label_names == ("a", "b", "c")
 
@@ -215,6 +218,8 @@ def test_reviews_from_texts_and_labels(tmp_path):
         (["a", "b"] * 10, [["a"], ["b"]] * 10, "row 1: the label is .*one label per review"),
         (["a", "b"] * 10, [0.25, 0.75] * 10, "row 1: label 0.25 is a number with a fraction"),
         (["a", "b"] * 10, ["a", None] * 10, "row 2: the label is missing"),
+        (["a", "b"] * 10, pd.array(["a", None] * 10, dtype="string"), "label 1 is <NA>; allowed: texts, whole numbers"),
+        (["a", "b"] * 10, np.eye(2)[[0, 1] * 10], r"label 0 is array\(.*; allowed: texts, whole numbers"),
     ],
 )
 def test_texts_and_labels_that_cannot_be_are_refused(texts, labels, message):

@@ -270,7 +270,7 @@ def test_an_index_names_shards_beside_it_only(tmp_path):
 
 def test_a_model_that_cannot_be_had_is_refused(tmp_path, checkpoint, classifier, monkeypatch):
     refused(lambda: predict(["a"], model=tmp_path / "none"), "no such file or directory; allowed: a run directory or")
-    refused(lambda: predict(["a"], model="nobody/nothing"), "connect")
+    refused(lambda: predict(["a"], model="nobody/nothing"), "model nobody/nothing is no directory here.*connect")
     refused(lambda: predict(["a"], model=classifier, dtype="int8"), "dtype is 'int8', and model is a Classifier, which")
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     refused(lambda: predict(["a"], model=checkpoint, backend="onnx"), r'pip install "hf_lstm_sentiment\[onnx\]"')

@@ -142,6 +142,7 @@ def test_texts_and_labels_from_python(fit, result):
         ({"text_column": "text"}, "text_column is 'text', and texts are given"),
         ({"labels": None}, "labels is None; pass a list with one for each review"),
         ({"labels": [1]}, "2 texts and 1 labels"),
+        ({"class_weights": {0: 1, 1: 2}}, "class_weights is {0: 1, 1: 2}; allowed: balanced, or a number for each"),
         ({"texts": None}, r"labels is \[0, 1\], and there are no texts"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -70,6 +71,8 @@ def test_predictions_depend_on_a_text_alone(fitted):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_allclose(fitted.predict_proba(TEXTS[::-1]), probabilities[::-1], atol=1e-6)
     np.testing.assert_allclose(fitted.predict_proba(TEXTS[7:9]), probabilities[7:9], atol=1e-6)
+    with pytest.raises(TypeError, match="texts is a DataFrame; pass its column"):
+        fitted.predict(pd.DataFrame({"text": TEXTS}))
     assert (fitted.predict(TEXTS) == fitted.classes_[probabilities.argmax(axis=1)]).all()
 
 
@@ -118,7 +121,13 @@ def test_a_run_directory_is_kept_where_one_is_named_and_fits_are_equal(fitted):
         (TEXTS, LABELS[:5], "80 texts and 5 labels"),
         (TEXTS, np.eye(2, dtype=int)[LABELS], "1d array"),
         (np.zeros((80, 2)), LABELS, "text 0 is .* every text must be a string"),
-        ("one text", LABELS, "texts is 'one text'; pass a list"),
+        ("one text", LABELS, "texts is one string; pass a list"),
+        (TEXTS, ["a", None] * 40, "y has labels of several kinds, or misses some"),
+        (
+            TEXTS,
+            ["good", "bad", "rotten", "good"] * 20,
+            r"'good', 'rotten'\] mean only \['NEGATIVE', 'POSIT",
+        ),
     ],
 )
 def test_what_is_no_texts_with_labels_is_refused(texts, labels, message):
