@@ -168,11 +168,7 @@ def test_scores_near_one_keep_their_digits():
         (["a"], {"batch_size": 0}, "batch_size is 0; allowed: a whole number of at least 1"),
         (["a"], {"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number of at least 1"),
         (["a"], {"window": 0}, "window is 0; allowed"),
-        (
-            ["a"],
-            {"unsure_below": 0.5},
-            r"unsure_below is 0\.5; allowed: above 0\.5 \(of 2 labels, the most probable",
-        ),
+        (["a"], {"unsure_below": 0.5}, r"unsure_below is 0\.5; allowed: above 0\.5 \(of 2 labels, the most prob"),
         (["a"], {"unsure_below": 70}, r"unsure_below is 70; allowed: above 0.5 .*, to 1"),
         (["a"], {"unsure_below": "0.7"}, r"unsure_below is '0\.7'; allowed"),
         (["a"], {"unsure_below": float("nan")}, "unsure_below is nan; allowed"),

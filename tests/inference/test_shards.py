@@ -115,7 +115,12 @@ def test_killed_while_it_tidies_up(inputs, expected, small, tmp_path, monkeypatc
     assert not list((tmp_path / "out").glob("*.parts"))
 
 
-def test_a_defect_is_found_before_anything_is_classified(inputs, small, tmp_path, calls):
+def test_a_defect_or_a_file_of_somebody_else_is_found_before_anything_is_classified(inputs, small, tmp_path, calls):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "e.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"e\.csv is there already; move it away, or name another --output_dir"):
+        score(inputs, tmp_path / "other", small)
+    assert content(tmp_path / "other") == {"e.csv": b"precious"}
     inputs.joinpath("f.csv").write_text("text\ngood\n\xff\n", encoding="latin-1")
     with pytest.raises(ValueError, match=r"f\.csv, row 2 \(line 3\): byte 0xff is not UTF-8"):
         score(inputs, tmp_path / "out", small)
@@ -162,15 +167,6 @@ def test_an_output_that_another_model_finished_is_not_done_already(inputs, check
     predict_file(first[0], out / "a.csv", model=small, **OPTIONS)
     with pytest.raises((FileExistsError, ValueError), match="is there already"):
         predict_files(first, out, model=other, **OPTIONS)
-
-
-def test_a_file_of_somebody_else_is_not_touched(inputs, small, tmp_path, calls):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "e.csv").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"e\.csv is there already; move it away, or name another --output_dir"):
-        score(inputs, tmp_path / "out", small)
-    assert content(tmp_path / "out") == {"e.csv": b"precious"}
-    assert not calls
 
 
 @pytest.mark.parametrize(
