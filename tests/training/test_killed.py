@@ -108,12 +108,7 @@ def test_a_killed_training_resumes_to_the_same_weights(run, whole, tmp_path):
 
 # In the middle of an epoch, in the last step of one, in an evaluation, after the last step; the number is that of the
 # session's calls.
-STOPS = [
-    (STEP, 3, "SIGTERM", 3),
-    (STEP, 5, "SIGINT", 8),
-    (EVALUATION_STEP, 1, "SIGTERM", 17),
-    (STEP, 7, "SIGINT", 24),
-]
+STOPS = [(STEP, 3, "SIGTERM", 3), (STEP, 5, "SIGINT", 8), (EVALUATION_STEP, 1, "SIGTERM", 17), (STEP, 7, "SIGINT", 24)]
 
 
 def test_a_signal_saves_and_the_run_resumes_to_the_same_weights(run, whole, tmp_path):
