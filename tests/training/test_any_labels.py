@@ -68,7 +68,7 @@ def test_three_labels_are_learned_weighed_and_calibrated(result):
     # A card of many labels, with all plots that it shows.
     card = (run / "README.md").read_text()
     assert "It answers one of bad, so-so, good" in card
-    assert "--class_weights balanced" in card
+    assert "class_weights=balanced" in card
     for plot in ("training_curves", "confusion_matrix", "coverage"):
         assert (run / "plots" / f"{plot}.png").is_file()
         assert f"plots/{plot}.png" in card
