@@ -82,6 +82,11 @@ class TrainingResult:
             "test accuracy": f"{test['accuracy']:.2%}  ({dataset['test']:,} reviews, {detail}, calibration error "
             f"{test['expected_calibration_error']:.3f})",
         }
+        # A few of thousands decide nothing; the card tells of every one.
+        if (shared := dataset["in_train_too"]["test"]) > 0.01 * dataset["test"]:
+            apart = test.get("without_overlap")
+            without = f"; test accuracy without them {apart['accuracy']:.2%}" if apart else ""
+            facts["overlap"] = f"{shared:,} test reviews are trained on, too{without}"
         if "labels" in metrics:
             weights = metrics.get("class_weights", [None] * len(labels))
             pairs = zip(labels, weights, strict=True)
@@ -92,6 +97,8 @@ class TrainingResult:
         if base := metrics.get("base_model"):
             words = "".join(f", {count:,} {what}" for what, count in base.get("new_words", {}).items())
             facts["started from"] = f"{base['name']}: {', '.join(base['kept'])}{words}"
+            if known := base.get("may_know"):
+                facts["started from"] += f"; it may know reviews of {listed(known)} that are held out here"
         if before := metrics.get("base_validation"):
             facts["before training"] = f"{before['accuracy']:.2%} validation accuracy"
         lines = [

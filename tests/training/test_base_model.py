@@ -143,7 +143,8 @@ def test_what_a_base_may_know_of_the_held_out_reviews_is_said(fit, base, tmp_pat
         with caplog.at_level(logging.WARNING, "hf_lstm_sentiment"):
             run = fit(STILL, dataset=dataset, model_name_or_path=base, output_dir=tmp_path / run, **options)
         said = "where reviews that are held out here are among them" in caplog.text
-        # The card says it wherever the log does.
+        # The card and the summary say it wherever the log does.
+        assert said == ("it may know reviews of" in run.summary())
         assert said == ("flatter" in (run.run_directory / "README.md").read_text().split("## Training")[0])
         return run.metrics["base_model"].get("may_know"), said
 

@@ -453,5 +453,8 @@ def test_accuracy_without_the_overlap_is_that_of_the_other_reviews(fit, tmp_path
     right = [bool(logit) == bool(label) for logit, (_, label) in zip(predicted, others, strict=True)]
     assert apart == {"reviews": len(others), "accuracy": sum(right) / len(right)}
     assert apart["accuracy"] < result.metrics["test"]["accuracy"]
+    assert f"{overlap} test reviews are trained on, too; test accuracy without them {apart['accuracy']:.2%}" in (
+        result.summary()
+    )
     card = (tmp_path / "run" / "README.md").read_text()
     assert f"Without them, the accuracy on {len(others)} test reviews is {apart['accuracy']:.2%}." in card
