@@ -127,20 +127,21 @@ def test_standard_input_holds_a_text_a_line(run, capsys, feed, content):
 
 
 def test_explain_reads_standard_input_takes_a_label_and_writes_files(run, capsys, feed, own_cache, tmp_path):
-    feed(b"a wonderful film\n")
+    feed(b"a wonderful \x1b[2Jfilm\n")
     data = write_csv(tmp_path / "mine.csv", make_reviews(60))
     kinds = {"--picture": "png", "--html": "html", "--json": "json"}
-    options = [part for option, kind in kinds.items() for part in (option, str(tmp_path / f"a.{kind}"))]
+    options = [part for option, kind in kinds.items() for part in (option, str(tmp_path / "new" / f"a.{kind}"))]
     options += ["--model", run, "--label", "NEGATIVE", "--faithfulness", str(data), "--reviews", "10"]
     out = said(capsys, "explain", "-", *options)
     assert out.startswith("POSITIVE ")
-    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["a", "wonderful", "film"]
+    # Nothing of a text moves the cursor.
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["a", "wonderful", "\ufffd?"]
     assert "faithfulness, 10 test reviews of" in out
-    found = json.loads((tmp_path / "a.json").read_text())
+    found = json.loads((tmp_path / "new" / "a.json").read_text())
     assert found["faithfulness"]["texts"] == 10
-    assert [word["text"] for word in found["explanation"]["words"]] == ["a", "wonderful", "film"]
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert "<!DOCTYPE html>" in (tmp_path / "a.html").read_text()
+    assert [word["text"] for word in found["explanation"]["words"]] == ["a", "wonderful", "\x1b", "[", "2", "Jfilm"]
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "<!DOCTYPE html>" in (tmp_path / "new" / "a.html").read_text()
 
 
 def test_a_terminal_gets_a_table(run, capsys, monkeypatch):

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..utils.files import user_path
@@ -142,6 +142,15 @@ def _configured(parser: argparse.ArgumentParser, name: str) -> list[str]:
 def say(text: str) -> None:
     """Write to standard output, with a line feed."""
     sys.stdout.write(f"{text}\n")
+
+
+def input_lines() -> Iterator[str]:
+    """The texts of standard input, one a line."""
+    try:
+        for line in sys.stdin.buffer:
+            yield line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input is not in UTF-8 ({error.reason}); convert it") from error
 
 
 def show_log(level: int = logging.INFO) -> None:

@@ -7,12 +7,11 @@ the top tenth of the tokens of some test reviews, and as many random ones.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import new_parser, parsed, say
+from .console import input_lines, new_parser, parsed, say
 
 if TYPE_CHECKING:
     from ..inference.explanation import Explanation
@@ -41,9 +40,11 @@ def main(words: Sequence[str]) -> None:
     from ..inference.explain import Explainer
     from ..utils.threads import use_cpu_threads
 
+    for path in filter(None, (given["html"], given["json"])):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     use_cpu_threads(given["num_threads"], processes=1)
     explainer = Explainer.from_pretrained(given["model"])
-    text = sys.stdin.buffer.read().decode("utf-8").rstrip() if given["text"] == "-" else given["text"]
+    text = "\n".join(input_lines()).rstrip() if given["text"] == "-" else given["text"]
     explanation = explainer(text, label=given["label"])
     _show(explanation)
     found = {"explanation": explanation.to_dict()}
@@ -74,6 +75,8 @@ def main(words: Sequence[str]) -> None:
 
 def _show(explanation: Explanation) -> None:
     """Print a line per token: its attribution, the probability after it, and a bar that starts at 50 %."""
+    from ..inference.explanation import shorten
+
     say(f"{explanation.label} {100 * explanation.score:.1f} %")
     if len(explanation.labels) > 2:
         say(f"attributions to, and probabilities of, {explanation.target}:")
@@ -83,7 +86,8 @@ def _show(explanation: Explanation) -> None:
         mark = "?" if word.unknown else " "
         filled = round(40 * word.probability)
         bar = "".join("█" if min(filled, 20) <= i < max(filled, 20) else "|" if i == 20 else " " for i in range(40))
-        say(f"{word.text[:20]:>20}{mark} {word.contribution:+7.3f}  {100 * word.probability:5.1f} %  {bar.rstrip()}")
+        name = f"{shorten(word.text, 20):>20}{mark}"
+        say(f"{name} {word.contribution:+7.3f}  {100 * word.probability:5.1f} %  {bar.rstrip()}")
     unread = sum(word.truncated for word in explanation.words) + explanation.words_left_out
     if unread:
         say(f"{unread:,} more tokens are not read")

@@ -16,7 +16,7 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from .console import Option, add_options, new_parser, parsed, say, show_log
+from .console import Option, add_options, input_lines, new_parser, parsed, say, show_log
 
 _OF_FILES: tuple[str | Option, ...] = (
     *("text_column", "separator", "column_names", "encoding"),
@@ -73,24 +73,13 @@ def main(words: Sequence[str]) -> None:
 
     use_cpu_threads(options.pop("num_threads"), processes=1)
     if texts:
-        _answer(_lines() if paths == ["-"] else paths, **options)
+        _answer(input_lines() if paths == ["-"] else paths, **options)
         return
     show_log()
     try:
         say(_classify(paths, output_dir, **options))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command continues") from None
-
-
-def _lines() -> Iterator[str]:
-    """The texts of standard input, one a line."""
-    try:
-        for line in sys.stdin.buffer:
-            yield line.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"standard input is not in UTF-8 ({error.reason}); convert it, or name a file and its --encoding"
-        ) from error
 
 
 def _answer(

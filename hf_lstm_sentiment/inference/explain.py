@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
+
+logger = logging.getLogger(__name__)
 
 # Points of the quadrature to begin with, and the most that are tried.
 STEPS, MAX_STEPS = 16, 1_024
@@ -154,6 +157,8 @@ class Explainer:
             attributions = self._integrate(vectors, behind, target, steps) if ids else np.zeros(0)
             error = abs(attributions.sum() - difference) / max(abs(difference), FLOOR)
             if error < TOLERANCE or 2 * steps > MAX_STEPS:
+                if error >= TOLERANCE:
+                    logger.warning(f"the attributions are inexact: their sum is {100 * error:.1f} % off the logit's")
                 return attributions, baseline, float(error)
             steps *= 2
 

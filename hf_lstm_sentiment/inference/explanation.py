@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from matplotlib.axes import Axes
 
-# Characters shown of one token or between two tokens, and along an axis.
-_LONGEST, _SHORT = 500, 14
+# Characters shown of one token or between two tokens; along an axis, of a token and of a label.
+_LONGEST, _SHORT, _LABEL = 500, 14, 28
 # Tokens and changes of the probability that are listed on a page, and the least of such changes.
 _LISTED, _TURNS, _TURN = 8, 5, 0.02
 # Marks of changes that fit side by side along the curve on a narrow screen; names that do along that of a plot.
@@ -188,12 +188,13 @@ class Explanation:
         words = self._read
         percent = 100 * np.array([word.probability for word in words], dtype=np.float64)
         attributions = np.array([word.contribution for word in words], dtype=np.float64)
-        names = [_short(word.text) for word in words]
+        names = [shorten(word.text) for word in words]
+        target, other = shorten(self.target, _LABEL), shorten(self._other, _LABEL)
         x = np.arange(1, len(words) + 1, dtype=np.int64)
         short = len(words) <= 40
         figure = new_figure(9, 6.2, f"{self.label}, {100 * self.score:.1f} %")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        style(top, "Probability after every token", "", f"probability of {self.target}, %")
+        style(top, "Probability after every token", "", f"probability of\n{target}, %")
         style(bottom, "Attribution of each token", "" if short else "token", "logit")
         top.set(xlim=(0.4, max(len(words), 1) + 0.6), ylim=(0, 100), yticks=[0, 25, 50, 75, 100])
         top.axhline(50, color=GREY, linestyle="--", linewidth=1)
@@ -201,10 +202,10 @@ class Explanation:
         top.plot(x, percent, color="black", linewidth=1.6, marker="o" if short else None, markersize=5)
         for dashes, index in zip(_DASHES, self._rivals, strict=False):
             rival = [100 * word.probabilities[index] for word in words]
-            top.plot(x, rival, color=GREY, linewidth=1.2, dashes=dashes, label=_short(self.labels[index]))
+            top.plot(x, rival, color=GREY, linewidth=1.2, dashes=dashes, label=shorten(self.labels[index], _LABEL))
         if self._rivals:
             top.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left")
-        for sign, color, label, hatch in ((1, BLUE, self.target, None), (-1, ORANGE, self._other, "///")):
+        for sign, color, label, hatch in ((1, BLUE, target, None), (-1, ORANGE, other, "///")):
             side = sign * (percent - 50) >= 0
             top.fill_between(x, 50, percent, where=side, interpolate=True, color=color, alpha=0.25, lw=0)
             own = sign * attributions > 0
@@ -221,7 +222,9 @@ class Explanation:
         else:
             _name_turns(top, x, percent, names)
         if np.any(attributions):
-            bottom.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2)
+            # Outside, for the tokens along the axis are of any length.
+            look = {"fontsize": TICK_SIZE, "frameon": False, "loc": "outside lower left", "ncols": 2}
+            figure.legend(*bottom.get_legend_handles_labels(), **look)
         with warnings.catch_warnings():
             # Emoji, say: drawn as a box.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -243,7 +246,7 @@ def template(path: Path) -> Template:
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": _plain, "short": _short}
+    environment.filters |= {"plain": _plain, "short": shorten}
     return environment.from_string(path.read_text(encoding="utf-8"))
 
 
@@ -350,6 +353,7 @@ def _escaped(text: str) -> str:
     return escape(_plain(text))
 
 
-def _short(text: str) -> str:
-    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:_SHORT])
-    return shown if len(text) <= _SHORT else f"{shown[: _SHORT - 1]}…"
+def shorten(text: str, longest: int = _SHORT) -> str:
+    """The beginning of a text, in characters that neither move a cursor nor end a line."""
+    shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:longest])
+    return shown if len(text) <= longest else f"{shown[: longest - 1]}…"

@@ -105,7 +105,9 @@ def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def main() -> None:
     """Classify what the command line says, with the model beside this file."""
-    texts = sys.argv[1:]
+    texts = sys.argv[1:] or sys.exit(__doc__)
+    # A console may not know every character of a text.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     for text, (label, score) in zip(texts, OnnxClassifier(Path(__file__).parent)(texts), strict=True):
         print(f"{label} {score:.3f}  {text}")  # noqa: T201
 

@@ -47,7 +47,9 @@ class Packing:
     @classmethod
     def from_mask(cls, mask: Tensor) -> Packing:
         """Pack the true positions of a mask, wherever they stand. *Shape:* (batch_size, seq_len)."""
-        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        # torch 2.6 cannot tell whether it is exporting.
+        exporting = getattr(torch.compiler, "is_exporting", bool)()
+        if exporting or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError(
                 "this model cannot be traced: a trace would keep the padding of its example batch and answer every "
                 "other batch wrongly; use the model itself, or its ONNX export (hf-lstm-sentiment export)"

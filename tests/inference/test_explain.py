@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from matplotlib.transforms import Bbox
 
 from hf_lstm_sentiment import (
     Explainer,
@@ -22,6 +23,7 @@ from hf_lstm_sentiment import (
 )
 from hf_lstm_sentiment.evaluation.faithfulness import deletion_faithfulness
 from hf_lstm_sentiment.inference.explain import TOLERANCE, TRUNCATED_KEPT
+from hf_lstm_sentiment.utils.figures import write_figure
 from tests.reviews import BAD, GOOD, make_reviews
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -150,9 +152,12 @@ def test_contributions_agree_with_a_fine_sum_over_the_path():
     assert explanation.baseline_logit == pytest.approx(baseline, abs=1e-6)
 
 
-def test_a_sum_that_stays_wrong_is_reported(one, monkeypatch):
+def test_a_sum_that_stays_wrong_is_reported(one, monkeypatch, caplog):
+    assert one(REVIEW).completeness_error < 0.01
+    assert not caplog.messages
     monkeypatch.setattr(Explainer, "_integrate", lambda self, v, *_: np.zeros(len(v)))
     assert one(REVIEW).completeness_error > 0.5
+    assert caplog.messages == ["the attributions are inexact: their sum is 100.0 % off the logit's"]
 
 
 def test_words_beyond_the_models_length_are_marked_and_counted(one):
@@ -318,8 +323,17 @@ def test_fragments_and_the_window_of_the_largest_sum(one):
         explanation.strongest_window(0)
 
 
-@pytest.mark.parametrize("text", ["great", REVIEW, "great awful word1 " * 20 + "$x_1$ 😀"])
-def test_plot_writes_a_picture(text, tmp_path):
+@pytest.mark.parametrize("text", ["great", REVIEW, "great awful word1 " * 20 + "$x_1$ 😀", "extraordinarily good " * 6])
+def test_plot_writes_a_picture(text, tmp_path, monkeypatch):
+    def written(figure, path):
+        (legend,), upper, lower = figure.legends, *figure.axes
+        figure.draw_without_rendering()
+        tokens = [name.get_window_extent() for name in lower.get_xticklabels()]
+        assert not legend.get_window_extent().overlaps(Bbox.union(tokens))
+        assert upper.yaxis.label.get_window_extent().y1 < figure.bbox.y1
+        return write_figure(figure, path)
+
+    monkeypatch.setattr("hf_lstm_sentiment.inference.explanation.write_figure", written)
     explainer = Explainer(*make())
     explainer.classifier.max_length = 100
     assert explainer(text).plot(tmp_path / "new" / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -32,6 +32,7 @@ import runpy, sys
 for name in ("torch", "transformers", "hf_lstm_sentiment"):
     sys.modules[name] = None
 sys.argv = sys.argv[1:]
+sys.stdout.reconfigure(encoding="ascii")
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
