@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -177,8 +177,8 @@ def move_vectors(
     rng = Random(seed)
     short = [cut for cut in cut_reviews(texts, _CUTS, seed=seed) if len(cut.split()) <= 40]
     sentences = {group: _sentences(short, found) for group, found in words.items()}
-    model.requires_grad_(False).eval()
-    table = model.get_input_embeddings().weight.requires_grad_(True)
+    model.train(False).requires_grad_(False)
+    table = cast(Tensor, model.get_input_embeddings().weight).requires_grad_(True)
     old = table.detach().clone()
     moves = torch.zeros(len(table), 1, dtype=torch.bool)
     moves[list(moved)] = True
@@ -236,7 +236,7 @@ def _drift(model: SentimentLSTMForSequenceClassification, before: Classifier, te
 def _logits(model: SentimentLSTMForSequenceClassification, texts: Sequence[Sequence[int]]) -> Tensor:
     """Compute the logits of texts given as token ids. *Shape:* (texts,)."""
     rows = [torch.tensor(ids, dtype=torch.long) for ids in texts]
-    padded = pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id)
+    padded = pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id or 0)
     mask = (torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]).long()
     logits: Tensor = model(input_ids=padded, attention_mask=mask).logits
     return logits[:, 1] - logits[:, 0]
