@@ -46,7 +46,7 @@ def measure_padding(
     """
     torch.manual_seed(0)
     models = {
-        name: SentimentLSTMForSequenceClassification.from_pretrained(run).eval()
+        name: SentimentLSTMForSequenceClassification.from_pretrained(run, use_safetensors=True).eval()
         for name, run in (("naive", naive), ("packed", packed))
     }
     ids, lengths, labels = _sample(packed, packed_scored)
