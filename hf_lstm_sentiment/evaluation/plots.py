@@ -191,14 +191,14 @@ def plot_confidences(scored: ScoredReviews, path: Path, *, title: str) -> Path:
         right = np.histogram(shown[chosen & scored.correct], edges)[0]
         errors = np.histogram(shown[chosen & ~scored.correct], edges)[0]
         style(axes, f"{chosen.sum():,} {name}", f"probability of {of}" if chosen is panels[-1][0] else "", "reviews")
-        widths = {"width": 1 / _BINS, "align": "edge", "edgecolor": "white", "linewidth": 0.4}
-        axes.bar(edges[:-1], right, color=SKY, label=f"correct: {right.sum():,}", **widths)
-        axes.bar(edges[:-1], errors, color=ORANGE, label=f"{wrong}: {errors.sum():,}", **widths)
+        look = {"align": "edge", "edgecolor": "white", "linewidth": 0.4}
+        axes.bar(edges[:-1], right, 1 / _BINS, color=SKY, label=f"correct: {right.sum():,}", **look)
+        # Narrower, so that where most are wrong the correct ones are seen beside them.
+        axes.bar(edges[:-1], errors, 0.5 / _BINS, color=ORANGE, label=f"{wrong}: {errors.sum():,}", **look)
         # Most reviews lie at the ends, and the errors would vanish beside them.
         axes.set_yscale("symlog", linthresh=10)
         axes.set_xlim(0, 1)
-        # Of several labels, no predicted one is improbable.
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper center" if len(panels) > 1 else "upper left")
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper center" if len(panels) > 1 else "best")
     return write_figure(figure, path)
 
 

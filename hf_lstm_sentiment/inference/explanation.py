@@ -225,6 +225,9 @@ class Explanation:
             # Outside, for the tokens along the axis are of any length.
             look = {"fontsize": TICK_SIZE, "frameon": False, "loc": "outside lower left", "ncols": 2}
             figure.legend(*bottom.get_legend_handles_labels(), **look)
+        for legend in filter(None, (top.get_legend(), *figure.legends)):
+            for name in legend.get_texts():
+                name.set_parse_math(False)
         with warnings.catch_warnings():
             # Emoji, say: drawn as a box.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")

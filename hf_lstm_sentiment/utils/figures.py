@@ -34,10 +34,10 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 
 def style(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Give axes their title, their labels and the look of all figures."""
-    axes.set_title(title, fontsize=LABEL_SIZE)
-    axes.set_xlabel(x_label, fontsize=LABEL_SIZE)
-    axes.set_ylabel(y_label, fontsize=LABEL_SIZE)
+    """Give axes their title, their labels and the look of all figures; dollars in names are no mathematics."""
+    axes.set_title(title, fontsize=LABEL_SIZE, parse_math=False)
+    axes.set_xlabel(x_label, fontsize=LABEL_SIZE, parse_math=False)
+    axes.set_ylabel(y_label, fontsize=LABEL_SIZE, parse_math=False)
     axes.tick_params(labelsize=TICK_SIZE)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_lstm_sentiment.evaluation.errors import ScoredReviews
 from hf_lstm_sentiment.evaluation.plots import (
+    plot_confidences,
     plot_confusion_matrix,
     plot_coverage,
     plot_reliability_diagram,
@@ -89,6 +91,15 @@ def test_extremes_are_drawn(tmp_path, unwarned):
     # Long titles stay inside and are not mathematics.
     pixels = drawn(tmp_path, curves, title="v2_glove costs $5 or $6_7 " * 8)
     assert (pixels[:, [0, -1]] == 255).all()
+
+
+def test_correct_answers_are_seen_beside_more_errors_of_the_same_confidence(tmp_path, unwarned):
+    logits = np.tile([0.0, 4.0, 0.0], (6, 1))
+    facts = {"tokens": np.ones(6, int), "unknown": np.zeros(6), "max_length": 9, "duplicates": np.zeros(6, bool)}
+    scored = ScoredReviews([""] * 6, np.array([1, 0, 0, 0, 0, 0]), logits, **facts, names="abc")
+    pixels = drawn(tmp_path, lambda path: plot_confidences(scored, path, title="test"))
+    # More than the legend shows.
+    assert (pixels == (0x56, 0xB4, 0xE9)).all(axis=2).sum() > 1_000
 
 
 def test_confusion_matrix_puts_false_positives_top_right(tmp_path, unwarned):

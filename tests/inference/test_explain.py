@@ -99,7 +99,7 @@ def test_probabilities_are_the_classifiers_and_contributions_sum_to_the_logit_mi
 
 @pytest.fixture(scope="module")
 def three():
-    return Explainer(*make(pooling="mean", id2label={0: "bad", 1: "so so", 2: "<b>good</b>"}))
+    return Explainer(*make(pooling="mean", id2label={0: "bad", 1: r"$\frac so$", 2: "<b>good</b>"}))
 
 
 def test_of_three_labels_the_predicted_or_the_named_one_is_explained(three, tmp_path):
