@@ -137,7 +137,7 @@ def predict_file(
 
 
 def predict_files(
-    sources: Sequence[str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
@@ -193,13 +193,14 @@ def predict_files(
 
 
 def find_outputs(
-    sources: Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], output_dir: str | os.PathLike[str]
 ) -> list[tuple[Path, Path]]:
     """Find the files, in the order of their names and patterns, each once and with its output."""
     folder = user_path(output_dir, "the output")
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; name a directory for the outputs")
     found: dict[Path, Path] = {}
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     for source in dict.fromkeys(path for name in sources for path in _expand(os.fspath(name))):
         kind = _check_kind(str(source), source)
         name = source.name[: source.name.lower().rindex(kind)]

@@ -224,9 +224,13 @@ def train(
         flags["class_weights"] = ",".join(map(str, weights))
     recipe = replace(recipe, **flags)
     sources = {name: os.fspath(passed[name]) for name in ("dataset", *_UNUSED) if passed[name] is not None}
+    base = model_name_or_path or recipe.model_name_or_path
     for name, why in _UNUSED.items():
-        needed = name == "glove" and (recipe.own_vocabulary or recipe.extend_vocab)
-        if name in sources and getattr(recipe, name) is None and not needed:
+        used: object = getattr(recipe, name)
+        if name == "glove" and (base or not used):
+            # Only new words of a base model have a use for vectors.
+            used = recipe.own_vocabulary or recipe.extend_vocab
+        if name in sources and not used:
             logger.warning(f"preset {recipe.name} {why}; {name}={sources.pop(name)} is not used")
     if model_name_or_path is not None:
         # It takes the place of the language model that a preset starts from otherwise.

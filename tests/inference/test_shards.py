@@ -72,7 +72,7 @@ def test_each_file_becomes_what_it_becomes_alone_and_is_not_done_again(
 ):
     out, rows = tmp_path / "new" / "out", dict(zip(OUTPUTS, (50, 40, 30, 20, 10), strict=True))
     calls.clear()
-    assert predict_files([inputs / "d.parquet"], out, model=small, **OPTIONS) == {out / "d.parquet": 20}
+    assert predict_files(inputs / "d.parquet", out, model=small, **OPTIONS) == {out / "d.parquet": 20}
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
         assert score(inputs, out, small) == {out / name: rows[name] for name in OUTPUTS if name != "d.parquet"}
     assert f"{out / 'd.parquet'} is done already" in caplog.messages

@@ -112,8 +112,10 @@ def test_new_words_are_appended_with_vectors_of_glove_where_there(fit, base, new
     assert re.search("allowed: 1 to 1[0-9][0-9]$", said)
 
 
-def test_a_frozen_encoder_stays_and_the_head_learns(fit, base, new, tmp_path):
-    fit(replace(STILL, learning_rate=1e-2), dataset=new, model_name_or_path=base, freeze_encoder=True)
+def test_a_frozen_encoder_stays_and_the_head_learns(fit, base, new, tmp_path, caplog):
+    preset = replace(STILL, learning_rate=1e-2, glove="stanfordnlp/glove")
+    fit(preset, dataset=new, model_name_or_path=base, freeze_encoder=True, glove="none.txt")
+    assert "glove=none.txt is not used" in caplog.text
     there, here = (load_file(run / "model.safetensors") for run in (base, tmp_path / "run"))
     assert {name for name in there if not torch.equal(there[name], here[name])} == {
         "classifier.weight",
