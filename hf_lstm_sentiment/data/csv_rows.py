@@ -111,7 +111,7 @@ def _choose_separator(name: str, names: dict[str, list[str]], usual: str, column
     fitting = [c for c, found in names.items() if not known.isdisjoint(map(str.lower, found))]
     fitting = fitting or [c for c, found in names.items() if len(found) > 1]
     if column_names:
-        fitting = [c for c, found in names.items() if len(found) == len(column_names)]
+        fitting = [c for c, found in names.items() if len(found) == len(column_names) > 1]
     if usual in fitting or not fitting:
         return usual if usual in names else next(iter(names))
     if len(fitting) > 1:
@@ -162,10 +162,11 @@ def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form, *, tell: b
             headers += 1
             continue
         number += 1
-        problem = None
+        problem, columns = None, form.columns
         if len(fields) < width or any(fields[width:]):
+            columns = [*columns, *(f"column {place}" for place in range(width + 1, len(fields) + 1))]
             names = "the header" if header else "--column_names"
             problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
-        yield ReadRow(number, line, dict(zip(form.columns, fields, strict=False)), problem)
+        yield ReadRow(number, line, dict(zip(columns, fields, strict=False)), problem)
     if headers > 1 and tell:
         logger.info(f"{name}: the header comes again in {headers - 1:,} places, where it is left out")

@@ -125,6 +125,7 @@ CASES = {
     "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, NO_TEXT_COLUMN),
     "names and a header": ("a.csv", table(), TWO, "its first line is a header, .*leave"),
     "too few names": ("a.csv", SENTIMENT140, TWO, "has 6 fields and"),
+    "a name too few": ("a.tsv", tabs(PLAIN, ""), {"column_names": "text"}, "has 2 fields and|known as the label"),
     "an empty name": ("a.csv", table(), {"column_names": "text,,label"}, "allowed: a name for each column"),
     "two of one name": ("a.csv", table(TWICE, ("text", "text", "label")), {}, "several columns called 'text'; rename"),
     "review_text": ("a.csv", table(header=("review_text", "label")), {"text_column": "review_text"}, None),
@@ -314,9 +315,11 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path, classifier, caplog):
     assert bad[0]["row"] == {"text": None, "id": 7}
     assert bad[1]["problem"].startswith("it is null")
     assert f"3 rows that could not be read are in {tmp_path / 'out.csv.bad_rows.jsonl'}" in caplog.messages
-    path.write_text("id,text\n1,good\n2\n3,bad\n")
+    path.write_text("id,text\n1,good\n2,well, done\n3,bad\n")
     csv_path = path.rename(tmp_path / "b.csv")
     assert predict_file(csv_path, tmp_path / "b.jsonl", model=classifier, skip_bad_rows=True) == 2
+    bad = json.loads((tmp_path / "b.jsonl.bad_rows.jsonl").read_text())
+    assert bad["row"] == {"id": "2", "text": "well", "column 3": " done"}
     assert predict_file(tmp_path / "b.jsonl", tmp_path / "c.jsonl", model=classifier, skip_bad_rows=True) == 2
     assert not (tmp_path / "c.jsonl.bad_rows.jsonl").exists()
 
