@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inference.explanation import shorten
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
 from .calibration import calibration_bins, certainty
 from .errors import Row, ScoredReviews
@@ -206,11 +207,12 @@ def plot_error_words(words: Mapping[str, Sequence[Row]], path: Path, *, title: s
     """Draw the words that mark errors, the strongest first, a panel for each kind of error."""
     figure = new_figure(max(8, 3 * len(words)), 1.6 + 0.3 * max(map(len, words.values())), title)
     for axes, (name, found) in zip(figure.subplots(1, len(words), squeeze=False).flat, words.items(), strict=True):
-        style(axes, name, "log-odds in standard deviations", "")
+        style(axes, textwrap.fill(name, 21), "", "")
         axes.barh(range(len(found)), [word["z"] for word in found], color=ORANGE)
-        axes.set_yticks(range(len(found)), [word["word"] for word in found], fontsize=TICK_SIZE)
+        axes.set_yticks(range(len(found)), [shorten(word["word"]) for word in found], fontsize=TICK_SIZE)
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
+    figure.supxlabel("log-odds in standard deviations", fontsize=LABEL_SIZE)
     return write_figure(figure, path)
 
 

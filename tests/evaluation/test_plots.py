@@ -17,6 +17,7 @@ from hf_lstm_sentiment.evaluation.plots import (
     plot_confidences,
     plot_confusion_matrix,
     plot_coverage,
+    plot_error_words,
     plot_reliability_diagram,
     plot_training_curves,
 )
@@ -50,6 +51,10 @@ def coverage(path, rows=COVERAGE):
 
 def reliability(path, p=P, labels=Y):
     return plot_reliability_diagram(np.array(p), np.array(labels), path, title="test")
+
+
+def error_words(path, words):
+    return plot_error_words(words, path, title="test")
 
 
 def drawn(folder, draw, *values, **options):
@@ -88,6 +93,9 @@ def test_what_is_shown_changes_the_picture(tmp_path, unwarned, draw, before, aft
 def test_extremes_are_drawn(tmp_path, unwarned):
     drawn(tmp_path, confusion, MANY)
     drawn(tmp_path, reliability, [0.5], [0])
+    words = [{"word": "antidisestablishment" * 2, "z": 3.0}] * 8
+    pixels = drawn(tmp_path, error_words, {f"misclassified {'long name ' * i}": words for i in range(2, 6)})
+    assert (pixels[:, [0, -1]] == 255).all()
     # Long titles stay inside and are not mathematics.
     pixels = drawn(tmp_path, curves, title="v2_glove costs $5 or $6_7 " * 8)
     assert (pixels[:, [0, -1]] == 255).all()
