@@ -60,7 +60,7 @@ def parse_labels(labels: str | Mapping[str, str]) -> Labels:
         said = (
             [pair.rpartition("=")[::2] for pair in shlex.split(labels)] if isinstance(labels, str) else labels.items()
         )
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         said, problem = [], f"{error}".lower()
     for value, meaning in said:
         label, name = _key(_as_text(value)), " ".join(("" if meaning is None else str(meaning)).split())

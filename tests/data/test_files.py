@@ -237,6 +237,7 @@ def test_a_file_without_rows_is_none_to_train_on(file, tmp_path):
 ARGUMENTS = [
     ({"label_column": "stars"}, "column .stars. not found.*pass another --label_column"),
     ({"text_column": "label", "label_column": "label"}, "cannot be both; name another"),
+    ({"labels": ["a", "b"]}, "labels are .'a', 'b'.: .*; allowed: LABEL=NAME for each label"),
     ({"max_train_samples": 0}, "allowed: at least 2"),
     ({"max_test_samples": 1}, "allowed: at least 2"),
     ({"max_validation_samples": -5}, "allowed: at least 2"),
