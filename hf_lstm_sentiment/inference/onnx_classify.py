@@ -51,12 +51,14 @@ class OnnxClassifier:
 
         Raises:
             TypeError: `texts` is one string, or one of them is no string.
+            UnicodeEncodeError: One of them holds half of a surrogate pair.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of strings")
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
+            text.encode()
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(texts), batch_size):

@@ -146,6 +146,8 @@ def test_texts_get_the_answers_of_the_package(exported, trained):
         classifier("a wonderful film")
     with pytest.raises(TypeError, match=r"text 1 is None \(NoneType\); every text must be a string"):
         classifier(["a wonderful film", None])
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+        classifier(["a film \ud83d"])
 
 
 def test_a_process_without_torch_classifies(exported, trained, tmp_path):
