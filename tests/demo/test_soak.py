@@ -47,7 +47,7 @@ MODEL = pretrained("reviews")
 WORDS = ["a", "wonderful", "film", "with", "great", "actors", "but", "the", "plot", "is", "dull", "and", "awful"]
 TEXTS = [
     *(text for text, _ in make_reviews(40)),
-    *(" ".join(random.Random(seed).choices(WORDS, k=40 * seed)) for seed in range(1, 6)),
+    *(" ".join(random.Random(seed).choices(WORDS, k=16 * seed)) for seed in range(1, 6)),
     "<script>alert(1)</script> & a \"wonderful\" 'film' 🎬",
 ]
 KIND = {"Content-Type": "application/json"}
