@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification
+from hf_lstm_sentiment.utils.threads import flushing_denormals
 
 
 def result(run: Path) -> str:
@@ -40,6 +41,8 @@ def timed(call: Callable[[], object], device: str, repeats: int = 7) -> float:
     return sorted(seconds[1:])[repeats // 2]
 
 
+# As in a training.
+@flushing_denormals()
 def speed(device: str) -> str:
     """Training step and forward pass of the reference shape on 64 reviews of 16 to 256 tokens."""
     generator = torch.Generator().manual_seed(0)
