@@ -171,6 +171,12 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
             raise ValueError(
                 f"attention_mask has shape {tuple(attention_mask.shape)}, the input has {tuple(shape)}; they must agree"
             )
+        # Of whole numbers it would be one more wait for the GPU, and nobody adds those.
+        if attention_mask is not None and attention_mask.is_floating_point() and (attention_mask < 0).any():
+            raise ValueError(
+                "attention_mask holds negative numbers, like a mask that is added to scores; pass 1 at real tokens "
+                "and 0 at padding"
+            )
         if not self.config.naive_padding:
             if attention_mask is not None:
                 return attention_mask.to(source.device) != 0

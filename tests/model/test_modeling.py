@@ -289,6 +289,7 @@ def test_dropout_acts_in_training_only_and_where_it_says(name):
         ({"inputs_embeds": torch.ones(5, 4)}, r"inputs_embeds has shape \(5, 4\); it takes 3"),
         ({"input_ids": IDS, "attention_mask": torch.ones(6, 4)}, r"\(6, 4\), the input has \(6, 5\)"),
         ({"input_ids": IDS, "attention_mask": torch.ones(6, 1, 1, 5)}, r"\(6, 1, 1, 5\), the input has \(6, 5\)"),
+        ({"input_ids": IDS, "attention_mask": -1e9 * (IDS == 0)}, "negative numbers, like a mask that is added"),
         *(
             (
                 {"input_ids": IDS.masked_fill(IDS == 8, wrong)},
