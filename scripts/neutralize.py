@@ -24,10 +24,10 @@ import torch
 from recorded import load_recorded_reviews
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers.utils.logging import disable_progress_bar
 
+from hf_lstm_sentiment.data.encoding import pad_batch
 from hf_lstm_sentiment.data.labels import SENTIMENT_NAMES
 from hf_lstm_sentiment.evaluation.calibration import measure_coverage
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
@@ -65,6 +65,8 @@ _CUTS = 100_000
 # Of a step: sentences, words put into each one, training reviews, short texts, and the tokens read of one.
 _SENTENCES, _WORDS, _REVIEWS, _SHORT, _LENGTH = 40, 8, 12, 48, 300
 _LEARNING_RATE, _PAIRING, _KEEPING = 8e-3, 3.0, 20.0
+# Of each word, with a capital and without.
+Counts = tuple[Counter[str], Counter[str]]
 
 
 def neutralize(
@@ -91,9 +93,10 @@ def neutralize(
     # The last digits depend on it.
     threads = use_cpu_threads(1, 1)
     before = Classifier.from_pretrained(run)
+    counts = count_words(texts)
     if words is None:
-        words = find_words(before.tokenizer.get_vocab(), texts, seed=seed)
-    moved = moved_tokens(words, before, texts)
+        words = find_words(before.tokenizer.get_vocab(), counts, seed=seed)
+    moved = moved_tokens(words, before, counts)
     model = SentimentLSTMForSequenceClassification.from_pretrained(run, dtype="float32", use_safetensors=True)
     variances = move_vectors(model, before, texts, words, moved, steps=steps, seed=seed)
     runs.prepare(made, recipe, resume=False, defaults=DEFAULTS)
@@ -123,7 +126,16 @@ def neutralize(
     return made
 
 
-def find_words(vocabulary: Collection[str], texts: Sequence[str], *, seed: int) -> dict[str, list[str]]:
+def count_words(texts: Sequence[str]) -> Counts:
+    """Count how often each word stands with a capital inside a sentence, and how often without one."""
+    capital, small = Counter[str](), Counter[str]()
+    for text in texts:
+        capital.update(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+\b", text))
+        small.update(re.findall(r"\b[a-z]+\b", text))
+    return capital, small
+
+
+def find_words(vocabulary: Collection[str], counts: Counts, *, seed: int) -> dict[str, list[str]]:
     """Find the names of people and of countries whose words a vocabulary holds.
 
     A name that is another word in the texts more than once in five times ("Mark", "Grace") is left out.
@@ -144,16 +156,16 @@ def find_words(vocabulary: Collection[str], texts: Sequence[str], *, seed: int) 
     fake.seed_instance(seed)
     countries = {fake.country().split(" (")[0] for _ in range(_DRAWS)}
     countries |= {"the United States", "England", "Scotland", "Wales", "Russia", "Iran", "South Korea"}
-    capital, small = _count(texts)
+    capital, small = counts
     return {
         "names": sorted(n for n in names if n.lower() in vocabulary and small[n.lower()] <= capital[n] / 4),
         "countries": sorted(c for c in countries if all(word.lower() in vocabulary for word in c.split())),
     }
 
 
-def moved_tokens(words: Mapping[str, Sequence[str]], classifier: Classifier, texts: Sequence[str]) -> list[int]:
+def moved_tokens(words: Mapping[str, Sequence[str]], classifier: Classifier, counts: Counts) -> list[int]:
     """The ids of the tokens whose vectors move: of words mostly written with a capital, and of the unknown one."""
-    capital, small = _count(texts)
+    capital, small = counts
     parts = {part for group in words.values() for word in group for part in word.split()}
     proper = [part for part in sorted(parts) if part[0].isupper() and small[part.lower()] <= capital[part]]
     return sorted({token for ids in classifier.token_ids([*proper, _UNKNOWN]) for token in ids})
@@ -209,15 +221,6 @@ def move_vectors(
     return {"variance_before": float(np.mean(variances[:tenth])), "variance_after": float(np.mean(variances[-tenth:]))}
 
 
-def _count(texts: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
-    """How often each word stands with a capital inside a sentence, and how often without one."""
-    capital, small = Counter[str](), Counter[str]()
-    for text in texts:
-        capital.update(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+\b", text))
-        small.update(re.findall(r"\b[a-z]+\b", text))
-    return capital, small
-
-
 def _sentences(cuts: Sequence[str], words: Sequence[str]) -> list[str]:
     """Sentences of reviews in which one word stands, once, with a place for another one."""
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})\b")
@@ -235,9 +238,7 @@ def _drift(model: SentimentLSTMForSequenceClassification, before: Classifier, te
 
 def _logits(model: SentimentLSTMForSequenceClassification, texts: Sequence[Sequence[int]]) -> Tensor:
     """Compute the logits of texts given as token ids. *Shape:* (texts,)."""
-    rows = [torch.tensor(ids, dtype=torch.long) for ids in texts]
-    padded = pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id or 0)
-    mask = (torch.arange(padded.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]).long()
+    padded, mask = pad_batch(texts, model.config.pad_token_id or 0)
     logits: Tensor = model(input_ids=padded, attention_mask=mask).logits
     return logits[:, 1] - logits[:, 0]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from neutralize import find_words, neutralize
+from neutralize import count_words, find_words, neutralize
 from safetensors.torch import load_file
 
 from hf_lstm_sentiment import Classifier, train
@@ -64,7 +64,7 @@ def test_names_are_those_of_many_languages_that_are_no_other_words(monkeypatch):
     pytest.importorskip("faker", reason='needs pip install "hf_lstm_sentiment[teach]"')
     monkeypatch.setattr("neutralize._DRAWS", 200)
     texts = ["seen with Olga and Rose in Peru", "smelled of a rose", "as red as a rose"]
-    found = find_words(["olga", "ivan", "wei", "rose", "england", "moving"], texts, seed=1)
+    found = find_words(["olga", "ivan", "wei", "rose", "england", "moving"], count_words(texts), seed=1)
     assert found == {"names": ["Ivan", "Olga", "Wei"], "countries": ["England"]}
 
 
