@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..utils.messages import listed, shown
+
+logger = logging.getLogger(__name__)
 
 # A column of texts has a name of these words alone (`review`, `Review Text`), or one word that ends in one of them.
 TEXT_COLUMNS = ("text", "texts", "review", "reviews", "sentence", "content", "comment", "comments", "body", "tweet")
@@ -31,36 +34,29 @@ class ReadRow(NamedTuple):
         return f"row {self.number}" + ("" if self.line is None else f" (line {self.line})")
 
 
-def find_column(columns: Sequence[str], wanted: str | None, kind: str) -> str:
-    """Choose the column that holds the texts or the labels: the `wanted` one, else the one that is likely by its name.
+def find_column(name: str, columns: Sequence[str], wanted: str | None, kind: str) -> str:
+    """Choose the column that holds the texts or the labels, and say so on the console.
 
-    `kind` is "text" or "label". A ValueError says what there is where not exactly one can be meant.
+    It is the `wanted` one, else the one that is likely by its name; `name` is that of the data, `kind` "text" or
+    "label". A ValueError says what there is where not exactly one can be meant.
     """
-    have = listed(map(shown, columns))
+    likely, others = _candidates(columns, kind)
+    found = likely or others if wanted is None else [wanted]
+    if len(found) == 1 and found[0] in columns:
+        rest = ", ".join(repr(column) for column in (*likely, *others) if column != found[0])
+        also = f" (not {rest}: choose with --{kind}_column)" if rest else ""
+        logger.info(f"{name}: {kind}s from column {found[0]!r}{also}")
+        return found[0]
     if wanted is not None:
-        if wanted not in columns:
-            raise ValueError(f"column {wanted!r} not found; the data has {have}; pass another --{kind}_column")
-        return wanted
-    for found in _candidates(columns, kind):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            several = ", ".join(map(repr, found))
-            raise ValueError(
-                f"the data has the columns {have}; several could be the {kind} ({several}); "
-                f"name it with --{kind}_column"
-            )
-    raise ValueError(
-        f"the data has the columns {have}; none is known as the {kind}; name it with --{kind}_column, or, where these "
-        "are values of a csv file without a header, all of its columns: --column_names text,label"
-    )
-
-
-def describe_column(columns: Sequence[str], chosen: str, kind: str) -> str:
-    """What the console says of a choice of :func:`find_column`, with the columns that might have been meant."""
-    others = [column for found in _candidates(columns, kind) for column in found if column != chosen]
-    also = f" (not {', '.join(map(repr, others))}: choose with --{kind}_column)" if others else ""
-    return f"{kind}s from column {chosen!r}{also}"
+        problem = f"column {wanted!r} not found; pass another --{kind}_column"
+    elif found:
+        problem = f"several columns could be the {kind} ({', '.join(map(repr, found))}); name it with --{kind}_column"
+    else:
+        problem = (
+            f"no column is known as the {kind}; name it with --{kind}_column, or, where these are values of a csv file "
+            "without a header, all of its columns: --column_names text,label"
+        )
+    raise ValueError(f"{name}: {problem}; the columns are {listed(map(shown, columns))}")
 
 
 def _candidates(columns: Sequence[str], kind: str) -> tuple[list[str], list[str]]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.messages import listed, shown
-from .columns import describe_column, find_column
+from .columns import find_column
 from .readers import Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 SENTIMENT_NAMES = (NEGATIVE, POSITIVE)
 _NEGATIVE = ("0", "neg", "negative", "bad", "rotten", "false", "label_0")
@@ -84,6 +81,49 @@ def parse_labels(labels: str | Mapping[str, str]) -> Labels:
     return Labels(names, {label: ids[_key(name)] if name else None for label, name in meanings.items()})
 
 
+class _Split(NamedTuple):
+    """The rows of a split, and which of their columns are read."""
+
+    rows: Sequence[Rows]
+    text: str
+    # None where the reviews are unlabeled.
+    label: str | None
+
+    def read(self, ids: Mapping[str, int | None] | None) -> Iterator[tuple[str, str, str]]:
+        """Where each review stands, its text, and its label as it is written, which is checked."""
+        for part in self.rows:
+            names = part.class_names.get(self.label or "")
+            only = [column for column in (self.text, self.label) if column is not None and column in part.columns]
+            for read in part.with_text(self.text, only=only):
+                where, label = f"{part.name}, {read.place}", ""
+                if self.label is not None:
+                    value = read.row.get(self.label)
+                    label = _as_text(value, names)
+                    if problem := _problem(value, label, names, ids):
+                        raise ValueError(f"{where}: {problem}")
+                yield where, read.row[self.text], label
+
+    def cached(self, ids: Mapping[str, int | None]) -> Dataset:
+        """The reviews as a data set in the cache, but for those whose label is left out."""
+        from datasets import Dataset, Features, Value
+
+        def reviews() -> Iterator[dict[str, Any]]:
+            for row, (_, text, label) in enumerate(self.read(ids)):
+                if self.label is None:
+                    yield {"text": text, "row": row}
+                elif (place := ids[_key(label)]) is not None:
+                    yield {"text": text, "label": place, "row": row}
+
+        label = {} if self.label is None else {"label": Value("int64")}
+        # The version is there for the cache: another release may read values differently.
+        key = (version("hf_lstm_sentiment"), [part.state for part in self.rows], *self[1:], sorted(ids.items()))
+        return Dataset.from_generator(
+            reviews,
+            features=Features({"text": Value("string"), **label, "row": Value("int64")}),
+            fingerprint=hashlib.sha256(repr(key).encode()).hexdigest(),
+        )
+
+
 def read_labelled(
     splits: Mapping[str, Sequence[Rows]], *, text_column: str | None, label_column: str | None, labels: Labels | None
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
@@ -96,86 +136,38 @@ def read_labelled(
     A ValueError names a column that is not there, a missing text or label, a label that no training review has, a
     label without reviews, a number with a fraction or several labels of one review.
     """
-    found: dict[str, Dataset] = {}
-    # Names that the labels' columns have for whole numbers.
-    classes: dict[str, None] = {}
-    for split, parts in splits.items():
-        text, label = _find_columns(parts, split, text_column, label_column)
-        found[split] = _read_split(parts, text, label, labels and labels.ids)
-        classes |= dict.fromkeys(name for part in parts for name in part.class_names.get(label or "", ()))
-    labels = labels or _find_labels(found, splits, list(classes))
-    for split, part in found.items():
-        if split == "unlabeled":
-            continue
-        numbers = np.fromiter((labels.ids[_key(text)] for text in _written(part)), np.int64, len(part))
-        part = part.remove_columns("label").add_column("label", numbers).select_columns(["text", "label", "row"])
-        found[split] = part
-        missing = missing_labels(part, labels.names)
+    found: dict[str, _Split] = {}
+    # Of each label as it is written: how often it stands in each split, and where the first one does.
+    counts: dict[str, Counter[str]] = {}
+    first: dict[str, str] = {}
+    for split, rows in splits.items():
+        name, counted = f"{split} reviews", Counter[str]()
+        if columns := list(dict.fromkeys(column for part in rows for column in part.columns)):
+            text, label = find_column(name, columns, text_column, "text"), None
+            if split != "unlabeled":
+                label, counts[split] = find_column(name, columns, label_column, "label"), counted
+            if text == label:
+                raise ValueError(f"column {text!r} cannot be both; name another --text_column or --label_column")
+            found[split] = _Split(rows, text, label)
+            for where, _, written in found[split].read(labels and labels.ids):
+                counted[written] += 1
+                if label is not None:
+                    first.setdefault(written, where)
+        if not counted:
+            raise ValueError(f"{rows[0].name} holds no row")
+    if labels is None:
+        classes = (part.class_names.get(split.label or "", ()) for split in found.values() for part in split.rows)
+        labels = _find_labels(counts, first, list(dict.fromkeys(chain.from_iterable(classes))))
+    for split, counted in counts.items():
+        kept = {place: count for text, count in counted.items() if (place := labels.ids[_key(text)]) is not None}
+        missing = [name for place, name in enumerate(labels.names) if place not in kept]
         # Of many labels, a split that is not trained on need not have each.
         if missing and (split == "train" or len(labels.names) == 2):
             raise ValueError(
-                f"split {split!r} holds {len(part):,} reviews and none of them is {listed(missing)}; "
+                f"split {split!r} holds no review of {listed(missing)}; "
                 + ("both classes are needed" if len(labels.names) == 2 else "every label needs some")
             )
-    return found, labels.names
-
-
-def _find_columns(
-    parts: Sequence[Rows], split: str, text_column: str | None, label_column: str | None
-) -> tuple[str, str | None]:
-    names = list(dict.fromkeys(column for part in parts for column in part.columns))
-    if not names:
-        raise ValueError(f"{parts[0].name} holds no row")
-    text, label = find_column(names, text_column, "text"), None
-    said = describe_column(names, text, "text")
-    if split != "unlabeled":
-        label = find_column(names, label_column, "label")
-        said += f", {describe_column(names, label, 'label')}"
-        if text == label:
-            raise ValueError(f"column {text!r} cannot be both; name another --text_column or --label_column")
-    logger.info(f"{split} reviews: {said}")
-    return text, label
-
-
-def _read_split(parts: Sequence[Rows], text: str, label: str | None, ids: Mapping[str, int | None] | None) -> Dataset:
-    """The reviews of a split with their labels as they are written, but for those that are to be left out."""
-    from datasets import Dataset, Features, Value
-    from datasets.exceptions import DatasetGenerationError
-
-    def reviews(parts: tuple[Rows]) -> Iterator[dict[str, Any]]:
-        place = left = 0
-        for part in parts:
-            names = None if label is None else part.class_names.get(label)
-            only = [column for column in (text, label) if column is not None and column in part.columns]
-            for read in part.with_text(text, only=only):
-                review = {"text": read.row[text], "row": place}
-                place += 1
-                if label is not None:
-                    value = read.row.get(label)
-                    written = review["label"] = _as_text(value, names)
-                    if problem := _problem(value, written, names, ids):
-                        raise ValueError(f"{part.name}, {read.place}: {problem}")
-                    if ids is not None and ids[_key(written)] is None:
-                        continue
-                left += 1
-                yield review
-        if not left:
-            raise ValueError(f"{parts[0].name} holds no row" + (", but for those left out" if place else ""))
-
-    kinds = {"text": "string", **({} if label is None else {"label": "string"}), "row": "int64"}
-    # The version is there for the cache: another release may read values differently.
-    known = ids and sorted(ids.items())
-    key = (version("hf_lstm_sentiment"), "as written", [part.state for part in parts], text, label, known)
-    try:
-        return Dataset.from_generator(
-            reviews,
-            features=Features({name: Value(kind) for name, kind in kinds.items()}),
-            # A tuple: of a list, `datasets` would make shards.
-            gen_kwargs={"parts": tuple(parts)},
-            fingerprint=hashlib.sha256(repr(key).encode()).hexdigest(),
-        )
-    except DatasetGenerationError as error:
-        raise error.__cause__ or error from None
+    return {split: part.cached(labels.ids) for split, part in found.items()}, labels.names
 
 
 def _problem(value: Any, text: str, names: Sequence[str] | None, ids: Mapping[str, int | None] | None) -> str | None:
@@ -204,72 +196,49 @@ def _unknown(text: str, allowed: str) -> str:
     return f"label {shown(text)} is not known; allowed: {allowed}; {_REMEDY}"
 
 
-def _written(part: Dataset) -> Iterator[str]:
-    """Labels as they are written."""
-    return chain.from_iterable(batch["label"] for batch in part.select_columns(["label"]).iter(BATCH))
-
-
-def _find_labels(found: Mapping[str, Dataset], splits: Mapping[str, Sequence[Rows]], classes: Sequence[str]) -> Labels:
-    """Take the names of labels out of the data."""
-    # Of each label as it is written: how often it stands in each split, and where the first one does.
-    counts: dict[str, Counter[str]] = {split: Counter() for split in found if split != "unlabeled"}
-    first: dict[str, tuple[str, int]] = {}
-    for split, counted in counts.items():
-        for row, text in enumerate(_written(found[split])):
-            counted[text] += 1
-            first.setdefault(text, (split, row))
+def _find_labels(counts: Mapping[str, Counter[str]], first: Mapping[str, str], classes: Sequence[str]) -> Labels:
+    """Take the names of labels out of the data, in the order of the names of classes where it has these."""
     if all(_key(text) in SENTIMENTS for text in first):
         return Labels(SENTIMENT_NAMES, SENTIMENTS)
-
-    def where(text: str) -> str:
-        split, row = first[text]
-        rows = ((part, read) for part in splits[split] for read in part.read(None))
-        part, read = next(islice(rows, row, None))
-        return f"{part.name}, {read.place}"
-
-    spelled: dict[str, str] = {}
+    trained, spelled = counts["train"], dict[str, str]()
     twins = [(spelled[key], text) for text in first if spelled.setdefault(key := _key(text), text) != text]
-    for one, other in twins:
-        raise ValueError(
-            f"labels {shown(one)} and {shown(other)} ({where(other)}) differ only in case or white space; correct "
+    foreign = [(split, text) for split, counted in counts.items() for text in counted if text not in trained]
+    odd = [text for text in trained if _key(text) not in SENTIMENTS]
+    meant = {SENTIMENTS[key] for key in map(_key, trained) if key in SENTIMENTS}
+    lone = [text for text, count in trained.items() if count < 2]
+    if twins:
+        one, other = twins[0]
+        problem = (
+            f"labels {shown(one)} and {shown(other)} ({first[other]}) differ only in case or white space; correct "
             f"them, or make them one: --labels {_all_said([name.strip() for name in spelled.values()])}"
         )
-    trained = counts["train"]
-    for split, counted in counts.items():
-        for text in (text for text in counted if text not in trained):
-            raise ValueError(
-                f"{counted[text]:,} reviews of split {split!r} have the label {shown(text)} ({where(text)}), which no "
-                f"training review has; correct or remove them, or say what each label means, where those that mean "
-                f"nothing are left out: --labels {_all_said([name for name in first if name != text], drop=text)}"
-            )
-    if len(trained) < 2:
-        raise ValueError(
+    elif foreign:
+        split, text = foreign[0]
+        problem = (
+            f"{counts[split][text]:,} reviews of split {split!r} have the label {shown(text)} ({first[text]}), which "
+            "no training review has; correct or remove them, or say what each label means, where those that mean "
+            f"nothing are left out: --labels {_all_said([name for name in first if name != text], drop=text)}"
+        )
+    elif len(trained) < 2:
+        problem = (
             f"all {trained.total():,} training reviews have the label {shown(next(iter(trained)))}; at least two "
             "labels are needed; add reviews, or name the right column with --label_column"
         )
-    odd = {text: count for text, count in trained.items() if _key(text) not in SENTIMENTS}
-    meant = {SENTIMENTS[_key(text)] for text in trained.keys() - odd.keys()}
     # A slip among two sentiments is no third label.
-    if len(meant) == 2 and odd and sum(odd.values()) <= max(1, trained.total() // 100):
-        text = next(iter(odd))
-        raise ValueError(
-            f"{where(text)}: "
-            + _unknown(
-                text,
-                "0 or 1, neg or pos, negative or positive, bad or good, rotten or fresh, false or true, LABEL_0 or "
-                "LABEL_1 (upper or lower case)",
-            )
-        )
-    if lone := [text for text, count in trained.items() if count < 2]:
-        raise ValueError(
-            f"{where(lone[0])}: label {shown(lone[0])} stands in one training review only"
+    elif len(meant) == 2 and sum(trained[text] for text in odd) <= max(1, trained.total() // 100):
+        problem = f"{first[odd[0]]}: {_unknown(odd[0], '0 or 1, neg or pos, good or bad, and such')}"
+    elif lone:
+        problem = (
+            f"{first[lone[0]]}: label {shown(lone[0])} stands in one training review only"
             + (f", and so do {len(lone) - 1:,} more of the {len(trained):,} labels" if len(lone) > 1 else "")
             + f"; every label needs several; {_REMEDY}"
         )
-    numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
-    ranks = {name: rank for rank, name in enumerate(classes)}
-    names = sorted(trained, key=lambda text: (ranks.get(text, len(ranks)), int(text) if numbers else 0, _key(text)))
-    return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
+    else:
+        numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
+        ranks = {name: rank for rank, name in enumerate(classes)}
+        names = sorted(trained, key=lambda text: (ranks.get(text, len(ranks)), int(text) if numbers else 0, _key(text)))
+        return Labels(tuple(name.strip() for name in names), {_key(name): place for place, name in enumerate(names)})
+    raise ValueError(problem)
 
 
 def _as_text(value: Any, names: Sequence[str] | None = None) -> str:

@@ -208,7 +208,7 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
     with result.open(encoding="utf-8", newline="") as file:
         reader = csv_fields(file)
         header = next(reader)
-        place = header.index(find_column(header[:-added], column, "text"))
+        place = header.index(find_column("the table", header[:-added], column, "text"))
         for cells in reader:
             text, (label, score, known) = cells[place], cells[-added:][:3]
             counts[label] += 1

@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from .. import __version__
-from ..data.columns import ReadRow, Row, describe_column, find_column
+from ..data.columns import ReadRow, Row, find_column
 from ..data.readers import KINDS, FileForm, Rows, check_kind, open_rows
 from ..data.sources import stream_rows
 from ..utils.distributed import place, refuse_to_be_alone
@@ -302,8 +302,7 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
     rows = open_rows(path, options, name=name) if path else stream_rows(name, split)
     # An empty .jsonl file has no columns; there is no row that would need one.
     wanted = options.text_column
-    column = find_column(rows.columns, wanted, "text") if rows.columns else wanted or "text"
-    logger.info(f"{name}: {describe_column(rows.columns, column, 'text')}")
+    column = find_column(name, rows.columns, wanted, "text") if rows.columns else wanted or "text"
     scores = [f"score_{label}" for label in classifier.labels]
     added = ["label", "score", *["known"] * options.known_column, *scores * options.all_scores]
     added = names_to_add(name, rows.columns, added)

@@ -136,7 +136,7 @@ REFUSED = {
     "names of another case": ([*["a", "B"] * 6, "b"], None, "'B' and 'b' .*only in case .*--labels 'a=a B=B'"),
     "names of other spaces": ([*AB, "b "], None, "'b' and 'b ' .*white space; correct them, or make them one"),
     "one class": (["a"] * 12, None, "all 12 training reviews have the label 'a'; at least two labels"),
-    "one sentiment": (["neg"] * 12, None, "none of them is POSITIVE; both classes are needed"),
+    "one sentiment": (["neg"] * 12, None, "no review of POSITIVE; both classes are needed"),
     **{
         f"a slip {x[:9]}": ([*["neg", "pos"] * 20, x], None, SLIP.format(".*")) for x in ("pso", "2", "-1", "x" * 10**6)
     },
@@ -151,7 +151,7 @@ REFUSED = {
     "nothing said": (AB, "", "there are none; allowed"),
     "no label said": (AB, "a b=x", "one of them has no label; allowed"),
     "half said": (AB, "a=x c=y", r"row 2 \(line 3\): label 'b' is not known; allowed: 'a', 'c'"),
-    "a name said that none has": (AB, "a=x b=y c=z", "none of them is z; every label needs some"),
+    "a name said that none has": (AB, "a=x b=y c=z", "no review of z; every label needs some"),
 }
 
 
