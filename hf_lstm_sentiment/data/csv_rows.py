@@ -20,6 +20,8 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SEPARATORS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}
 # Far above any review, and low enough that a quote that is never closed does not read the file into memory.
 _LONGEST_FIELD = 100_000_000
+# Names of columns that tell a header from values.
+_KNOWN = {*TEXT_COLUMNS, *LABEL_COLUMNS}
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -56,40 +58,31 @@ def open_csv(
     `lines` opens it; `kind` is .csv or .tsv. A ValueError where it is empty, its header cannot be read, or more than
     one separator is possible.
     """
-    usual = separator or DELIMITERS[kind]
-    heads: dict[str, list[str]] = {}
-    problem: Exception | None = None
     try:
         said = _SEP_LINE.fullmatch(next(lines(), ""))
-        skipped = int(said is not None)
-        usual = said[1] if said and separator is None else usual
-        for candidate in [usual] if separator or said else _SEPARATORS:
-            try:
-                fields = csv_fields(islice(lines(), skipped, None), delimiter=candidate, strict=True)
-                heads[candidate] = next(filter(None, fields), [])
-            except csv.Error as error:
-                problem = error
-    except ValueError as error:
+        usual = separator or (said[1] if said else DELIMITERS[kind])
+        tried = [usual] if separator or said else _SEPARATORS
+        heads: dict[str, list[str]] = {}
+        for candidate in tried:
+            fields = csv_fields(islice(lines(), bool(said), None), delimiter=candidate)
+            heads[candidate] = next(filter(None, fields), [])
+    except (csv.Error, ValueError) as error:
         raise ValueError(f"{name}, header: {error}") from error
-    if problem and all(len(head) < 2 for head in heads.values()):
-        raise ValueError(f"{name}, header: {problem}; correct its quotes") from problem
     chosen = _choose_separator(name, {c: _names(head) for c, head in heads.items()}, usual, column_names)
     header = [field.strip() for field in heads[chosen]]
     columns = list(column_names or _names(header))
-    parts = re.split(r'[,;|\t"]+', columns[0].lower()) if len(columns) == 1 else []
-    if len(parts) > 1 and not {*TEXT_COLUMNS, *LABEL_COLUMNS}.isdisjoint(parts):
-        raise ValueError(f"{name}: its lines are quoted as a whole, as {shown(columns[0])}; remove these outer quotes")
     if not columns:
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
-    if twins := [column for column in columns if columns.count(column) > 1]:
-        raise ValueError(f"{name} has several columns called {twins[0]!r}; rename all but one")
+    parts = re.split(r'[,;|\t"]+', columns[0].lower()) if len(columns) == 1 else []
+    if len(parts) > 1 and not _KNOWN.isdisjoint(parts):
+        raise ValueError(f"{name}: its lines are quoted as a whole, as {shown(columns[0])}; remove these outer quotes")
     first = {field.lower() for field in header}
     if column_names and (header == columns or not (first.isdisjoint(TEXT_COLUMNS) or first.isdisjoint(LABEL_COLUMNS))):
         raise ValueError(f"{name}: its first line is a header, {shown(header)}; leave --column_names out")
     if chosen != usual:
         logger.info(f"{name}: its fields are separated by {_SEPARATORS[chosen]}")
     spaced = len(header) > 1 and all(field.startswith(" ") for field in heads[chosen][1:])
-    form = _Form(chosen, columns, None if column_names else header, skipped, spaced)
+    form = _Form(chosen, columns, None if column_names else header, int(said is not None), spaced)
     # A quote is text where no field is quoted; with one column, a line break in a field would look like two rows.
     ways = ["plain", "doubled"] if kind == ".tsv" and len(columns) > 1 else ["doubled"]
     forms = [form._replace(quotes=quotes) for quotes in (*ways, "escaped")]
@@ -107,13 +100,12 @@ def _names(header: Sequence[str]) -> list[str]:
 
 def _choose_separator(name: str, names: dict[str, list[str]], usual: str, column_names: Sequence[str] | None) -> str:
     """The separator of a file, where the columns that each one makes of its first line leave no doubt."""
-    known = {*TEXT_COLUMNS, *LABEL_COLUMNS}
-    fitting = [c for c, found in names.items() if not known.isdisjoint(map(str.lower, found))]
+    fitting = [c for c, found in names.items() if not _KNOWN.isdisjoint(map(str.lower, found))]
     fitting = fitting or [c for c, found in names.items() if len(found) > 1]
     if column_names:
         fitting = [c for c, found in names.items() if len(found) == len(column_names) > 1]
     if usual in fitting or not fitting:
-        return usual if usual in names else next(iter(names))
+        return usual
     if len(fitting) > 1:
         said = ", ".join(_SEPARATORS[candidate] for candidate in fitting)
         raise ValueError(f"{name}: its fields may be separated by any of {said}; name one with --separator")
@@ -121,9 +113,9 @@ def _choose_separator(name: str, names: dict[str, list[str]], usual: str, column
 
 
 def _is_clean(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> bool:
-    """Whether a file is read to its end without a problem."""
+    """Whether a file is read to its end without a problem, and without quotes around what is said to have none."""
     try:
-        for read in _read(name, lines, form, tell=True):
+        for read in _read(name, lines, form):
             fields = read.row.values() if form.quotes == "plain" else ()
             if read.problem or any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields):
                 return False
@@ -132,12 +124,11 @@ def _is_clean(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> boo
     return True
 
 
-def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form, *, tell: bool = False) -> Iterator[ReadRow]:
-    """Rows of a file; a blank line is none, and neither is a header that comes again, of which it may `tell`.
+def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> Iterator[ReadRow]:
+    """Rows of a file; a blank line is none, and neither is a header, which may come again.
 
     A ValueError while iterating says in which row the quotes or the bytes are wrong.
     """
-    width, header = len(form.columns), form.header
     text: Iterable[str] = islice(lines(), form.skipped, None)
     if form.quotes == "escaped":
         # Only quotes are escaped in such files: another backslash is one.
@@ -145,28 +136,22 @@ def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form, *, tell: b
     quoting = csv.QUOTE_NONE if form.quotes == "plain" else csv.QUOTE_MINIMAL
     options = {"delimiter": form.separator, "skipinitialspace": form.spaced, "quoting": quoting}
     reader = csv_fields(text, **options, strict=True)
-    number = headers = 0
-    while True:
-        line = form.skipped + reader.line_num + 1
-        try:
-            fields = next(reader, None)
-        except (csv.Error, ValueError) as error:
-            remedy = "; correct its quotes" if isinstance(error, csv.Error) else ""
-            raise ValueError(f"{name}, row {number + 1} (line {line}): {error}{remedy}") from error
-        if fields is None:
-            break
-        if not fields:
-            continue
-        again = width > 1 and header and fields[0].strip() == header[0] and [f.strip() for f in fields] == header
-        if again or (header and not headers):
-            headers += 1
-            continue
-        number += 1
-        problem, columns = None, form.columns
-        if len(fields) < width or any(fields[width:]):
-            columns = [*columns, *(f"column {place}" for place in range(width + 1, len(fields) + 1))]
-            names = "the header" if header else "--column_names"
-            problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
-        yield ReadRow(number, line, dict(zip(columns, fields, strict=False)), problem)
-    if headers > 1 and tell:
-        logger.info(f"{name}: the header comes again in {headers - 1:,} places, where it is left out")
+    number, line, width, is_first = 0, form.skipped + 1, len(form.columns), form.header is not None
+    try:
+        for fields in reader:
+            begins, line = line, form.skipped + reader.line_num + 1
+            if not fields:
+                continue
+            if is_first or (width > 1 and [field.strip() for field in fields] == form.header):
+                is_first = False
+                continue
+            number += 1
+            problem, columns = None, form.columns
+            if len(fields) < width or any(fields[width:]):
+                columns = [*columns, *(f"column {place}" for place in range(width + 1, len(fields) + 1))]
+                names = "the header" if form.header else "--column_names"
+                problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
+            yield ReadRow(number, begins, dict(zip(columns, fields, strict=False)), problem)
+    except (csv.Error, ValueError) as error:
+        remedy = "; correct its quotes" if isinstance(error, csv.Error) else ""
+        raise ValueError(f"{name}, row {number + 1} (line {line}): {error}{remedy}") from error

@@ -94,13 +94,14 @@ class _Split(NamedTuple):
         for part in self.rows:
             names = part.class_names.get(self.label or "")
             only = [column for column in (self.text, self.label) if column is not None and column in part.columns]
-            for read in part.with_text(self.text, only=only):
-                where, label = f"{part.name}, {read.place}", ""
-                if self.label is not None:
+            for read in part.with_text(self.text, only):
+                where, label, problem = f"{part.name}, {read.place}", "", read.problem
+                if self.label is not None and problem is None:
                     value = read.row.get(self.label)
                     label = _as_text(value, names)
-                    if problem := _problem(value, label, names, ids):
-                        raise ValueError(f"{where}: {problem}")
+                    problem = _problem(value, label, names, ids)
+                if problem is not None:
+                    raise ValueError(f"{where}: {problem}")
                 yield where, read.row[self.text], label
 
     def cached(self, ids: Mapping[str, int | None]) -> Dataset:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -25,10 +26,7 @@ KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
 _WRONG_BYTE = re.compile("[\udc80-\udcff]")
-# Objects and lists in one another. What Python's own parser and writer can hold is about ten times as much, and
-# depends on who calls them.
-_DEEPEST = 100
-_PER_LINE, _IN_LIST = "one object per line is read", "a list of objects is read"
+_OBJECTS = "an object per row is read: one per line or, in a .json file, in a list"
 
 
 @dataclass(frozen=True)
@@ -43,18 +41,10 @@ class FileForm:
     def __post_init__(self) -> None:
         if self.separator in ("\\t", "tab"):
             object.__setattr__(self, "separator", "\t")
-        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
+        if self.separator is not None and len(self.separator) != 1:
             raise ValueError(f"separator is {self.separator!r}; allowed: one character such as ';', or '\\t'")
         if isinstance(self.column_names, str):
             object.__setattr__(self, "column_names", [name.strip() for name in self.column_names.split(",")])
-        if self.column_names is not None and not all(self.column_names):
-            raise ValueError(f"column_names is {list(self.column_names)}; allowed: a name for each column")
-        try:
-            "".encode(self.encoding or "utf-8")
-        except LookupError as error:
-            raise ValueError(
-                f"encoding is {self.encoding!r}; allowed: utf-8, utf-16, cp1252, latin-1 and others of Python"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -73,6 +63,10 @@ class Rows:
     # How many rows there are, where that is known without reading them.
     total: int | None = None
 
+    def __post_init__(self) -> None:
+        if twins := [column for column in self.columns if self.columns.count(column) > 1]:
+            raise ValueError(f"{self.name} has several columns called {twins[0]!r}; rename all but one")
+
     @property
     def class_names(self) -> Mapping[str, Sequence[str]]:
         """Names of the whole numbers in columns, as `datasets` notes them beside an Arrow schema."""
@@ -80,31 +74,16 @@ class Rows:
         features = said.get("info", {}).get("features", {})
         return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
 
-    def with_text(
-        self,
-        column: str,
-        *,
-        only: Sequence[str] | None = None,
-        skip: Callable[[ReadRow], object] | None = None,
-        advice: str = "",
-    ) -> Iterator[ReadRow]:
-        """The rows that can be read and have a text in a column; of all columns, or those named.
-
-        `skip` takes the other rows. Without it, a ValueError names the first one, with some more `advice`.
-        """
+    def with_text(self, column: str, only: Sequence[str] | None = None) -> Iterator[ReadRow]:
+        """The rows, of all columns or those named; one that has no text in a column has a problem."""
         for read in self.read(only):
-            problem = read.problem
-            if problem is None and not isinstance(text := read.row.get(column), str):
+            if read.problem is None and not isinstance(text := read.row.get(column), str):
                 problem = (
                     f"the text is {shown(text)}; every row needs a string in column {column!r}; correct or remove "
                     "the row, or name the right column with --text_column"
                 )
-            if problem is None:
-                yield read
-            elif skip is None:
-                raise ValueError(f"{self.name}, {read.place}: {problem}{advice}")
-            else:
-                skip(read._replace(problem=problem))
+                read = read._replace(problem=problem)
+            yield read
 
 
 def kind_of(path: Path) -> str:
@@ -186,63 +165,51 @@ def _read_json(lines: Iterable[str], *, may_be_list: bool) -> Iterator[ReadRow]:
     begins with `null` (pyarrow 26.0.1), and holds columns that nobody asked for. A blank line is no row.
     """
     numbered = ((line, text) for line, text in enumerate(lines, start=1) if text.strip())
-    first = next(numbered, None)
-    if first is None:
-        return
+    first = next(numbered, (0, ""))
     if may_be_list and first[1].lstrip().startswith("["):
         # Blank lines in front count where an error names a line.
         text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
-        for number, value in enumerate(_parse(text, _IN_LIST), start=1):
-            yield _checked(ReadRow(number, None, {}), value, _IN_LIST)
-        return
-    for number, (line, text) in enumerate(chain([first], numbered), start=1):
-        read = ReadRow(number, line, {})
-        try:
-            yield _checked(read, _parse(text.rstrip(), _PER_LINE), _PER_LINE)
-        except ValueError as error:
-            yield read._replace(problem=str(error))
+        for number, value in enumerate(_parse(text), start=1):
+            yield _checked(ReadRow(number, None, {}), value)
+    elif first[1]:
+        for number, (line, text) in enumerate(chain([first], numbered), start=1):
+            read = ReadRow(number, line, {})
+            try:
+                yield _checked(read, _parse(text.rstrip()))
+            except ValueError as error:
+                yield read._replace(problem=str(error))
 
 
-def _parse(text: str, form: str) -> Any:
+def _parse(text: str) -> Any:
     """A JSON value; a ValueError where it is none, or holds what no table can."""
     try:
-        value = json.loads(text, object_pairs_hook=_unambiguous)
-        # Counting all brackets is quick and enough for nearly every text.
-        if text.count("[") + text.count("{") > _DEEPEST and _depth(value) > _DEEPEST:
-            raise RecursionError
+        return json.loads(text, object_pairs_hook=_unambiguous)
     except RecursionError:
-        raise ValueError(f"its values are nested more than {_DEEPEST} deep; flatten or remove them") from None
+        raise ValueError("its values are nested too deep; flatten or remove them") from None
     except json.JSONDecodeError as error:
         place = f"character {error.pos + 1}" if error.lineno == 1 else f"line {error.lineno}, character {error.colno}"
-        raise ValueError(f"it is not JSON: {error.msg}, {place}; {form}") from error
-    return value
+        raise ValueError(f"it is not JSON: {error.msg}, {place}; {_OBJECTS}") from error
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> Row:
     """An object without two values of one name."""
     row = dict(pairs)
     if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
+        twin, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"it has two values called {twin!r}; remove or rename one")
     return row
 
 
-def _depth(value: Any) -> int:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_depth, inner), default=-1)
-
-
-def _checked(read: ReadRow, value: Any, form: str) -> ReadRow:
+def _checked(read: ReadRow, value: Any) -> ReadRow:
     """The row of a value, or what is wrong with it."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return read._replace(problem="it holds half of a surrogate pair, which is no text; correct or remove it")
+        written = json.dumps(value, ensure_ascii=False)
+        written.encode()
+    except (UnicodeEncodeError, RecursionError):
+        problem = "it holds half of a surrogate pair, which is no text, or is nested too deep; correct or remove it"
+        return read._replace(problem=problem)
     if not isinstance(value, dict):
-        kind = type(value).__name__
-        said = "null" if value is None else f"an {kind}" if kind == "int" else f"a {kind}"
-        return read._replace(problem=f"it is {said}; {form}")
+        return read._replace(problem=f"it is {written[:60]}; {_OBJECTS}")
     if value and all(isinstance(inner, dict | list) for inner in value.values()):
         return read._replace(
             problem="it is a whole table in one object; one object per row is read, as pandas writes it with "
@@ -286,8 +253,9 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
                         "name its encoding, such as --encoding cp1252"
                     )
                 yield line if number else line.removeprefix("\ufeff")
-        except UnicodeError as error:
-            raise ValueError(f"it is not {encoding}: {first_line(error)}; name its encoding with --encoding") from error
+        except (UnicodeError, LookupError) as error:
+            remedy = "name its encoding, such as --encoding cp1252"
+            raise ValueError(f"it cannot be read as {encoding}: {first_line(error)}; {remedy}") from error
         except (OSError, EOFError, zlib.error) as error:
             if not packed:
                 raise
@@ -314,8 +282,6 @@ def _open_parquet(name: str, path: Path, state: str) -> Rows:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} cannot be read as a Parquet file: {first_line(error)}; write it anew") from error
-    if twins := [column for column in schema.names if schema.names.count(column) > 1]:
-        raise ValueError(f"{name} has several columns called {twins[0]!r}; rename all but one")
 
     def batches(only: Sequence[str] | None) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
@@ -323,22 +289,17 @@ def _open_parquet(name: str, path: Path, state: str) -> Rows:
             for group in range(file.num_row_groups):
                 yield from file.iter_batches(batch_size=1_000, row_groups=[group], columns=only)
 
-    def damaged(number: int, error: Exception) -> Exception:
-        return ValueError(f"{name}, row {number + 1}: {first_line(error)}; write the file anew")
-
-    return Rows(name, schema.names, state, lambda only: arrow_rows(batches(only), damaged), schema)
+    return Rows(name, schema.names, state, lambda only: arrow_rows(name, batches(only)), schema)
 
 
-def arrow_rows(batches: Iterator[Any], failed: Callable[[int, Exception], Exception]) -> Iterator[ReadRow]:
-    """Rows of Arrow's batches; where one cannot be read, what `failed` makes of the last row's number and the error."""
+def arrow_rows(name: str, batches: Iterable[Any]) -> Iterator[ReadRow]:
+    """Rows of Arrow's batches; an OSError says after which row one cannot be read."""
     number = 0
-    while True:
-        try:
-            batch = next(batches, None)
-        except Exception as error:
-            # What a stream from the Hub raises when the connection breaks depends on its client.
-            raise failed(number, error) from error
-        if batch is None:
-            return
-        for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
-            yield ReadRow(number, None, row)
+    try:
+        for batch in batches:
+            for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
+                yield ReadRow(number, None, row)
+    except Exception as error:
+        # What a stream from the Hub raises when the connection breaks depends on its client.
+        problem = f"{first_line(error)}; call again to go on, or write a damaged file anew"
+        raise OSError(f"{name}, after row {number}: {problem}") from error

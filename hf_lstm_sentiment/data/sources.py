@@ -127,10 +127,7 @@ def _dataset_rows(name: str, data: Dataset | IterableDataset, state: str, schema
     def read(only: Sequence[str] | None) -> Iterator[ReadRow]:
         # As Arrow has them: pictures and sounds are not decoded.
         part = (data if only is None else data.select_columns(list(only))).with_format("arrow")
-        return arrow_rows(iter(part.iter(batch_size=1_000)), lost)
-
-    def lost(number: int, error: Exception) -> Exception:
-        return OSError(f"{name}, after row {number}: {first_line(error)}; call again to go on")
+        return arrow_rows(name, part.iter(batch_size=1_000))
 
     schema = schema or data.features.arrow_schema
     return Rows(name, schema.names, state, read, schema)

@@ -13,7 +13,7 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -37,7 +37,6 @@ from .writers import OUTPUTS, join_parts, json_line, names_to_add, row_writer, s
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
-_ADVICE = "; --skip_bad_rows leaves such rows out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,9 +308,9 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
     total, schema = rows.total, rows.schema
     if path is not None:
         skip = (lambda _: None) if options.skip_bad_rows else None
-        total = sum(1 for _ in rows.with_text(column, skip=skip, advice=_ADVICE))
+        total = sum(1 for _ in _with_text(rows, column, skip))
         if to_parquet and schema is None:
-            schema = schema_of(name, rows.columns, _windows(rows.with_text(column, skip=skip)))
+            schema = schema_of(name, rows.columns, _windows(_with_text(rows, column, skip)))
     schema = with_answers(schema, added) if to_parquet else None
     manifest = _contents(file_digest(path) if path else rows.state, target, classifier, options)
     return _Job(target, rows, column, added, schema, total, manifest, options)
@@ -376,6 +375,17 @@ def _score(job: _Job, classifier: Classifier, *, progress: bool, record: Path | 
     return rows
 
 
+def _with_text(rows: Rows, column: str, skip: Callable[[ReadRow], object] | None) -> Iterator[ReadRow]:
+    """The rows that can be read and have a text; `skip` takes the others, and without it the first one is refused."""
+    for read in rows.with_text(column):
+        if read.problem is None:
+            yield read
+        elif skip is not None:
+            skip(read)
+        else:
+            raise ValueError(f"{rows.name}, {read.place}: {read.problem}; --skip_bad_rows leaves such rows out")
+
+
 def _windows(reads: Iterator[ReadRow]) -> Iterator[list[Row]]:
     """Rows, a window at a time."""
     return iter(lambda: [read.row for read in islice(reads, WINDOW)], [])
@@ -401,7 +411,7 @@ def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int
                 skipped += 1
                 file.write(json_line(read._asdict()))
 
-        reads = job.rows.with_text(job.text_column, skip=skip, advice=_ADVICE)
+        reads = _with_text(job.rows, job.text_column, skip)
         done: list[Path] = []
         while (path := parts / f"part-{len(done):05}{kind}").is_file():
             done.append(path)

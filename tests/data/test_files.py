@@ -78,8 +78,8 @@ NO_TEXT = r"row 18 \(line 18\): the text is {}; every row needs a string .*with 
 NO_TEXT_COLUMN = "no column is known as the text; name it with --text_column"
 WIDTH = r"row 13 \(line 14\): it has {} fields and the header 2"
 TABLE_IN_ONE = "it is a whole table in one object; .*orient="
-ONE_OBJECT, A_LIST = "; one object per line is read", "; a list of objects is read"
-DEEP = "its values are nested more than 100 deep; flatten or remove them"
+AN_OBJECT = "; an object per row is read"
+DEEP = "its values are nested too deep; flatten or remove them"
 LAST = r"row 18 \(line 18\): "
 NOT_UTF8 = "byte 0x.. is not UTF-8"
 NO_PARQUET = "a.parquet cannot be read as a Parquet file: .*; write it anew"
@@ -108,7 +108,7 @@ CASES = {
     "UTF-16 jsonl": ("a.jsonl", LINES.encode("utf-16"), {}, None),
     "cp1252": ("a.csv", table().encode("cp1252"), {}, r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252"),
     "cp1252, named": ("a.csv", table().encode("cp1252"), {"encoding": "cp1252"}, None),
-    "an unknown encoding": ("a.csv", table(), {"encoding": "klingon"}, "encoding is 'klingon'; allowed: utf-8"),
+    "an unknown encoding": ("a.csv", table(), {"encoding": "klingon"}, "cannot be read as klingon: .*--encoding"),
     "CR": ("a.csv", table(ONE_LINE, end="\r"), {}, ONE_LINE),
     "CR jsonl": ("a.jsonl", LINES.replace("\n", "\r"), {}, None),
     "blank lines, no last end": ("a.csv", table(PLAIN, end="\n\n").rstrip("\n"), {}, PLAIN),
@@ -126,7 +126,6 @@ CASES = {
     "names and a header": ("a.csv", table(), TWO, "its first line is a header, .*leave"),
     "too few names": ("a.csv", SENTIMENT140, TWO, "has 6 fields and"),
     "a name too few": ("a.tsv", tabs(PLAIN, ""), {"column_names": "text"}, "has 2 fields and|known as the label"),
-    "an empty name": ("a.csv", table(), {"column_names": "text,,label"}, "allowed: a name for each column"),
     "two of one name": ("a.csv", table(TWICE, ("text", "text", "label")), {}, "several columns called 'text'; rename"),
     "review_text": ("a.csv", table(header=("review_text", "label")), {"text_column": "review_text"}, None),
     "two texts": ("a.csv", table(TWICE, ("reviewText", "comment", "label")), {}, r"several .* the text \('rev"),
@@ -146,17 +145,16 @@ CASES = {
     "objects in .json": ("a.json", LINES, {}, None),
     "an indented list": ("a.json", "\ufeff\n" + json.dumps(objects(), indent=2), {}, None),
     "pandas' columns": ("a.json", json.dumps(FRAME), {}, TABLE_IN_ONE),
-    "pandas' values": ("a.json", json.dumps(PLAIN), {}, f"row 1: it is a list{A_LIST}"),
-    "null in a list": ("a.json", json.dumps([None, *objects()]), {}, f"row 1: it is null{A_LIST}"),
-    "a broken list": ("a.json", json.dumps(objects(), indent=1)[:-2], {}, f"line 69, character 3{A_LIST}"),
-    "null first": ("a.jsonl", "null\n" + LINES, {}, rf"row 1 \(line 1\): it is null{ONE_OBJECT}"),
-    "null last": ("a.jsonl", LINES + "\n\n null", {}, rf"row 18 \(line 20\): it is null{ONE_OBJECT}"),
+    "pandas' values": ("a.json", json.dumps(PLAIN), {}, f"row 1: it is .*{AN_OBJECT}"),
+    "null in a list": ("a.json", json.dumps([None, *objects()]), {}, f"row 1: it is null{AN_OBJECT}"),
+    "a broken list": ("a.json", json.dumps(objects(), indent=1)[:-2], {}, f"line 69, character 3{AN_OBJECT}"),
+    "null first": ("a.jsonl", "null\n" + LINES, {}, rf"row 1 \(line 1\): it is null{AN_OBJECT}"),
+    "null last": ("a.jsonl", LINES + "\n\n null", {}, rf"row 18 \(line 20\): it is null{AN_OBJECT}"),
     "a broken line": ("a.jsonl", LINES + '{"text": "a', {}, LAST + "it is not JSON: Unterminated"),
     "single quotes": ("a.jsonl", LINES + "{'text': 'a'}", {}, LAST + "it is not JSON: .*, character 2"),
     "half a pair": ("a.jsonl", with_object(text="\ud800"), {}, LAST + "it holds half of a surrogate"),
     "a key twice": ("a.jsonl", LINES + '{"text": "a", "text": "b"}', {}, LAST + "it has two values called 'text'"),
     "far too deep": ("a.jsonl", LINES + "[" * 3000 + "]" * 3000, {}, LAST + DEEP),
-    "too deep": ("a.jsonl", LINES + f'{{"more": {"[" * 101}{"]" * 101}}}', {}, LAST + DEEP),
     "many brackets": ("a.jsonl", LINES + json.dumps({"text": "[{" * 99, "label": "pos", "m": [[[]], {}]}), {},
                       [*ROWS, ("[{" * 99, "pos")]),
     "5,000 digits": ("a.jsonl", LINES + f'{{"label": {"1" * 5000}}}', {}, LAST + "Exceeds the limit .4300 digits"),
@@ -295,7 +293,6 @@ def test_the_console_says_what_is_read(tmp_path, classifier, caplog):
     path.write_text(table([*rows, names, *rows, names], names, delimiter=";"))
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
         load_reviews(path)
-        assert caplog.text.count("the header comes again in 2 places, where it is left out") == 1
         assert predict_file(path, tmp_path / "out.csv", model=classifier) == 24
     said = "texts from column 'review' (not 'clean_text': choose with --text_column)"
     assert f"train reviews: {said}" in caplog.messages

@@ -229,7 +229,7 @@ def test_a_stream_that_breaks_is_continued(tmp_path, classifier, monkeypatch):
     # More rows than a stream hands over at once.
     rows = rows_of(f"word{i % 40} number {i}" for i in range(1_050))
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows, breaks_after=1_030))
-    with pytest.raises(OSError, match=r"^some/reviews, after row 1000: connection lost; call again to go on$"):
+    with pytest.raises(OSError, match=r"^some/reviews, after row 1000: connection lost; call again to go on"):
         score("some/reviews", tmp_path / "out.csv", classifier, rows_per_part=400)
     assert len(list((tmp_path / "out.csv.parts").glob("part-*.csv"))) == 2
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows))
@@ -385,7 +385,7 @@ TAKEN = '{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}\n'
         ("in.csv", "id,text\n1,a\n2,b\n3,c,d\n", "out.csv", {}, r"in\.csv, row 3 \(line 4\): it has 3 fields"),
         ("in.csv", "id,text\n1,a\n", "out.csv", {"text_column": "x"}, "column 'x' not found; .*--text_column"),
         ("in.txt", "a\nb\n\xff\n", "out.csv", {}, r"in\.txt, row 3: byte 0xff is not UTF-8"),
-        ("in.jsonl", LISTED, "out.csv", {}, r"row 2 \(line 2\): it is a list; one object per line is read"),
+        ("in.jsonl", LISTED, "out.csv", {}, r"row 2 \(line 2\): it is .*; an object per row is read"),
         ("in.jsonl", '{"text": null}\n', "out.csv", {}, "the text is None; .*; --skip_bad_rows leaves such rows out"),
         ("in.parquet", "no parquet", "out.csv", {}, r"in\.parquet cannot be read as a Parquet file"),
     ],
