@@ -88,6 +88,5 @@ def _show(explanation: Explanation) -> None:
         bar = "".join("█" if min(filled, 20) <= i < max(filled, 20) else "|" if i == 20 else " " for i in range(40))
         name = f"{shorten(word.text, 20):>20}{mark}"
         say(f"{name} {word.contribution:+7.3f}  {100 * word.probability:5.1f} %  {bar.rstrip()}")
-    unread = sum(word.truncated for word in explanation.words) + explanation.words_left_out
-    if unread:
+    if unread := sum(word.truncated for word in explanation.words):
         say(f"{unread:,} more tokens are not read")

@@ -120,7 +120,7 @@ def write_report(
         found=found,
         plots={name: data_uri(path) for name, path in _draw(scored, metrics, found, directory).items()},
         # Around the words of the largest attribution.
-        html={place: one.to_html_fragment(*one.strongest_window()) for place, one in explained.items()},
+        html={place: one.to_html_fragment(words=40) for place, one in explained.items()},
         max_length=scored.max_length,
     )
     write_json(found, directory / "report.json")

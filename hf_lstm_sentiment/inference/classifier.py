@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # that they take some tens of megabytes.
 WINDOW = 8_192
 # What each backend computes in.
-_DTYPES = {"torch": ("float32", "bfloat16"), "onnx": ("float32", "int8")}
+_COMPUTED = {("torch", "float32"), ("torch", "bfloat16"), ("onnx", "float32"), ("onnx", "int8")}
 # What the answer is called where none is probable enough.
 UNSURE = "UNSURE"
 
@@ -79,10 +79,10 @@ class Prediction(NamedTuple("_Prediction", [("label", str), ("score", float)])):
     """What the classifier says of one review: a pair, `label, score = prediction`, that also knows more.
 
     Args:
-        label: The most probable of the model's labels; `unsure_label` where its probability is below `unsure_below`.
+        label: The most probable of the model's labels, or the name of the answer that is not probable enough.
         score: The probability of the most probable label; of two labels, 0.5 to 1.
         known: Share of the tokens read that are in the vocabulary, 0 for a review without a token: near 0, the model
-            cannot judge the text, whatever the score. NaN where it was not counted. It is no part of the pair: neither
+            cannot judge the text, whatever the score. NaN where it was not counted. No part of the pair: neither
             unpacked nor compared.
         scores: The probability of every label by its name, where asked for by `all_scores`; no part of the pair either.
     """
@@ -121,9 +121,6 @@ class Classifier:
         max_length: Tokens that are read of a review.
         labels: Names of the labels, in the order of their ids; of two, the negative one is the first.
         unk_token_id: Id of unknown tokens; None where the tokenizer has none.
-
-    Raises:
-        ValueError: The tokenizer gives ids that the model has no word vector for.
     """
 
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -181,20 +178,17 @@ class Classifier:
                 what is computed together), and the labels of a few reviews in a thousand.
 
         Raises:
-            FileNotFoundError: A path that is not there.
-            OSError: The Hub has no such repository or file, or cannot be reached.
+            FileNotFoundError, OSError: There is no such directory, repository or file, or the Hub cannot be reached.
             ModuleNotFoundError: onnxruntime is missing; the message holds the command that installs it.
-            ValueError: The checkpoint holds another kind of model, or files that do not belong together; another
-                backend, or one without this dtype or device; there is no source, and no model came with the package.
+            ValueError: The checkpoint holds another kind of model, or files that do not belong together; or the
+                backend does not compute in this dtype, or on this device.
         """
         dtype, device = str(dtype).removeprefix("torch."), torch.device(device)
-        if backend not in _DTYPES:
-            raise ValueError(f"backend is {backend!r}; allowed: {', '.join(map(repr, _DTYPES))}")
-        if dtype not in _DTYPES[backend]:
-            allowed = "; ".join(f"{', '.join(map(repr, dtypes))} with {name!r}" for name, dtypes in _DTYPES.items())
-            raise ValueError(f"dtype is {dtype!r} with the backend {backend!r}; allowed: {allowed}")
-        if backend == "onnx" and device.type != "cpu":
-            raise ValueError(f"device is {str(device)!r}; allowed with the backend 'onnx': 'cpu'")
+        if (backend, dtype) not in _COMPUTED or (backend == "onnx" and device.type != "cpu"):
+            raise ValueError(
+                f"backend is {backend!r}, dtype {dtype!r}, device {str(device)!r}; allowed: 'torch' with 'float32' or "
+                "'bfloat16', and 'onnx' with 'float32' or 'int8' on the 'cpu'"
+            )
         if device.type == "cpu" and dtype == "bfloat16" and not autocast_computes_lstm(torch.bfloat16):
             warnings.warn(
                 "this processor has no instructions for bfloat16, in which the model is several times slower here; "
@@ -252,27 +246,21 @@ class Classifier:
         """Tokenize texts: the ids of all tokens of each, those beyond `max_length` too."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
-    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> Logits:
+    def logits(self, texts: Iterable[str], *, batch_size: int = 64) -> Logits:
         """Compute the logits of each text, in order: of two labels that of the second one (POSITIVE) alone.
 
         All texts are tokenized and sorted by length at once; for more than some thousands, use :meth:`stream`.
 
         Args:
-            texts: The reviews.
+            texts: As for :meth:`stream`, and so are the errors.
             batch_size: Reviews that are computed together.
 
         Returns:
             *Shape:* (len(texts),) of two labels, (len(texts), labels) of more.
-
-        Raises:
-            TypeError: The texts are no list or the like, or one is not a string; the message tells which.
-            ValueError: `batch_size` is no whole number of at least 1.
         """
         check_texts(texts)
-        if not hasattr(texts, "__len__"):
-            kind = type(texts).__name__
-            raise TypeError(f"texts is a {kind}, which can be read once only; pass list(texts), or call `stream`")
         check_count("batch_size", batch_size)
+        texts = list(texts)
         for row, text in enumerate(texts):
             check_text(row, text)
         return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
@@ -296,7 +284,7 @@ class Classifier:
         return result
 
     def __call__(self, texts: Iterable[str], **options: Any) -> list[Prediction]:
-        """Classify texts: one prediction each, in order; options and errors as for :meth:`stream`."""
+        """Classify texts as :meth:`stream` does, all at once."""
         return list(self.stream(texts, **options))
 
     def stream(
@@ -312,15 +300,20 @@ class Classifier:
         """Classify texts as they come, in memory that does not grow with their number.
 
         Args:
-            texts: As for :func:`predict`, and so are the others.
-            batch_size: See there.
+            texts: The reviews: a list, a column of a table, or anything else that yields strings.
+            batch_size: Reviews that are computed together.
             window: Reviews that are read ahead and sorted by length.
-            all_scores: See there.
-            unsure_below: See there.
-            unsure_label: See there.
+            all_scores: Give each prediction `scores`, too, the probability of every label.
+            unsure_below: Probability below which the answer is `unsure_label` instead; the score stays.
+            unsure_label: Name of that answer.
 
         Yields:
-            One prediction per text, in order; errors as for :meth:`logits` and :func:`predict`.
+            One (label, score) per text, in order, each with the attributes `known` and `scores`.
+
+        Raises:
+            TypeError: The texts are no list or the like, or one is not a string; the message tells which.
+            ValueError: A size is no whole number of at least 1; `unsure_below` is nothing that the probability of the
+                most probable label could be below; or `unsure_label` is one of the model's labels.
         """
         check_texts(texts)
         check_count("batch_size", batch_size)
@@ -389,10 +382,7 @@ def predict(
     model: str | os.PathLike[str] | Classifier | None = None,
     backend: str = "torch",
     dtype: str | torch.dtype = "float32",
-    batch_size: int = 64,
-    all_scores: bool = False,
-    unsure_below: float | None = None,
-    unsure_label: str = UNSURE,
+    **options: Any,
 ) -> list[Prediction]:
     """Classify reviews.
 
@@ -403,21 +393,13 @@ def predict(
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
         backend: As for `Classifier.from_pretrained`.
         dtype: Likewise.
-        batch_size: Reviews that are computed together.
-        all_scores: Give each prediction `scores`, too, the probability of every label.
-        unsure_below: Probability below which the answer is `unsure_label` instead; the score stays.
-        unsure_label: Name of that answer.
+        options: `batch_size`, `all_scores`, `unsure_below` and `unsure_label`, as for `Classifier.stream`.
 
     Returns:
         One (label, score) per text, in order, each with the attributes `known` and `scores`.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
-        TypeError: The texts are no list or the like, or one is not a string.
-        ValueError: `batch_size` is no whole number of at least 1; `unsure_below` is nothing that the probability of
-            the most probable label could be below; `unsure_label` is one of the model's labels.
+        ModuleNotFoundError, OSError, TypeError, ValueError: As `Classifier.from_pretrained` and `Classifier.stream`.
     """
     check_texts(texts)
-    options: dict[str, Any] = {"batch_size": batch_size, "all_scores": all_scores}
-    classifier = open_classifier(model, backend, dtype)
-    return classifier(texts, unsure_below=unsure_below, unsure_label=unsure_label, **options)
+    return open_classifier(model, backend, dtype)(texts, **options)

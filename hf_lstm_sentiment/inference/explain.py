@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..model.packed_lstm import Packing, pool
-from ..utils.messages import check_count, check_text, shown
+from ..utils.messages import check_text, shown
 from .classifier import Classifier, decisions, probabilities
 from .explanation import Explanation, Word
 
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 STEPS, MAX_STEPS = 16, 1_024
 # Relative error of the attributions' sum that is good enough; differences of less than so many logits count as that.
 TOLERANCE, FLOOR = 0.01, 0.1
-# Tokens beyond the model's length that an explanation keeps; the rest is counted.
-TRUNCATED_KEPT = 200
 
 # Tokens that go through the model at once: some tens of megabytes of states and gradients.
 _TOKENS = 8_192
@@ -48,14 +46,11 @@ class Explainer:
     """A model and its tokenizer, loaded once, for any number of reviews. Several threads may use it at once.
 
     Args:
-        model: The model; put into evaluation mode. Its parameters and their gradients stay as they are.
-        tokenizer: Its tokenizer, with a `tokenizers` backend and a `model_max_length`.
+        model: As for `Classifier`, and so is the error. Its parameters and their gradients stay as they are.
+        tokenizer: As for `Classifier`.
 
     Attributes:
         classifier: The same model, for labels and scores alone.
-
-    Raises:
-        ValueError: As `Classifier`.
     """
 
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -63,56 +58,47 @@ class Explainer:
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str] | None = None, *, revision: str | None = None) -> Explainer:
-        """Load a checkpoint with the classes of this package, in float32; no code of the checkpoint is run.
+        """Load a checkpoint in float32, as `Classifier.from_pretrained` does, with the same errors.
 
         Args:
-            source: As for `Classifier.from_pretrained`.
+            source: A run directory or a repository of the Hub; the model that comes with the package where None.
             revision: Branch, tag or commit of a repository.
-
-        Raises:
-            FileNotFoundError, OSError, ValueError: As `Classifier.from_pretrained`.
         """
         explainer = cls.__new__(cls)
         explainer.classifier = Classifier.from_pretrained(source, revision=revision)
         return explainer
 
-    def __call__(self, text: str, *, label: str | None = None, steps: int = STEPS) -> Explanation:
+    def __call__(self, text: str, *, label: str | None = None) -> Explanation:
         """Explain the decision on one review; see :func:`explain`."""
         check_text(0, text)
-        check_count("steps", steps, MAX_STEPS)
         classifier = self.classifier
-        labels, two = classifier.labels, len(classifier.labels) == 2
+        labels = classifier.labels
         if label is not None and label not in labels:
             raise ValueError(f"label is {shown(label)}; allowed: {shown(labels)}")
         encoding = classifier.tokenizer.encode(text)
-        kept = encoding.ids[: classifier.max_length + TRUNCATED_KEPT]
-        ids = kept[: classifier.max_length]
+        ids = encoding.ids[: classifier.max_length]
         special = [token.content for token in classifier.tokenizer.get_added_tokens_decoder().values()]
-        spans = _spans(text, encoding.offsets[: len(kept)], special)
         prefixes = self._prefix_logits(ids)
         best = int(decisions(prefixes[-1:])[0])
-        target = labels.index(label) if label is not None else 1 if two else best
-        logit = float(_log_odds(torch.from_numpy(prefixes[-1:]), target)[0])
-        attributions, baseline, error = self._attributions(ids, target, logit, steps)
+        target = labels.index(label) if label is not None else 1 if len(labels) == 2 else best
+        logit = float(_log_odds(torch.from_numpy(prefixes[-1:]), target))
+        attributions, baseline, error = self._attributions(ids, target, logit)
         chances = probabilities(prefixes).tolist()
-        found = [
-            (contribution, after[target], () if two else tuple(after))
-            for contribution, after in zip(attributions.tolist(), chances[1:], strict=True)
-        ]
-        unread = [(None, None, ())] * (len(kept) - len(ids))
+        spans, unknown = _spans(text, encoding.offsets, special), classifier.unk_token_id
+        after = [*zip(attributions.tolist(), chances[1:], strict=True), *[(None, None)] * (len(encoding) - len(ids))]
+        words = tuple(
+            Word(text[slice(*at)], *at, own, every and every[target], token == unknown, not every, tuple(every or ()))
+            for token, at, (own, every) in zip(encoding.ids, spans, after, strict=True)
+        )
         return Explanation(
             text=text,
             label=labels[best],
             score=chances[-1][best],
             logit=logit,
             baseline_logit=baseline,
-            words=tuple(
-                Word(text[start:end], start, end, own, after, token == classifier.unk_token_id, own is None, every)
-                for token, (start, end), (own, after, every) in zip(kept, spans, [*found, *unread], strict=True)
-            ),
+            words=words,
             completeness_error=error,
             labels=labels,
-            words_left_out=len(encoding) - len(kept),
             target=labels[target],
             probabilities=tuple(chances[-1]),
         )
@@ -137,7 +123,7 @@ class Explainer:
             states = torch.cat([states.new_zeros(1, states.size(-1)), states])
             return _numbers(network.head(states).squeeze(-1))
 
-    def _attributions(self, ids: Sequence[int], target: int, logit: float, steps: int) -> tuple[Values, float, float]:
+    def _attributions(self, ids: Sequence[int], target: int, logit: float) -> tuple[Values, float, float]:
         """Integrated gradients, the logit of the baseline, and the relative error of their sum.
 
         Sundararajan, Taly and Yan (2017), "Axiomatic Attribution for Deep Networks", equation 1,
@@ -151,8 +137,8 @@ class Explainer:
         padding = self.classifier.max_length - len(ids) if config.naive_padding else 0
         behind = table[config.pad_token_id or 0].expand(padding, -1)
         with torch.inference_mode():
-            baseline = float(self._logit(torch.zeros_like(vectors)[None], behind, target)[0])
-        difference = logit - baseline
+            baseline = float(self._logit(torch.zeros_like(vectors)[None], behind, target))
+        difference, steps = logit - baseline, STEPS
         while True:
             attributions = self._integrate(vectors, behind, target, steps) if ids else np.zeros(0)
             error = abs(attributions.sum() - difference) / max(abs(difference), FLOOR)
@@ -198,11 +184,7 @@ class Explainer:
 
 
 def explain(
-    text: str,
-    *,
-    label: str | None = None,
-    model: str | os.PathLike[str] | Explainer | None = None,
-    steps: int = STEPS,
+    text: str, *, label: str | None = None, model: str | os.PathLike[str] | Explainer | None = None
 ) -> Explanation:
     """Explain the decision on one review.
 
@@ -211,20 +193,17 @@ def explain(
         label: What is explained is the probability of this label; of the second one where there are two, of the most
             probable one where there are more, where None.
         model: As for `predict`, or an `Explainer`, which is loaded already.
-        steps: Points of the quadrature to begin with; doubled until the attributions sum to the logit within
-            :data:`TOLERANCE`, or past :data:`MAX_STEPS`.
 
     Returns:
         The decision, the tokens with the probability after each one, and their attributions.
 
     Raises:
-        FileNotFoundError, OSError: As `Explainer.from_pretrained`.
+        OSError, ValueError: As `Explainer.from_pretrained`.
         TypeError: The text is not a string.
-        ValueError: As `Explainer.from_pretrained`; the model has no such label; `steps` is out of range; the text
-            holds a lone surrogate.
+        ValueError: The model has no such label, or the text holds a lone surrogate.
     """
     explainer = model if isinstance(model, Explainer) else Explainer.from_pretrained(model)
-    return explainer(text, label=label, steps=steps)
+    return explainer(text, label=label)
 
 
 def _log_odds(logits: Tensor, target: int) -> Tensor:

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, TICK_SIZE, new_figure, style, write_figure
 from ..utils.imports import require
-from ..utils.messages import check_count
-from .classifier import sigmoid
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -51,11 +48,10 @@ class Word:
         start: Its first character in the review.
         end: One past its last character.
         contribution: Its attribution, a part of the explanation's logit; None where the model does not read it.
-        probability: The prefix probability, that of the label explained had the review ended here; None where the
-            model does not read it.
+        probability: The prefix probability: that of the label explained, had the review ended here; None likewise.
         unknown: The token is not in the vocabulary.
         truncated: The token lies beyond the length that the model reads.
-        probabilities: The prefix probabilities of all labels, where there are more than two and the model reads it.
+        probabilities: The prefix probabilities of all labels; none where the model does not read it.
     """
 
     text: str
@@ -65,7 +61,7 @@ class Word:
     probability: float | None
     unknown: bool
     truncated: bool
-    probabilities: tuple[float, ...] = ()
+    probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,10 @@ class Explanation:
         score: Its probability.
         logit: The logit of the label explained: its probability is the logit's sigmoid.
         baseline_logit: That of a review of as many zero vectors, from which the attributions start.
-        words: The tokens, in order; of those that the model does not read, the first ones.
+        words: The tokens, in order.
         completeness_error: How far the sum of the attributions is from `logit - baseline_logit`, as a fraction of
             that difference (of 0.1, where it is smaller).
         labels: The names of all labels, in the order of their ids.
-        words_left_out: Tokens after the last one in `words`, which the model does not read either.
         target: The label explained.
         probabilities: Those of all labels.
     """
@@ -94,10 +89,13 @@ class Explanation:
     baseline_logit: float
     words: tuple[Word, ...]
     completeness_error: float
-    labels: tuple[str, ...] = (NEGATIVE, POSITIVE)
-    words_left_out: int = 0
-    target: str = POSITIVE
-    probabilities: tuple[float, ...] = ()
+    labels: tuple[str, ...]
+    target: str
+    probabilities: tuple[float, ...]
+
+    @property
+    def _read(self) -> list[Word]:
+        return [word for word in self.words if not word.truncated]
 
     @property
     def _other(self) -> str:
@@ -127,51 +125,29 @@ class Explanation:
         """
         return body(self, page=True)
 
-    def to_html_fragment(self, first: int = 0, last: int | None = None) -> str:
-        """Make colored `<span>`s of some tokens, with what stands between them, escaped; to put into a page.
+    def to_html_fragment(self, words: int | None = None) -> str:
+        """Make colored `<span>`s of the tokens, with what stands between them, escaped; to put into a page.
 
         Args:
-            first: The first token.
-            last: One past the last token; None for all.
-
-        Raises:
-            ValueError: There are no such tokens.
+            words: Show a passage of so many tokens that the model reads, the one whose attributions towards the
+                decision, of more than two labels towards `target`, sum highest; all of the review where None.
         """
-        words = self.words
-        last = len(words) if last is None else last
-        if not 0 <= first <= last <= len(words):
-            raise ValueError(f"words {first} to {last} asked for; allowed: 0 <= first <= last <= {len(words)}")
-        strongest = max((abs(word.contribution or 0) for word in words), default=0.0)
-        parts = ["… "] if first else []
-        position = words[first].start if first and first < last else 0
-        for word in words[first:last]:
+        read, first, last = self._read, 0, len(self._read)
+        strongest = max((abs(word.contribution or 0) for word in read), default=0.0)
+        if words is not None and words < last:
+            sign = 1 if len(self.labels) > 2 or self.label == self.target else -1
+            sums = np.cumsum([0, *(sign * (word.contribution or 0) for word in read)])
+            first = int(np.argmax(sums[words:] - sums[:-words]))
+            last = first + words
+        parts, position = (["… "], read[first].start) if first else ([], 0)
+        for word in read[first:last]:
             parts += [_escaped(self.text[position : word.start]), _span(word, self.target, strongest)]
             position = word.end
-        if last < len(words) or self.words_left_out:
-            parts.append(" …")
-        elif first < last or not first:
-            parts.append(_escaped(self.text[position:]))
-        return "".join(parts)
-
-    def strongest_window(self, words: int = 40) -> tuple[int, int]:
-        """Find where the attributions towards the decision, of more than two labels towards `target`, sum highest.
-
-        Args:
-            words: Tokens of the passage.
-
-        Returns:
-            The first token of the passage and one past its last. Tokens that the model does not read are not in it.
-
-        Raises:
-            ValueError: `words` is below 1.
-        """
-        check_count("words", words)
-        sign = 1 if len(self.labels) > 2 or self.label == self.target else -1
-        towards = sign * np.array([word.contribution for word in self._read])
-        words = min(words, len(towards))
-        sums = np.concatenate([[0.0], np.cumsum(towards)])
-        first = int(np.argmax(sums[words:] - sums[: len(sums) - words]))
-        return first, first + words
+        rest = _escaped(self.text[position:])
+        if len(read) < len(self.words):
+            title = "not read: the review is longer than the model reads"
+            rest = f'<span style="{_style(0, 0, truncated=True)}" title="{title}">{rest}</span>'
+        return "".join([*parts, " …" if last < len(read) else rest])
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Draw the probability after every token and the attributions underneath, as a PNG file.
@@ -185,11 +161,10 @@ class Explanation:
         Raises:
             ModuleNotFoundError: Matplotlib is not installed.
         """
-        words = self._read
+        words, target, other = self._read, shorten(self.target, _LABEL), shorten(self._other, _LABEL)
         percent = 100 * np.array([word.probability for word in words], dtype=np.float64)
         attributions = np.array([word.contribution for word in words], dtype=np.float64)
         names = [shorten(word.text) for word in words]
-        target, other = shorten(self.target, _LABEL), shorten(self._other, _LABEL)
         x = np.arange(1, len(words) + 1, dtype=np.int64)
         short = len(words) <= 40
         figure = new_figure(9, 6.2, f"{self.label}, {100 * self.score:.1f} %")
@@ -218,24 +193,19 @@ class Explanation:
             bottom.set_yticks([])
         if short:
             turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if len(words) > 8 else {}
-            bottom.set_xticks(x, names, parse_math=False, **turned)
+            bottom.set_xticks(x, names, **turned)
         else:
             _name_turns(top, x, percent, names)
         if np.any(attributions):
             # Outside, for the tokens along the axis are of any length.
             look = {"fontsize": TICK_SIZE, "frameon": False, "loc": "outside lower left", "ncols": 2}
             figure.legend(*bottom.get_legend_handles_labels(), **look)
-        for legend in filter(None, (top.get_legend(), *figure.legends)):
-            for name in legend.get_texts():
-                name.set_parse_math(False)
+        for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
+            text.set_parse_math(False)  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             # Emoji, say: drawn as a box.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             return write_figure(figure, path)
-
-    @property
-    def _read(self) -> list[Word]:
-        return [word for word in self.words if not word.truncated]
 
 
 def css() -> str:
@@ -264,37 +234,27 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
 
     read, rivals, labels = explanation._read, explanation._rivals, explanation.labels
     chances = [word.probability or 0.0 for word in read]
-    dashes = {index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)}
     listed = [labels.index(explanation.target), *rivals[: _SCORES - 1]] if rivals else []
     # Of few labels, in their own order: stars, say.
     listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
-    # Each token has a column of its own; a single one is a level line.
-    across = [100 * (i + 0.5) / len(read) for i in range(len(read))]
     return html.render(
         explanation=explanation,
         css=Markup(css()) if page else None,  # noqa: S704 - our own
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
         labels=[_plain(label) for label in (explanation._other, explanation.target)],
-        positive=100 * float(sigmoid(explanation.logit)),
+        positive=100 * explanation.probabilities[labels.index(explanation.target)],
         listed=listed,
-        dashes=dashes,
-        curves={index: _curve(across, [word.probabilities[index] for word in read]) for index in dashes},
+        dashes={index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)},
         style=_style,
         read=read,
         judged=explanation.known >= LEAST_KNOWN,
-        unread=len(explanation.words) - len(read) + explanation.words_left_out,
-        curve=_curve(across, chances),
-        across=[f"{x:.2f}" for x in across],
+        unread=len(explanation.words) - len(read),
+        # Each token has a column of its own.
+        across=[f"{100 * (i + 0.5) / len(read):.2f}" for i in range(len(read))],
         turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
         chances=chances,
         strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
     )
-
-
-def _curve(across: list[float], chances: list[float]) -> list[tuple[str, str]]:
-    """The points of a curve in a drawing of 1,000 to 100."""
-    points = list(zip(across, chances, strict=True)) if len(across) != 1 else [(0, chances[0]), (100, chances[0])]
-    return [(f"{10 * x:.1f}", f"{100 * (1 - chance):.2f}") for x, chance in points]
 
 
 def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]:
@@ -315,21 +275,16 @@ def _name_turns(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.fl
         for i in _turns(sign * changes, _NAMED, _NAMED):
             place = (float(np.clip(x[i], 1 + half, len(x) - half)), height)
             arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
-            text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TICK_SIZE, "parse_math": False}
-            axes.annotate(names[i], (x[i], percent[i]), place, color=color, arrowprops=arrow, **text)
+            look: dict[str, Any] = {"color": color, "ha": "center", "va": "center", "fontsize": TICK_SIZE}
+            axes.annotate(names[i], (x[i], percent[i]), place, arrowprops=arrow, **look)
             axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
 
 
-def _span(word: Word, positive: str, strongest: float) -> str:
-    if word.contribution is None or word.probability is None:
-        title = "not read: the review is longer than the model reads"
-    else:
-        title = f"{word.contribution:+.3f} logit; {positive} {100 * word.probability:.1f} % after this token"
-    if word.unknown:
-        title += "; not in the vocabulary"
+def _span(word: Word, target: str, strongest: float) -> str:
     attribution = word.contribution or 0.0
-    strength = abs(attribution) / strongest if strongest else 0.0
-    look = _style(attribution, strength, unknown=word.unknown, truncated=word.truncated)
+    title = f"{attribution:+.3f} logit; {target} {100 * (word.probability or 0):.1f} % after this token"
+    title += "; not in the vocabulary" if word.unknown else ""
+    look = _style(attribution, abs(attribution) / strongest if strongest else 0.0, unknown=word.unknown)
     return f'<span style="{look}" title="{_escaped(title)}">{_escaped(word.text)}</span>'
 
 

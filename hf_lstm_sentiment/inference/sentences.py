@@ -13,18 +13,26 @@ from .classifier import Classifier, Prediction, predict
 # Characters above which a sentence is cut into pieces; the longest common ones have fewer.
 LONGEST = 400
 
-# What ends a line for a browser, or a paragraph.
-_BREAK = re.compile(r"\s*(?:<br\s*/?>\s*)+|\s*\n[^\S\n]*\n\s*", re.IGNORECASE)
-# Marks that may end a sentence, with the quotes and brackets after them. Chinese and Japanese need no space.
-_END = re.compile(r"(?:[.!?\u2026]+[\"'\u201d\u2019\u00bb)\]]*(?=\s|$))|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d]*")
-# The last word before a full stop, with the full stops in it.
-_WORD = re.compile(r"[\w.&]*$")
-# After which a name or the rest of the sentence follows, so that a full stop after them ends none; of the numbers', a
-# number.
-_TITLE = re.compile(r"mr|mrs|ms|mx|dr|prof|st|sen|rep|gov|gen|col|capt|lt|sgt|rev|hon|fr|vs|viz|cf|eg|ie|e\.g|i\.e|ca")
-_NUMBERED = re.compile("no|nos|vol|pp|fig|ch")
-# After which a sentence may end, but goes on where a small letter follows; and so after what has full stops in it.
-_SHORTENED = re.compile(r"etc|inc|ltd|co|corp|jr|sr|al|approx|.*\..*")
+_ANY = r"[.!?\u2026]"
+_CLOSING = r"[\"'\u201d\u2019\u00bb)\]]*"
+# Marks that may end a sentence, by what stands before them. Chinese and Japanese need no space after theirs.
+_MARKS = re.compile(
+    rf"""
+    (?: (?<![\w.&])
+        (?: (?P<inner> (?i: mr|mrs|ms|mx|dr|prof|st|sen|rep|gov|gen|col|capt|lt|sgt|rev|hon|fr)
+                     | (?i: vs|viz|cf|eg|ie|e\.g|i\.e|ca)
+                     | (?i: no|nos|vol|pp|fig|ch) (?=\.\s+\d)
+                     | [A-HJ-Z\xc0-\xde] (?=\. {_CLOSING} \s+ \S))
+          | (?P<number> \d\d?)
+          | (?P<shortened> (?i: etc|inc|ltd|co|corp|jr|sr|al|approx) | [\w&]+ \. [\w.&]* [\w&])
+        ) \. {_CLOSING} (?=\s|$)
+      | (?P<soft> (?: \.\.{_ANY}* | [!?\u2026]{_ANY}* (?: (?=[^.!?\u2026\s]) | (?<=[.\u2026]))) {_CLOSING}) (?=\s|$)
+      | {_ANY}+ {_CLOSING} (?=\s|$)
+      | [\u3002\uff01\uff1f]+ [\u300d\u300f\u201d]*
+    ) (?=\s* (?P<after> \S?))
+    """,
+    re.VERBOSE,
+)
 # Where a long one is best cut.
 _CUTS = (re.compile(r"[;:]\s+"), re.compile(r",\s+|\s[\u2013\u2014-]+\s"), re.compile(r"\s+"))
 
@@ -52,20 +60,17 @@ def predict_sentences(
 
     Args:
         text: The text. Where its sentences end is told by :func:`split_sentences`.
-        model: As for `predict`, and so are the others.
-        options: Those of `predict`: `batch_size`, `all_scores`, `unsure_below`, `unsure_label`.
+        model: As for `predict`, and so are the errors.
+        options: Those of `predict`.
 
     Returns:
         The sentences in order; none for a blank text.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: As `predict`.
-        TypeError: The text is no string.
     """
     check_text(0, text)
     spans = split_sentences(text)
-    predictions = predict([text[start:end] for start, end in spans], model=model, **options)
-    return [Sentence(*span, text[slice(*span)], found) for span, found in zip(spans, predictions, strict=True)]
+    sentences = [text[start:end] for start, end in spans]
+    answers = predict(sentences, model=model, **options)
+    return [Sentence(*span, own, answer) for span, own, answer in zip(spans, sentences, answers, strict=True)]
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
@@ -77,54 +82,26 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     of a list's entry ends none, nor does an ellipsis before a small letter. What is longer than :data:`LONGEST`
     characters is cut at its last semicolon, colon, comma or dash before that, or else between two words.
     """
-    return [
-        piece
-        for paragraph in _between(_BREAK.finditer(text), 0, len(text))
-        for sentence in _sentences(text, *paragraph)
-        for piece in _pieces(text, *sentence)
-    ]
+    # Line breaks of HTML as lines, in as many characters.
+    text = re.sub(r"<br\s*/?>", lambda found: "\n" * len(found[0]), text, flags=re.IGNORECASE)
+    start, spans = 0, list[tuple[int, int]]()
+    for end in (*(found.end() for found in re.finditer(r"\n[^\S\n]*\n\s*", text)), len(text)):
+        stops = list(_ends(text, start, end)) or [found.end() for found in re.compile("\n").finditer(text, start, end)]
+        for stop in (*stops, end):
+            spans += _pieces(text, start, stop)
+            start = stop
+    return spans
 
 
-def _between(breaks: Iterator[re.Match[str]], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What lies between the breaks."""
-    for found in breaks:
-        yield start, found.start()
-        start = found.end()
-    yield start, end
-
-
-def _sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The sentences of a paragraph, with white space around them."""
-    first = start
-    for found in _END.finditer(text, start, end):
-        if _is_end(text, start, found):
-            yield start, found.end()
+def _ends(text: str, start: int, end: int) -> Iterator[int]:
+    """Where the sentences of a paragraph end, as far as marks tell."""
+    for found in _MARKS.finditer(text, start, end):
+        goes_on = found["after"].islower() and (found["shortened"] or found["soft"])
+        # "1. The plot": a number that stands alone.
+        begins = found["number"] and not text[start : found.start()].strip()
+        if not (found["inner"] or goes_on or begins):
             start = found.end()
-    if start == first:
-        yield from _between(re.compile("\n").finditer(text, start, end), start, end)
-    else:
-        yield start, end
-
-
-def _is_end(text: str, start: int, found: re.Match[str]) -> bool:
-    """Whether a sentence ends with these marks."""
-    marks, after = found[0], text[found.end() :].lstrip()[:1] if found.end() < len(text) else ""
-    if not marks.startswith("."):
-        # "What?" she said; well… maybe
-        return not (after.islower() and marks[-1] not in "!?\u3002\uff01\uff1f")
-    if marks.startswith(".."):
-        return not after.islower()
-    before = _WORD.search(text, start, found.start())
-    word = before[0].lower() if before else ""
-    if _TITLE.fullmatch(word) or (_NUMBERED.fullmatch(word) and after.isdigit()):
-        return False
-    if _SHORTENED.fullmatch(word):
-        return not after.islower()
-    if len(word) == 1 and word.isalpha() and before and before[0].isupper():
-        return word == "i" or not after
-    # "1. The plot": a number that stands alone.
-    alone = before is not None and not text[start : before.start()].strip()
-    return not (alone and len(word) < 3 and word.isdigit())
+            yield start
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

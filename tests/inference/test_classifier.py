@@ -191,8 +191,7 @@ def test_anything_that_yields_texts_can_be_classified(classifier):
     assert (list(table), list(table.index)) == (["text", "label", "score"], [7, 3, 5])
     assert list(zip(table["label"], table["score"], strict=True)) == classifier(texts)
     np.testing.assert_array_equal(classifier.logits(frame["text"]), classifier.logits(texts))
-    with pytest.raises(TypeError, match=r"texts is a list_iterator, which can be read once only; pass list\(texts\),"):
-        classifier.logits(iter(texts))
+    np.testing.assert_array_equal(classifier.logits(iter(texts)), classifier.logits(texts))
 
 
 def test_a_prediction_is_a_pair_that_knows_more(classifier):
@@ -414,18 +413,19 @@ def test_onnxruntime_labels_the_shipped_model_as_torch_does():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("backend", "dtype", "device"),
     [
-        ({"backend": "jax"}, "backend is 'jax'; allowed: 'torch', 'onnx'"),
-        ({"dtype": torch.float16}, "dtype is 'float16' with the backend 'torch'; allowed: 'float32', 'bfloat16' with "),
-        ({"dtype": "int8"}, "dtype is 'int8' with the backend 'torch'; .*; 'float32', 'int8' with 'onnx'"),
-        ({"backend": "onnx", "dtype": "bfloat16"}, "dtype is 'bfloat16' with the backend 'onnx'; allowed: "),
-        ({"backend": "onnx", "device": "cuda"}, "device is 'cuda'; allowed with the backend 'onnx': 'cpu'"),
+        ("jax", "float32", "cpu"),
+        ("torch", "float16", "cpu"),
+        ("torch", "int8", "cpu"),
+        ("onnx", "bfloat16", "cpu"),
+        ("onnx", "float32", "cuda"),
     ],
 )
-def test_what_no_backend_computes_is_refused(checkpoint, options, said):
+def test_what_no_backend_computes_is_refused(checkpoint, backend, dtype, device):
+    said = f"backend is '{backend}', dtype '{dtype}', device '{device}'; allowed: 'torch' with 'float32' or 'bfloat16'"
     with pytest.raises(ValueError, match=said):
-        Classifier.from_pretrained(checkpoint, **options)
+        Classifier.from_pretrained(checkpoint, backend=backend, dtype=dtype, device=device)
 
 
 def test_workers_compute_each_batch_as_one_thread_does():

@@ -22,7 +22,7 @@ from hf_lstm_sentiment import (
     train_tokenizer,
 )
 from hf_lstm_sentiment.evaluation.faithfulness import deletion_faithfulness
-from hf_lstm_sentiment.inference.explain import TOLERANCE, TRUNCATED_KEPT
+from hf_lstm_sentiment.inference.explain import TOLERANCE
 from hf_lstm_sentiment.utils.figures import write_figure
 from tests.reviews import BAD, GOOD, make_reviews
 
@@ -81,7 +81,9 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("text", [TEXTS[0], REVIEW, "wonderful", "terrible " * 50])
-def test_probabilities_are_the_classifiers_and_contributions_sum_to_the_logit_minus_the_baselines(explainer, text):
+def test_probabilities_are_the_classifiers_and_contributions_sum_to_the_logit_minus_the_baselines(
+    explainer, text, monkeypatch
+):
     explanation = explainer(text)
     words = [word for word in explanation.words if not word.truncated]
     expected = 1 / (1 + np.exp(-explainer.classifier.logits([text[: word.end] for word in words]).astype(np.float64)))
@@ -94,7 +96,8 @@ def test_probabilities_are_the_classifiers_and_contributions_sum_to_the_logit_mi
     assert abs(total - difference) <= TOLERANCE * max(abs(difference), 0.1)
     assert explanation.completeness_error < TOLERANCE
     # Too few points are doubled.
-    assert explainer(text, steps=1).completeness_error < TOLERANCE
+    monkeypatch.setattr("hf_lstm_sentiment.inference.explain.STEPS", 1)
+    assert explainer(text).completeness_error < TOLERANCE
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +136,7 @@ def test_the_first_of_two_labels_can_be_explained_too(one):
     assert (first.label, first.score, first.logit) == (second.label, second.score, -second.logit)
     assert [w.contribution for w in first.words] == pytest.approx([-w.contribution for w in second.words], abs=1e-9)
     assert [w.probability for w in first.words] == pytest.approx([1 - w.probability for w in second.words])
-    assert first.strongest_window(2) == second.strongest_window(2)
+    assert Page(first.to_html_fragment(2)).text == Page(second.to_html_fragment(2)).text
 
 
 def test_contributions_agree_with_a_fine_sum_over_the_path():
@@ -145,7 +148,7 @@ def test_contributions_agree_with_a_fine_sum_over_the_path():
     scaled = (points[:, None, None] * vectors).requires_grad_()
     (gradient,) = torch.autograd.grad(model(inputs_embeds=scaled).logits[:, 1].sum(), scaled)
     expected = (gradient.mean(0) * vectors[0]).sum(-1)
-    explanation = Explainer(model, words)(REVIEW, steps=64)
+    explanation = Explainer(model, words)(REVIEW)
     np.testing.assert_allclose([word.contribution for word in explanation.words], expected, atol=2e-3)
     # The path starts at as many zero vectors.
     baseline = model(inputs_embeds=torch.zeros_like(vectors)).logits[0, 1].item()
@@ -160,16 +163,16 @@ def test_a_sum_that_stays_wrong_is_reported(one, monkeypatch, caplog):
     assert caplog.messages == ["the attributions are inexact: their sum is 100.0 % off the logit's"]
 
 
-def test_words_beyond_the_models_length_are_marked_and_counted(one):
-    explanation = one("wonderful " * (MAX_LENGTH + TRUNCATED_KEPT + 30_000))
-    assert [word.truncated for word in explanation.words] == [False] * MAX_LENGTH + [True] * TRUNCATED_KEPT
+def test_words_beyond_the_models_length_are_marked(one):
+    explanation = one("wonderful " * 30_000)
+    assert [word.truncated for word in explanation.words] == [False] * MAX_LENGTH + [True] * (30_000 - MAX_LENGTH)
     assert {(w.contribution, w.probability) for w in explanation.words if w.truncated} == {(None, None)}
-    assert explanation.words_left_out == 30_000
     assert explanation.logit == pytest.approx(one("wonderful " * MAX_LENGTH).logit, abs=1e-6)
-    assert len(explanation.to_html()) < 200_000
+    assert len(explanation.to_html()) < 20_000
+    assert "29,988 more are not read" in explanation.to_html()
     *_, (_, last) = Page(explanation.to_html_fragment()).tags
     assert "not read" in last["title"]
-    assert "background" not in last["style"]
+    assert "background:rgba(213, 94, 0, 0.000)" not in last["style"]
 
 
 @pytest.mark.parametrize("text", ["", "   \n\t "])
@@ -178,8 +181,7 @@ def test_a_text_without_a_word(explainer, text, tmp_path):
     assert explanation.words == ()
     assert explanation.logit == pytest.approx(float(explainer.classifier.logits([text])[0]), abs=1e-6)
     assert explanation.completeness_error == 0
-    assert explanation.strongest_window() == (0, 0)
-    assert explanation.to_html_fragment().strip() == ""
+    assert explanation.to_html_fragment().strip() == explanation.to_html_fragment(3).strip() == ""
     assert explanation.label in explanation.to_html()
     assert explanation.plot(tmp_path / "empty.png").stat().st_size > 0
 
@@ -225,8 +227,6 @@ def test_words_are_spelt_as_in_the_review(scheme, text, words):
     [
         ("good \ud83d film", {}, ValueError, "half of a surrogate pair"),
         (None, {}, TypeError, r"text 0 is None \(NoneType\); every text must be a string"),
-        ("good", {"steps": 0}, ValueError, "steps is 0; allowed: a whole number from 1 to 1024"),
-        ("good", {"steps": 2_000}, ValueError, "steps is 2000; allowed"),
         ("good", {"model": "no/such/model"}, FileNotFoundError, "allowed: a run directory or a Hub repository"),
     ],
 )
@@ -307,20 +307,15 @@ def test_colours_tell_direction_and_strength(one):
     assert {word.text for word in explanation.words if word.unknown} == {"terrible,", "never-seen"}
 
 
-def test_fragments_and_the_window_of_the_largest_sum(one):
-    explanation = one("  one two  three four ")
-    assert Page(explanation.to_html_fragment(1, 3)).text == "… two  three …"
-    assert Page(explanation.to_html_fragment(0, 2)).text == "  one two …"
-    assert Page(explanation.to_html_fragment(2)).text == "… three four "
-    with pytest.raises(ValueError, match="words 3 to 2 asked for"):
-        explanation.to_html_fragment(3, 2)
-    explanation = one("word1 word2 wonderful great word3 word4 terrible")
+def test_a_passage_is_that_of_the_largest_sum(one):
+    explanation = one("  word1 word2 wonderful great word3  word4 terrible ")
     sign = 1 if explanation.logit > 0 else -1
-    best = int(np.argmax([sign * sum(word.contribution for word in explanation.words[i : i + 2]) for i in range(6)]))
-    assert explanation.strongest_window(2) == (best, best + 2)
-    assert explanation.strongest_window() == (0, 7)
-    with pytest.raises(ValueError, match="words is 0"):
-        explanation.strongest_window(0)
+    sums = {i: sign * sum(word.contribution for word in explanation.words[i : i + 2]) for i in range(6)}
+    best = max(sums, key=sums.get)
+    start, end = explanation.words[best].start, explanation.words[best + 1].end
+    passage = Page(explanation.to_html_fragment(2)).text
+    assert passage == f"{'… ' if best else ''}{explanation.text[start:end]}{' …' if best < 5 else ' '}"
+    assert Page(explanation.to_html_fragment(7)).text == Page(explanation.to_html_fragment()).text == explanation.text
 
 
 @pytest.mark.parametrize("text", ["great", REVIEW, "great awful word1 " * 20 + "$x_1$ 😀", "extraordinarily good " * 6])
