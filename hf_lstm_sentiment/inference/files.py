@@ -1,10 +1,10 @@
 """Score files and data sets in flat memory; a run that was killed continues where it stopped.
 
-While it runs, finished parts lie in `OUTPUT.parts/` beside a manifest that says what is being done. The windows in
-which reviews are sorted by length start anew with each part, so that batches, and with them scores, are the same
-whether or not a run was stopped. When all rows are done, the parts are joined, the result takes its place in one step
-and the directory goes. A lock beside the output, `.OUTPUT.lock`, keeps a second run away meanwhile. Of many files, a
-record in `.shards/` says what each output is made of, so that one that is there is known to be the one that is wanted.
+While it runs, finished parts lie in `OUTPUT.parts/`, and `.OUTPUT.json` says what is being done. The windows in which
+reviews are sorted by length start anew with each part, so that batches, and with them scores, are the same whether or
+not a run was stopped. When all rows are done, the parts are joined and the result takes its place in one step. A lock,
+`.OUTPUT.lock`, keeps a second run away meanwhile. Of many files, what says how each was made stays, so that one that is
+there is known to be the one that is wanted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -32,11 +32,9 @@ from ..utils.files import file_digest, json_ready, local_path, only_writer, read
 from ..utils.imports import require
 from ..utils.messages import check_count, differences
 from .classifier import UNSURE, WINDOW, Classifier, Prediction, check_unsure, open_classifier
-from .writers import OUTPUTS, join_parts, json_line, names_to_add, row_writer, schema_of, with_answers
+from .writers import OUTPUTS, join_parts, json_line, names_to_add, row_writer, schema_of
 
 logger = logging.getLogger(__name__)
-
-_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +94,10 @@ def predict_file(
     Args:
         source: A .csv or .tsv file, a .jsonl or .ndjson file (one object per line), a .json file (a list of objects,
             or one per line), a .parquet file, a .txt file (one review per line, an empty line is an empty review), or
-            a data set of the Hub. All but Parquet files may be compressed (.gz). An empty csv field is an empty
-            review.
+            a data set of the Hub. All but Parquet files may be compressed (.gz).
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
-        model: A run directory, a repository of the Hub, or a `Classifier`, which is loaded already; the model that
-            comes with the package where None.
-        backend: "torch" or "onnx", and `dtype`: as for `Classifier.from_pretrained`.
+        model: As for `predict`, and so are `backend` and `dtype`.
+        backend: See there.
         dtype: See there.
         split: Split of a data set of the Hub; of no meaning for a file.
         progress: Show a bar where standard error is a terminal.
@@ -113,13 +109,12 @@ def predict_file(
     Raises:
         BlockingIOError: Another run is writing this output.
         FileExistsError: The output is there already, or `OUTPUT.parts` is something else.
-        FileNotFoundError: The source, the model or the output's directory is not there.
+        FileNotFoundError, OSError: The source, the model or the output's directory is not there, or the Hub cannot be
+            reached.
         ModuleNotFoundError: Parquet files and the Hub need the extra `train`, the backend "onnx" the extra `onnx`.
         TypeError: There is no such option.
-        ValueError: A kind of file that is not read or written, a directory, a row without a text (the message names
-            it), a file that is not what its name says, an option's value; or the parts that are there are of another
-            run.
-        OSError: The Hub cannot be reached, or holds no such model or data set.
+        ValueError: A kind of file that is not read or written, a row without a text (the message names it), a file that
+            is not what its name says, an option's value; or the parts that are there are of another run.
     """
     target, name, chosen = user_path(output, "the output"), os.fspath(source), FileOptions(**options)
     if target.suffix.lower() not in OUTPUTS:
@@ -130,9 +125,10 @@ def predict_file(
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such directory; make it, or name another output than {target}")
     with only_writer(target):
-        _begun(target)
         classifier = open_classifier(model, backend, dtype)
-        return _score(_look_through(name, target, split, classifier, chosen), classifier, progress=progress)
+        rows = _score(_look_through(name, target, split, classifier, chosen), classifier, progress=progress)
+        _state(target).unlink()
+        return rows
 
 
 def predict_files(
@@ -155,23 +151,18 @@ def predict_files(
         sources: Files, or patterns such as `reviews/*.csv`.
         output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
             that of other json files; made if it is not there.
-        model: As for `predict_file`, and so are `backend`, `dtype` and, of each file, `progress`.
+        model: As for `predict_file`, and so are the others, and the errors.
         backend: See there.
         dtype: See there.
         progress: See there.
-        options: Those of `FileOptions`.
+        options: See there.
 
     Returns:
         Rows in each output that this process has finished, now and not earlier.
 
     Raises:
-        FileExistsError: An output is there already and was not made by such a call.
-        ValueError: An output is there that was made from other content, by another model or with other options; two
-            files would get one output; what `accelerate launch` was asked for is not what it started.
-        FileNotFoundError: There is no such file, or none that a pattern matches.
-        NotADirectoryError: The output directory is a file.
-        BlockingIOError, ModuleNotFoundError, OSError, ValueError: As `predict_file`. All files of a process are looked
-            through before the first one is classified.
+        ValueError: Two files would get one output; or what `accelerate launch` was asked for is not what it started.
+            All files of a process are looked through before the first one is classified.
     """
     chosen = FileOptions(**options)
     found = find_outputs(sources, output_dir)
@@ -180,13 +171,17 @@ def predict_files(
     if not mine:
         return {}
     classifier = open_classifier(model, backend, dtype)
-    left = [file for file in mine if not _is_done(*file, classifier, chosen)]
     user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
-    jobs = [_look_through(str(file), output, "train", classifier, chosen) for file, output in left]
-    rows = {}
+    jobs, rows = [], {}
+    for source, output in mine:
+        there = _rows_there(output, _contents(file_digest(source), output, classifier, chosen))
+        if there is None or parts_of(output).exists():
+            jobs.append(_look_through(str(source), output, "train", classifier, chosen))
+        else:
+            logger.info(f"{output} is done already")
     for job in jobs:
         with only_writer(job.target):
-            rows[job.target] = _score(job, classifier, progress=progress, record=_record(job.target))
+            rows[job.target] = _score(job, classifier, progress=progress)
         logger.info(f"{job.target}: {rows[job.target]:,} reviews")
     return rows
 
@@ -201,7 +196,7 @@ def find_outputs(
     found: dict[Path, Path] = {}
     sources = [sources] if isinstance(sources, str | os.PathLike) else sources
     for source in dict.fromkeys(path for name in sources for path in _expand(os.fspath(name))):
-        kind = _check_kind(str(source), source)
+        kind = check_kind(str(source), source)
         name = source.name[: source.name.lower().rindex(kind)]
         output = folder / f"{name}{kind if kind in OUTPUTS else '.csv' if kind == '.txt' else '.jsonl'}"
         if output in found:
@@ -233,36 +228,39 @@ def share(files: Sequence[tuple[Path, Path]], rank: int, processes: int) -> list
 
     What is finished already changes nothing, so that processes which start at different moments agree.
     """
-    shares: list[list[tuple[Path, Path]]] = [[] for _ in range(processes)]
-    bytes_of = [0] * processes
+    mine, bytes_of = [], [0] * processes
     for size, _, file in sorted((-source.stat().st_size, output.name, (source, output)) for source, output in files):
         taker = bytes_of.index(min(bytes_of))
         # An empty file is work too: without it, all of them would go to one process.
         bytes_of[taker] += 1 - size
-        shares[taker].append(file)
-    return shares[rank]
+        if taker == rank:
+            mine.append(file)
+    return mine
 
 
-def _record(output: Path) -> Path:
-    return output.parent / ".shards" / f"{output.name}.json"
+def parts_of(output: Path) -> Path:
+    """Where finished parts lie while a file is written."""
+    return output.with_name(f"{output.name}.parts")
 
 
-def _is_done(source: Path, output: Path, classifier: Classifier, options: FileOptions) -> bool:
-    """Whether an output is finished; one that is something else is refused."""
-    if not output.exists():
-        return False
-    if not _record(output).is_file():
-        raise FileExistsError(f"{output} is there already; move it away, or name another --output_dir")
-    wanted = {**_contents(file_digest(source), output, classifier, options), "bytes": output.stat().st_size}
-    if changed := differences(read_json(_record(output)), wanted):
+def _state(output: Path) -> Path:
+    """Where it says what an output is made of, and how many rows and bytes it has once it is whole."""
+    return output.with_name(f".{output.name}.json")
+
+
+def _rows_there(output: Path, contents: Mapping[str, Any]) -> int | None:
+    """Rows of an output that is whole, or None; what another run has made or begun, or none, is refused."""
+    there = [path for path in (output, parts_of(output)) if path.exists()]
+    before = read_json(_state(output)) if there and _state(output).is_file() else {}
+    rows, size = before.pop("rows", None), before.pop("bytes", None)
+    if there and (not before or (output.exists() and output.stat().st_size != size)):
+        raise FileExistsError(f"{there[0]} is there already; move it away, or name another output")
+    if before and (changed := differences(before, contents)):
         raise ValueError(
-            f"{output} is there already and of another run: {changed}. Run it as it was started, move that file away "
-            "to make it anew, or name another --output_dir"
+            f"{there[0]} is there already and of another run: {changed}. Run it as it was started, move that away to "
+            "start anew, or name another output"
         )
-    # A kill may have come between the output and the end of the tidying up.
-    if done := not parts_of(output).exists():
-        logger.info(f"{output} is done already")
-    return done
+    return rows if output.exists() else None
 
 
 class _Job(NamedTuple):
@@ -271,21 +269,12 @@ class _Job(NamedTuple):
     target: Path
     rows: Rows
     text_column: str
-    # Names of the columns that are added, and for Parquet the types of all.
+    # Names of the columns that are added, and for Parquet the types of the others.
     added: list[str]
     schema: Any
     total: int | None
     manifest: dict[str, Any]
     options: FileOptions
-
-
-def _check_kind(name: str, path: Path) -> str:
-    """Find the kind of a file; a directory, which earlier releases read, and other kinds are refused."""
-    if path.is_dir():
-        raise ValueError(
-            f"{name} is a directory; name its files, such as {os.path.join(name, '*.csv')}, and an --output_dir"
-        )
-    return check_kind(name, path)
 
 
 def _look_through(name: str, target: Path, split: str, classifier: Classifier, options: FileOptions) -> _Job:
@@ -297,8 +286,10 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
     allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
     path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
     if path is not None:
-        _check_kind(name, path)
+        check_kind(name, path)
     rows = open_rows(path, options, name=name) if path else stream_rows(name, split)
+    manifest = _contents(file_digest(path) if path else rows.state, target, classifier, options)
+    _rows_there(target, manifest)
     # An empty .jsonl file has no columns; there is no row that would need one.
     wanted = options.text_column
     column = find_column(name, rows.columns, wanted, "text") if rows.columns else wanted or "text"
@@ -311,8 +302,6 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
         total = sum(1 for _ in _with_text(rows, column, skip))
         if to_parquet and schema is None:
             schema = schema_of(name, rows.columns, _windows(_with_text(rows, column, skip)))
-    schema = with_answers(schema, added) if to_parquet else None
-    manifest = _contents(file_digest(path) if path else rows.state, target, classifier, options)
     return _Job(target, rows, column, added, schema, total, manifest, options)
 
 
@@ -322,56 +311,21 @@ def _contents(source: str, target: Path, classifier: Classifier, options: FileOp
     return json_ready({"source": source, **asdict(options), **made_by, "output": target.suffix.lower()})
 
 
-def parts_of(output: Path) -> Path:
-    """Where finished parts lie while a file is written."""
-    return output.with_name(f"{output.name}.parts")
-
-
-def _begun(target: Path) -> dict[str, Any]:
-    """What an earlier call, if there was one, has left to say what is being done.
-
-    If the output is there, all that is left to do is to take the parts away; one that is something else is refused.
-    """
-    parts = parts_of(target)
-    manifest = read_json(parts / _MANIFEST) if (parts / _MANIFEST).is_file() else {}
-    # The joined file waits among the parts until the manifest knows its rows; then it moves in one step.
-    if target.exists() and ("rows" not in manifest or any(parts.glob("joined.*"))):
-        raise FileExistsError(f"{target} is there already; move it away, or name another output")
-    return manifest
-
-
-def _score(job: _Job, classifier: Classifier, *, progress: bool, record: Path | None = None) -> int:
+def _score(job: _Job, classifier: Classifier, *, progress: bool) -> int:
     """Write an output, whose lock is held, from where an earlier call has stopped; the number of its rows."""
-    target, parts, before = job.target, parts_of(job.target), _begun(job.target)
-    rows = int(before.pop("rows", 0))
-    if changed := differences(before, job.manifest) if before else "":
-        raise ValueError(
-            f"{parts} holds parts of another run and cannot be continued: {changed}. Run it as it was started, "
-            "delete that directory to start anew, or name another output"
-        )
-    # Of a run that was killed at once, the beginning of a manifest.
-    begun = parts.is_dir() and all(path.name.startswith(f".{_MANIFEST}") for path in parts.iterdir())
-    if parts.exists() and not before and not begun:
-        raise FileExistsError(
-            f"{parts} is in the way and holds no parts of a run; move it away, or name another output"
-        )
-    if not target.exists():
+    target, parts = job.target, parts_of(job.target)
+    rows = _rows_there(target, job.manifest)
+    if rows is None:
+        write_json(job.manifest, _state(target))
         parts.mkdir(exist_ok=True)
-        write_json(job.manifest, parts / _MANIFEST)
         rows, made = _classify(job, classifier, progress=progress)
         joined = parts / f"joined{target.suffix.lower()}"
         join_parts(made, joined)
-        write_json({**job.manifest, "rows": rows}, parts / _MANIFEST)
-        # It may have come up meanwhile.
-        _begun(target)
-        if record is not None:
-            record.parent.mkdir(exist_ok=True)
-            write_json({**job.manifest, "bytes": joined.stat().st_size}, record)
+        write_json({**job.manifest, "rows": rows, "bytes": joined.stat().st_size}, _state(target))
+        if target.exists():
+            raise FileExistsError(f"{target} came up meanwhile; move it away, and call again")
         os.replace(joined, target)
-    # The manifest goes last, so that a kill in between leaves what the next call understands.
-    for path in parts.glob("part-*"):
-        path.unlink()
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)
     return rows
 
 

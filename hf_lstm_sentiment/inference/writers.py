@@ -39,11 +39,17 @@ def names_to_add(name: str, columns: Sequence[str], wanted: list[str]) -> list[s
 def row_writer(
     file: BinaryIO, kind: str, columns: Sequence[str], schema: Any = None, *, header: bool
 ) -> Iterator[Callable[[list[Row]], object]]:
-    """Make what writes rows to a file of a kind: to Parquet by a schema, to csv and tsv below a header or none."""
+    """Make what writes rows to a file of a kind, to csv and tsv below a header or none.
+
+    To Parquet, a schema tells the types of the first columns; of those after it, one of labels and others of numbers.
+    """
     if kind == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        label, *numbers = columns[len(schema) :]
+        added = [(label, pa.string()), *((name, pa.float64()) for name in numbers)]
+        schema = pa.schema([*schema, *added], metadata=schema.metadata)
         with pq.ParquetWriter(file, schema) as parquet:
             yield lambda rows: parquet.write_table(pa.Table.from_pylist(rows, schema=schema))
     elif kind == ".jsonl":
@@ -97,15 +103,6 @@ def schema_of(name: str, columns: Sequence[str], windows: Iterator[list[Row]]) -
             ) from error
         total += len(window)
     return pa.schema([schema.field(column) if column in schema.names else (column, pa.string()) for column in columns])
-
-
-def with_answers(schema: Any, names: Sequence[str]) -> Any:
-    """Add a column of labels, and others of numbers, to an Arrow schema."""
-    import pyarrow as pa
-
-    for number, name in enumerate(names):
-        schema = schema.append(pa.field(name, pa.float64() if number else pa.string()))
-    return schema
 
 
 def join_parts(parts: Sequence[Path], joined: Path) -> None:

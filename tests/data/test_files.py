@@ -283,7 +283,7 @@ def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
     file.write_text("sky\n")
     os.utime(file, ns=(then, then))
     assert load_reviews(tmp_path, unlabeled=True).unlabeled["text"][:] == ["sky"]
-    with pytest.raises(ValueError, match=r"train is a directory; name its files"):
+    with pytest.raises(ValueError, match="train: files of kind '' are not read; allowed"):
         predicted(tmp_path / "train", classifier)
 
 
