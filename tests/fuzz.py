@@ -39,7 +39,7 @@ def fuzz_glove(data):
     kinds = (".txt", ".txt.gz", ".zip")
     path = file(f"a{kinds[data[0] % 3] if data else '.txt'}", data[1:])
     try:
-        vectors = glove.load_glove(path, ["good", "bad", "1", ""], progress=False)
+        vectors = glove.load_glove(path, ["good", "bad", "1", ""])
     except MEANT:
         return
     assert len(vectors.words) == len(vectors.vectors)

