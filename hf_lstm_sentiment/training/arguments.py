@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -16,7 +15,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from ..hub.push import PushedRun, check_destination, full_repo_id, push_run
+from ..hub.push import PushedRun, push_run
 from ..model.packed_lstm import autocast_computes_lstm
 from ..utils import run_directory as runs
 from ..utils.distributed import refuse_to_be_alone
@@ -29,6 +28,10 @@ _FIXED: Mapping[str, Any] = {
     "remove_unused_columns": False,
     "restore_callback_states_from_checkpoint": True,
     "include_num_input_tokens_seen": "non_padding",
+    # A resume takes the newest whole checkpoint.
+    "resume_from_checkpoint": None,
+    # It bypasses the model's own loss.
+    "label_smoothing_factor": 0.0,
     # Each would choose the best epoch by other figures than those that are published, or lose the figures.
     "bf16_full_eval": False,
     "fp16_full_eval": False,
@@ -37,19 +40,15 @@ _FIXED: Mapping[str, Any] = {
     "eval_do_concat_batches": True,
     "dataloader_drop_last": False,
     "label_names": None,
+    # The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle.
+    "hub_strategy": "end",
+    "hub_always_push": False,
 }
 # What recipes and `TrainingArguments` call the same.
 _OF_RECIPE = ("learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm")
-_REFUSED: Mapping[str, str] = {
-    "label_smoothing_factor": "it bypasses the model's own loss",
-    "resume_from_checkpoint": "pass resume (--resume), which takes the newest whole checkpoint of the run",
-}
 _POSITIVE = (
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "num_train_epochs",
-    "per_device_eval_batch_size",
-    "per_device_train_batch_size",
+    *("gradient_accumulation_steps", "learning_rate", "num_train_epochs"),
+    *("per_device_eval_batch_size", "per_device_train_batch_size"),
 )
 # What is measured of two labels only, and of more.
 _OF_TWO, _OF_MANY = ("precision", "recall", "f1", "roc_auc"), ("macro_f1",)
@@ -61,12 +60,6 @@ _METRICS: Mapping[str, bool] = {
 }
 # Of `push_run`, what the Trainer calls otherwise.
 _OF_PUSH = {"hub_model_id": "repo_id", "hub_token": "token", "hub_private_repo": "private", "hub_revision": "revision"}
-# Trackers whose module and package have another name.
-_TRACKERS = {
-    "azure_ml": ("azureml", "azureml-sdk"),
-    "flyte": ("flytekit", "flytekit"),
-    "tensorboard": ("tensorboard", '"hf_lstm_sentiment[tensorboard]"'),
-}
 # Options that transformers no longer has, and what takes their place.
 _GONE: Mapping[str, str] = {
     "evaluation_strategy": "eval_strategy",
@@ -76,28 +69,6 @@ _GONE: Mapping[str, str] = {
     "logging_dir": "the environment variable TENSORBOARD_LOGGING_DIR",
     "overwrite_output_dir": "resume, or another output_dir",
 }
-
-
-def _check_given(given: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-    """Refuse fields of `TrainingArguments` that would break a training which relies on the fixed ones."""
-    known = {f.name for f in fields(TrainingArguments)}
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(unknown_option(name))
-        if name in _REFUSED and value:
-            raise ValueError(f"{name} cannot be used here: {_REFUSED[name]}")
-        if name in fixed and value != fixed[name]:
-            raise ValueError(f"{name} is {value!r}; the training relies on {fixed[name]!r}, leave it out")
-        if name in _POSITIVE and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value!r}; allowed: a finite number above 0")
-    trackers = given.get("report_to") or []
-    for tracker in {trackers} if isinstance(trackers, str) else {*trackers}:
-        # It refuses those that it does not know.
-        if tracker in ("all", "none") or not get_reporting_integration_callbacks([tracker]):
-            continue
-        module, package = _TRACKERS.get(tracker, (tracker, tracker.replace("_", "-")))
-        if importlib.util.find_spec(module) is None:
-            raise ModuleNotFoundError(f"report_to is {tracker!r}, which is not installed: pip install {package}")
 
 
 def check_metric(metric: str, labels: Sequence[str] | None = None) -> None:
@@ -119,17 +90,19 @@ def make_arguments(
     recipe: Preset, run: Path, *, seed: int, given: Mapping[str, Any], fixed: Mapping[str, Any]
 ) -> TrainingArguments:
     """Make the training arguments of a preset; `given` fields differ from it, `fixed` ones may not be given."""
-    fixed = {**_FIXED, **fixed}
-    _check_given(given, fixed)
     name = "metric_for_best_model"
     metric = str(fixed.get(name) or given.get(name) or recipe.metric_for_best_model).removeprefix("eval_")
     check_metric(metric)
-    best = {name: metric, "greater_is_better": _METRICS[metric]}
-    if given.get("greater_is_better") not in (None, best["greater_is_better"]):
-        raise ValueError(
-            f"greater_is_better is {given['greater_is_better']}, which would keep the worst epoch by {metric}; leave "
-            "it out"
-        )
+    # The other way round it would keep the worst epoch.
+    fixed = {**_FIXED, **fixed, "greater_is_better": _METRICS[metric]}
+    known = {f.name for f in fields(TrainingArguments)}
+    for option, value in given.items():
+        if option not in known:
+            raise ValueError(unknown_option(option))
+        if option in fixed and value not in (None, fixed[option]):
+            raise ValueError(f"{option} is {value!r}; the training relies on {fixed[option]!r}, leave it out")
+        if option in _POSITIVE and not 0 < value < math.inf:
+            raise ValueError(f"{option} is {value!r}; allowed: a finite number above 0")
     defaults = {
         **{name: getattr(recipe, name) for name in _OF_RECIPE},
         "num_train_epochs": recipe.epochs,
@@ -153,7 +126,15 @@ def make_arguments(
         "dataloader_pin_memory": torch.accelerator.is_available(),
     }
     output_dir = str(run / runs.CHECKPOINTS)
-    return TrainingArguments(output_dir=output_dir, seed=seed, **{**defaults, **given, **fixed, **best})
+    options = {**defaults, **given, **fixed, "metric_for_best_model": metric}
+    arguments = TrainingArguments(output_dir=output_dir, seed=seed, **options)
+    try:
+        # One that is not installed says so when it is made, for which the Trainer has read all reviews first.
+        for tracker in get_reporting_integration_callbacks(arguments.report_to):
+            tracker()
+    except RuntimeError as error:
+        raise ModuleNotFoundError(f"report_to is {arguments.report_to}: {error}") from error
+    return arguments
 
 
 def describe_optimization(arguments: TrainingArguments) -> dict[str, Any]:
@@ -191,34 +172,24 @@ def check_processes(arguments: TrainingArguments) -> None:
 
 
 def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> dict[str, Any] | None:
-    """Take everything about the Hub out of the arguments that go to the Trainer and into the run's records.
+    """Take what `push_run` needs out of the arguments that go to the Trainer and into the run's records.
 
-    Where the run is to be pushed, arguments of `push_run`; the name, the run directory's where none is given, may lack
-    its user. None where it is not to be pushed.
+    The repository is called like the run directory where no name is given. None where the run is not to be pushed.
     """
-    # The Trainer itself would push every checkpoint, with a card that knows nothing of the data and a pickle.
-    for name, value in (("hub_strategy", "end"), ("hub_always_push", False)):
-        if (other := given.pop(name, value)) not in (None, value):
-            raise ValueError(f"{name} is {other!r}; a run is pushed once, when it is finished; allowed: {value!r}")
-    wanted = given.pop("push_to_hub", False)
     taken = {name: given.pop(name, None) for name in _OF_PUSH}
-    if wanted:
-        return {"repo_id": run.name, **{_OF_PUSH[name]: value for name, value in taken.items() if value is not None}}
-    for name, value in taken.items():
-        if value is not None:
-            raise ValueError(f"{name} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
+    hub = {_OF_PUSH[name]: value for name, value in taken.items() if value is not None}
+    if given.pop("push_to_hub", False):
+        return {"repo_id": run.name, **hub}
+    if hub:
+        names = ", ".join(name for name, value in taken.items() if value is not None)
+        raise ValueError(f"{names} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
     return None
-
-
-def check_hub(hub: Mapping[str, Any]) -> None:
-    """Refuse a place where the run cannot be pushed."""
-    check_destination(**_with_its_user(hub))
 
 
 def publish(run: Path, hub: Mapping[str, Any]) -> PushedRun:
     """Push the finished run, or say how to push it without training it again."""
     try:
-        return push_run(run, **_with_its_user(hub))
+        return push_run(run, **hub)
     except (OSError, ValueError) as error:
         # Kinds of OSError may take other arguments.
         kind = next(k for k in (ConnectionError, PermissionError, OSError, ValueError) if isinstance(error, k))
@@ -226,7 +197,3 @@ def publish(run: Path, hub: Mapping[str, Any]) -> PushedRun:
             f"the run is finished, but not published: {error}\n"
             "Pass resume (--resume) to push it without training it again, or use hf-lstm-sentiment push"
         ) from error
-
-
-def _with_its_user(hub: Mapping[str, Any]) -> dict[str, Any]:
-    return {**hub, "repo_id": full_repo_id(hub["repo_id"], token=hub.get("token"))}

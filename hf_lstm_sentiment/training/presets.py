@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE, SentimentLSTMConfig
+from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.tokenization import Scheme
 
 
@@ -28,20 +28,9 @@ class Preset:
         max_length: Tokens read of each review, the first ones.
         train_max_length: Tokens read of each training review, where that is another number.
         validation_fraction: As for `load_reviews`.
-        soft_labels: A directory that :func:`teach` wrote: the unlabeled reviews of the data set are trained on too,
-            with the probabilities found there for labels. None trains on the labeled reviews alone.
-        glove: Where the word vectors come from, as for `load_glove`; None trains them from scratch.
-        pretrained: A directory that :func:`pretrain` wrote: word vectors and LSTM start from its language model, and
-            the vocabulary is that of the labeled and the unlabeled reviews. None starts the LSTM at random.
-        model_name_or_path: A trained classifier to start from: a checkpoint that comes with the package, a run
-            directory, or a repository of the Hub, also `NAME@REVISION`. Its tokenizer and the sizes of its layers take
-            the place of those here. Its head is kept where the labels are the same. None starts with new weights.
-        extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones.
-        own_vocabulary: Train the tokenizer on the new reviews, as without such a model; words that it knows too keep
-            their vectors. New words get their GloVe vector, mapped to where its table would have it, or a random one.
-        freeze_encoder: Train the head alone.
-        class_weights: What a review counts in the loss, by its label: "balanced", or numbers with commas between them,
-            as for `Reviews.class_weights`; every review counts 1 where None.
+        soft_labels, glove, pretrained, model_name_or_path, own_vocabulary, freeze_encoder, class_weights: As for
+            :func:`train`; None does without.
+        extend_vocab: As for :func:`train`; 0 adds no word.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.
@@ -92,20 +81,12 @@ class Preset:
     group_by_length: bool = False
     calibrate: bool = False
 
-    def config(
-        self,
-        *,
-        vocab_size: int,
-        pad_token_id: int,
-        labels: Sequence[str] = (NEGATIVE, POSITIVE),
-        class_weights: list[float] | None = None,
-    ) -> SentimentLSTMConfig:
-        """Make the model's configuration, for a tokenizer of so many entries and labels of these names."""
+    def config(self, **of_reviews: Any) -> SentimentLSTMConfig:
+        """Make the model's configuration; what follows from the reviews, such as `vocab_size`, is given."""
         # Preset and configuration share the names of their fields on purpose.
         known = {f.name for f in fields(SentimentLSTMConfig)}
         shape = {name: value for name, value in asdict(self).items() if name in known}
-        shape |= {"class_weights": class_weights, "id2label": dict(enumerate(labels))}
-        return SentimentLSTMConfig(vocab_size=vocab_size, pad_token_id=pad_token_id, **shape)
+        return SentimentLSTMConfig(**{**shape, "class_weights": None, **of_reviews})
 
 
 def _read(path: Path) -> dict[str, Preset]:

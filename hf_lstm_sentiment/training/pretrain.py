@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformers import Trainer
 from transformers.modeling_outputs import CausalLMOutput
 
-from ..data.reviews import SAMPLING
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMModel, SentimentLSTMPreTrainedModel
 from ..utils.files import user_path
@@ -125,20 +124,8 @@ def pretrain(
     dataset: str | os.PathLike[str] | None = None,
     glove: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
-    seed: int = 42,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    labels: str | Mapping[str, str] | None = None,
-    separator: str | None = None,
-    column_names: str | Sequence[str] | None = None,
-    encoding: str | None = None,
-    split_seed: int = 42,
-    max_train_samples: int | None = None,
-    max_validation_samples: int | None = None,
-    resume: bool = False,
-    num_threads: int | None = None,
     recipe: Preset = LANGUAGE_MODEL,
-    **training_arguments: Any,
+    **options: Any,
 ) -> Pretraining:
     """Train the language model that presets with `pretrained` start from.
 
@@ -146,46 +133,23 @@ def pretrain(
         dataset: Reviews with an unlabeled split, as for `load_reviews`; the recipe's source where None.
         glove: Where the word vectors come from, as for `load_glove`; the recipe's source where None.
         output_dir: Where to write; `runs/language_model` where None.
-        seed: Seed of the initial weights, of dropout, of the samples and of the order of the reviews.
-        text_column: As for `load_reviews`.
-        label_column: As for `load_reviews`.
-        labels: As for `load_reviews`.
-        separator: As for `load_reviews`.
-        column_names: As for `load_reviews`.
-        encoding: As for `load_reviews`.
-        split_seed: As for `load_reviews`; must be the classifier's, whose validation reviews are not read.
-        max_train_samples: As for `load_reviews`.
-        max_validation_samples: As for `load_reviews`.
-        resume: Continue from the newest whole checkpoint; start if there is none; return the results if finished.
-        num_threads: CPU threads of each process; its share of the machine's cores where None.
         recipe: Shape of the model, tokenizer and optimization. Its `classifier_dropout` is that of the output.
-        training_arguments: Fields of `transformers.TrainingArguments` that differ from the recipe.
+        options: As for :func:`train`: `seed`, `resume`, `num_threads`, how the reviews are read and split, and fields
+            of `TrainingArguments`. `split_seed` must be the classifier's, whose validation reviews are not read.
 
     Returns:
         Where the directory is and what was measured.
 
     Raises:
-        FileExistsError: The directory is in use, and `resume` is false.
-        ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
-        ValueError: Data, vectors or arguments that cannot be used, or a directory that another recipe started.
-        OSError: A checkpoint or the results could not be written.
-        TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
+        Exception: As :func:`train`.
     """
-    passed = locals()
     require("accelerate", "datasets", "evaluate", "psutil", "sklearn", extra="train")
-    sources = {name: os.fspath(passed[name]) for name in ("dataset", "glove") if passed[name] is not None}
-    recipe = replace(recipe, **sources)
+    sources = {
+        name: os.fspath(source) for name, source in (("dataset", dataset), ("glove", glove)) if source is not None
+    }
+    recipe = replace(recipe, **cast(Any, sources))
     run = user_path(f"runs/{recipe.name}" if output_dir is None else output_dir, "the output").resolve()
-    metrics, _ = run_recipe(
-        _LanguageModeling(),
-        recipe,
-        run,
-        seed=seed,
-        sampling={name: passed[name] for name in SAMPLING if passed.get(name) is not None},
-        resume=resume,
-        num_threads=num_threads,
-        given=training_arguments,
-    )
+    metrics, _ = run_recipe(_LanguageModeling(), recipe, run, **options)
     return Pretraining(run, metrics)
 
 
@@ -205,13 +169,11 @@ class _LanguageModeling(Body):
         }
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForCausalLM:
-        tokenizer = inputs.tokenizer
-        config = inputs.recipe.config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-        counts = np.zeros(len(tokenizer))
+        counts = np.zeros(len(inputs.tokenizer))
         for batch in encoded["train"].iter(1_000):
             counts += np.bincount(np.concatenate(batch["input_ids"]).astype(np.int64), minlength=len(counts))
         # How often a token is drawn: its count to the power of 3/4 (Mikolov et al. 2013).
-        return SentimentLSTMForCausalLM(config, torch.from_numpy(counts**0.75).float())
+        return SentimentLSTMForCausalLM(inputs.config(), torch.from_numpy(counts**0.75).float())
 
     def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         surprise = tokens = 0.0

@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from transformers import Trainer
 
 from ..data.labels import SENTIMENT_NAMES
-from ..data.reviews import READING, SAMPLING
+from ..data.reviews import READING
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
@@ -71,8 +71,7 @@ class TrainingResult:
         """What was measured, for a console."""
         metrics = self.metrics
         validation, test, dataset = metrics["validation"], metrics["test"], metrics["dataset"]
-        labels = metrics.get("labels", SENTIMENT_NAMES)
-        if len(labels) > 2:
+        if "macro_f1" in test:
             detail = f"macro F1 {test['macro_f1']:.2%}"
         else:
             confusion = test["confusion_matrix"]
@@ -87,10 +86,9 @@ class TrainingResult:
             apart = test.get("without_overlap")
             without = f"; test accuracy without them {apart['accuracy']:.2%}" if apart else ""
             facts["overlap"] = f"{shared:,} test reviews are trained on, too{without}"
-        if "labels" in metrics:
-            weights = metrics.get("class_weights", [None] * len(labels))
-            pairs = zip(labels, weights, strict=True)
-            facts["labels"] = listed(n if w is None else f"{n} (weight {w:.3g})" for n, w in pairs)
+        if labels := metrics.get("labels"):
+            weights = [f" (weight {weight:.3g})" for weight in metrics.get("class_weights", ())] or [""] * len(labels)
+            facts["labels"] = listed(name + weight for name, weight in zip(labels, weights, strict=True))
         if glove := metrics.get("glove"):
             tokens = f"{glove['matched']:,} of {glove['vocabulary']:,} tokens ({glove['coverage']:.2%})"
             facts["word vectors"] = f"{tokens}, {glove['source']}"
@@ -132,19 +130,9 @@ def train(
     class_weights: str | Sequence[float] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     seed: int = 42,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    separator: str | None = None,
-    column_names: str | Sequence[str] | None = None,
-    encoding: str | None = None,
-    test_fraction: float | None = None,
-    split_seed: int = 42,
-    max_train_samples: int | None = None,
-    max_validation_samples: int | None = None,
-    max_test_samples: int | None = None,
     resume: bool = False,
     num_threads: int | None = None,
-    **training_arguments: Any,
+    **options: Any,
 ) -> TrainingResult:
     """Train a preset and write a run directory that can be pushed to the Hub as it is.
 
@@ -175,23 +163,16 @@ def train(
             a number for each label in their order, also as one text with commas. Every review counts 1 where None.
         output_dir: The run directory; `runs/PRESET-seedSEED` where None.
         seed: Seed of the initial weights, of dropout and of the order of the reviews.
-        text_column: As for `load_reviews`.
-        label_column: As for `load_reviews`.
-        separator: As for `load_reviews`.
-        column_names: As for `load_reviews`.
-        encoding: As for `load_reviews`.
-        test_fraction: As for `load_reviews`.
-        split_seed: As for `load_reviews`.
-        max_train_samples: As for `load_reviews`.
-        max_validation_samples: As for `load_reviews`.
-        max_test_samples: As for `load_reviews`.
         resume: Continue from the newest whole checkpoint in the run directory; start if there is none; return the
             results if the run is finished.
         num_threads: CPU threads of each process; its share of the machine's cores where None. The last bits of a
             result depend on it.
-        training_arguments: Fields of `transformers.TrainingArguments` that differ from the preset. With
-            `push_to_hub`, the finished run is published by `push_run`, in one commit; `hub_model_id` (the run
-            directory's name where not given), `hub_private_repo`, `hub_revision` and `hub_token` say where.
+        options: How the reviews are read, split and sampled, as for `load_reviews`: `text_column`, `label_column`,
+            `separator`, `column_names`, `encoding`, `test_fraction`, `split_seed`, `max_train_samples`,
+            `max_validation_samples` and `max_test_samples`. And fields of `transformers.TrainingArguments` that differ
+            from the preset. With `push_to_hub`, the finished run is published by `push_run`, in one commit;
+            `hub_model_id` (the run directory's name where not given), `hub_private_repo`, `hub_revision` and
+            `hub_token` say where.
 
     Returns:
         Where the run directory is and what was measured.
@@ -207,27 +188,22 @@ def train(
         OSError: A checkpoint or the results could not be written.
         TrainingStopped: SIGINT or SIGTERM came while it trained. It waits for the step to end and for a checkpoint.
     """
-    passed = locals()
+    passed = {**options, **locals()}
     require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "psutil", "sklearn", extra="train")
     usual = "v2_glove" if model_name_or_path is None else "finetune"
     recipe = find_preset(usual if preset is None else preset)
-    # One that is not the package's the card spells out.
-    spelled = {} if recipe == PRESETS.get(recipe.name) else asdict(recipe)
-    own = {name: spelled[name] for name in DEFAULTS if name in spelled and spelled[name] != DEFAULTS[name]}
+    body = _Classification(recipe)
+    flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
     if extend_vocab is not None:
         check_count("extend_vocab", extend_vocab)
-    flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
-    if isinstance(class_weights, Mapping):
-        raise TypeError(f"class_weights is {class_weights!r}; allowed: balanced, or a number for each label, in order")
     if class_weights is not None and not isinstance(class_weights, str):
-        weights = class_weights if isinstance(class_weights, Iterable) else [class_weights]
+        weights = [class_weights] if isinstance(class_weights, int | float | Mapping) else class_weights
         flags["class_weights"] = ",".join(map(str, weights))
     recipe = replace(recipe, **flags)
     sources = {name: os.fspath(passed[name]) for name in ("dataset", *_UNUSED) if passed[name] is not None}
-    base = model_name_or_path or recipe.model_name_or_path
     for name, why in _UNUSED.items():
         used: object = getattr(recipe, name)
-        if name == "glove" and (base or not used):
+        if name == "glove" and (model_name_or_path or recipe.model_name_or_path):
             # Only new words of a base model have a use for vectors.
             used = recipe.own_vocabulary or recipe.extend_vocab
         if name in sources and not used:
@@ -236,49 +212,36 @@ def train(
         # It takes the place of the language model that a preset starts from otherwise.
         sources = {"pretrained": None, **sources, "model_name_or_path": os.fspath(model_name_or_path)}
     recipe = replace(recipe, **sources)
-    sampling = {name: passed[name] for name in SAMPLING if passed[name] is not None}
     if texts is not None:
         for name in ("dataset", *READING):
-            if name != "labels" and passed[name] is not None:
+            if name != "labels" and passed.get(name) is not None:
                 raise ValueError(f"{name} is {passed[name]!r}, and texts are given; leave one of them out")
-        sampling.pop("labels", None)
         recipe = replace(recipe, dataset="texts given in Python")
-    elif not isinstance(labels, str | Mapping | None):
+    elif isinstance(labels, str | Mapping | None):
+        options["labels"] = labels
+    else:
         raise TypeError(f"labels is {shown(labels)}, and there are no texts; pass them too, or what the labels mean")
     run = user_path(f"runs/{recipe.name}-seed{seed}" if output_dir is None else output_dir, "the output").resolve()
-    metrics, pushed = run_recipe(
-        _Classification(own),
-        recipe,
-        run,
-        seed=seed,
-        sampling=sampling,
-        flags=flags,
-        texts=None if texts is None else (texts, cast(Any, labels)),
-        resume=resume,
-        num_threads=num_threads,
-        given=training_arguments,
-    )
+    given: Any = None if texts is None else (texts, labels)
+    plan = {"seed": seed, "flags": flags, "texts": given, "resume": resume, "num_threads": num_threads}
+    metrics, pushed = run_recipe(body, recipe, run, **plan, **options)
     # With what was written to disk, as a user will.
     answers = zip(_EXAMPLES, Classifier.from_pretrained(run)(_EXAMPLES), strict=True)
     return TrainingResult(run, metrics, tuple((text, label, score) for text, (label, score) in answers), pushed)
 
 
 class _Classification(Body):
-    def __init__(self, own: Mapping[str, Any]) -> None:
-        self._own = own
+    def __init__(self, recipe: Preset) -> None:
+        # One that is not the package's the card spells out.
+        spelled = {} if recipe == PRESETS.get(recipe.name) else asdict(recipe)
+        self._own = {name: spelled[name] for name in DEFAULTS if name in spelled and spelled[name] != DEFAULTS[name]}
 
     def parts(self, inputs: Inputs) -> dict[str, Dataset]:
         reviews = inputs.reviews
         return {"train": inputs.training_reviews(), "validation": reviews.validation, "test": reviews.test}
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForSequenceClassification:
-        config = inputs.recipe.config(
-            vocab_size=len(inputs.tokenizer),
-            pad_token_id=inputs.tokenizer.pad_token_id,
-            labels=inputs.reviews.label_names,
-            class_weights=inputs.class_weights,
-        )
-        return SentimentLSTMForSequenceClassification(config)
+        return SentimentLSTMForSequenceClassification(inputs.config())
 
     def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         logits, labels = _exact_logits(trainer, encoded["validation"])
@@ -296,30 +259,37 @@ class _Classification(Body):
             facts |= {"temperature": temperature, "calibration": calibration}
         if inputs.reviews.label_names != SENTIMENT_NAMES:
             facts["labels"] = list(inputs.reviews.label_names)
-        if inputs.class_weights is not None:
-            facts["class_weights"] = inputs.class_weights
+        if weights := trainer.accelerator.unwrap_model(trainer.model).config.class_weights:
+            facts["class_weights"] = weights
         for part in ("validation", "test"):
             logits, labels = _exact_logits(trainer, encoded[part])
-            overlap = np.isin(encoded[part]["row"][:], inputs.reviews.overlap[part])
-            measured = evaluate_logits(logits, labels, overlap=overlap)
-            facts[part] = {**measured, "coverage": measure_coverage(logits, labels)}
+            facts[part] = measure_part(logits, labels, encoded[part]["row"][:], inputs.reviews.overlap[part])
         return facts
 
-    def publish(self, run: Path, recipe: Preset, metrics: Mapping[str, Any]) -> None:
-        plots, dataset, test = run / "plots", metrics["dataset"], metrics["test"]
-        unlabeled = f" labeled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
-        title = (
-            f"{recipe.name}: {dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
-        )
-        best = metrics["best_epoch"]
-        plot_training_curves(metrics["history"], plots / "training_curves.png", title=title, best_epoch=best)
-        title = f"{recipe.name}: test reviews"
-        # Of hundreds of labels there is none.
-        if (confusion := test.get("confusion_matrix")) is not None:
-            names = metrics.get("labels", SENTIMENT_NAMES)
-            plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=title, names=names)
-        plot_coverage(test["coverage"], plots / "coverage.png", title=title)
-        make_model_card(asdict(recipe), metrics).save(run / CARD)
+    def describe(self, run: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+        describe_run(run, recipe, metrics)
+
+
+def measure_part(logits: ArrayLike, labels: ArrayLike, rows: ArrayLike, overlap: ArrayLike) -> dict[str, Any]:
+    """Measure held-out reviews for `metrics.json`: their logits, labels and rows, and rows that are trained on, too."""
+    measured = evaluate_logits(logits, labels, overlap=np.isin(rows, overlap))
+    return {**measured, "coverage": measure_coverage(logits, labels)}
+
+
+def describe_run(run: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Draw the plots and write the card of a run, by the fields of its preset and the content of `metrics.json`."""
+    plots, dataset, test = run / "plots", metrics["dataset"], metrics["test"]
+    unlabeled = f" labeled and {dataset['unlabeled']:,} unlabeled" if "teachers" in metrics else ""
+    read = f"{dataset['train']:,}{unlabeled} training and {dataset['validation']:,} validation reviews"
+    best, title = metrics["best_epoch"], f"{recipe['name']}: {read}"
+    plot_training_curves(metrics["history"], plots / "training_curves.png", title=title, best_epoch=best)
+    title = f"{recipe['name']}: test reviews"
+    # Of hundreds of labels there is none.
+    if (confusion := test.get("confusion_matrix")) is not None:
+        names = metrics.get("labels", SENTIMENT_NAMES)
+        plot_confusion_matrix(confusion, plots / "confusion_matrix.png", title=title, names=names)
+    plot_coverage(test["coverage"], plots / "coverage.png", title=title)
+    make_model_card(recipe, metrics).save(run / CARD)
 
 
 def _exact_logits(trainer: Trainer, reviews: Dataset) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

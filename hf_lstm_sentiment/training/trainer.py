@@ -22,13 +22,13 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.trainer_callback import ExportableState
 
 from ..data.encoding import PaddingCollator, encode_reviews, longest_first
+from ..data.reviews import SAMPLING
 from ..evaluation.metrics import evaluate_logits
-from ..hub.push import PushedRun
+from ..hub.push import PushedRun, check_destination, full_repo_id
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
 from ..utils.threads import flushing_denormals, use_cpu_threads
 from .arguments import (
-    check_hub,
     check_metric,
     check_processes,
     describe_optimization,
@@ -71,7 +71,7 @@ class Body:
         """Check, calibrate and measure the best weights; what `metrics.json` says of it."""
         raise NotImplementedError
 
-    def publish(self, run: Path, recipe: Preset, metrics: Mapping[str, Any]) -> None:
+    def describe(self, run: Path, recipe: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Write what is shown beside the weights."""
 
 
@@ -82,22 +82,22 @@ def run_recipe(
     recipe: Preset,
     run: Path,
     *,
-    seed: int,
-    sampling: Mapping[str, Any],
+    seed: int = 42,
     flags: Mapping[str, Any] = MappingProxyType({}),
     texts: tuple[Iterable[str], Iterable[Any]] | None = None,
-    resume: bool,
-    num_threads: int | None,
-    given: Mapping[str, Any],
+    resume: bool = False,
+    num_threads: int | None = None,
+    **given: Any,
 ) -> tuple[dict[str, Any], PushedRun | None]:
     """Train a recipe and write a run directory, or finish what lies there; arguments and errors as for :func:`train`.
 
-    `flags` is what of the recipe is the caller's choice, for the card; `given` what differs from it in
-    `TrainingArguments`. Returns the content of `metrics.json`, and where the run was pushed.
+    `flags` is what of the recipe is the caller's choice, for the card; `given` are options of the reviews and of the
+    Trainer. Returns the content of `metrics.json`, and where the run was pushed.
     """
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ValueError(f"seed is {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    given = dict(given)
+    usual = {"split_seed": 42}
+    sampling = {name: value for name in SAMPLING if (value := given.pop(name, usual.get(name))) is not None}
     hub = take_hub_arguments(given, run)
     if hub is not None and not body.classifies:
         raise ValueError("push_to_hub is True; a language model is not published, leave it out")
@@ -109,9 +109,11 @@ def run_recipe(
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
-    # Of a finished run, which may lie there already, pushing finds out more.
-    if writes and hub is not None and not finished:
-        check_hub(hub)
+    if writes and hub is not None:
+        hub["repo_id"] = full_repo_id(hub["repo_id"], token=hub.get("token"))
+        # Of a finished run, which may lie there already, pushing finds out more.
+        if not finished:
+            check_destination(**hub)
     run.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(run) if writes else nullcontext():
         if writes:
@@ -149,11 +151,9 @@ def run_recipe(
                 inputs.tokenizer.pad_token_id, pad_to=recipe.max_length if recipe.naive_padding else None
             ),
         )
-        glove = facts.get("glove")
         logger.info(
             f"training {recipe.name} on {arguments.device}: {len(encoded['train']):,} reviews of "
             f"{inputs.reviews.source}, {model.num_parameters():,} parameters, {len(inputs.tokenizer):,} tokens"
-            + (f", {glove['matched']:,} of them with a vector from {glove['source']}" if glove else "")
         )
         start = time.perf_counter()
         with stop.listening():
@@ -179,7 +179,7 @@ def run_recipe(
             with telling_of_a_full_disk(run, "the training itself is done"):
                 trainer.accelerator.unwrap_model(trainer.model).save_pretrained(run)
                 inputs.tokenizer.save_pretrained(run)
-                body.publish(run, recipe, metrics)
+                body.describe(run, asdict(recipe), metrics)
                 # Last: it marks the run as finished.
                 write_json(metrics, run / runs.METRICS)
         trainer.accelerator.wait_for_everyone()
@@ -188,14 +188,10 @@ def run_recipe(
 
 def _encode(parts: Mapping[str, Dataset], inputs: Inputs) -> dict[str, Dataset]:
     """Tokenize reviews; those that are held out, whose order decides nothing, come by their length."""
-    recipe, tokenizer = inputs.recipe, inputs.tokenizer
-    encoded = {
-        name: longest_first(encode_reviews(part, tokenizer, max_length=recipe.max_length))
-        for name, part in parts.items()
-        if name != "train"
-    }
-    length = recipe.train_max_length or recipe.max_length
-    return {**encoded, "train": encode_reviews(parts["train"], tokenizer, max_length=length)}
+    recipe = inputs.recipe
+    lengths = dict.fromkeys(parts, recipe.max_length) | {"train": recipe.train_max_length or recipe.max_length}
+    encoded = {name: encode_reviews(part, inputs.tokenizer, max_length=lengths[name]) for name, part in parts.items()}
+    return {name: part if name == "train" else longest_first(part) for name, part in encoded.items()}
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -205,8 +201,7 @@ class Clock(TrainerCallback, ExportableState):
     """
 
     def __init__(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self.cpu_seconds = cpu_seconds
+        self.seconds, self.cpu_seconds = seconds, cpu_seconds
         self._restart()
 
     def state(self) -> dict[str, Any]:
@@ -220,32 +215,28 @@ class Clock(TrainerCallback, ExportableState):
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Count the step."""
-        seconds, cpu_seconds = self._mark, self._cpu_mark
+        self.seconds -= self._mark
+        self.cpu_seconds -= self._cpu_mark
         self._restart()
-        self.seconds += self._mark - seconds
-        self.cpu_seconds += self._cpu_mark - cpu_seconds
+        self.seconds += self._mark
+        self.cpu_seconds += self._cpu_mark
 
 
 def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file."""
-    checkpoint = None
+    checkpoint = state = None
     if resume:
         # The first one corrects paths in it, the others then find nothing to correct.
         with trainer.args.main_process_first(desc="finding the checkpoint"):
             checkpoint = runs.newest_whole_checkpoint(run)
-    if checkpoint is None:
-        if resume:
-            logger.info(f"no checkpoint to resume in {run}; starting from the beginning")
-        trainer.train()
-    else:
+        logger.info(f"resuming from {checkpoint}" if checkpoint else f"no checkpoint to resume in {run}; starting anew")
+    if checkpoint is not None:
         state = TrainerState.load_from_json(str(checkpoint / runs.STATE))
-        # Its last checkpoint, after which it stopped before writing its results.
-        if state.global_step >= state.max_steps or _stored(state, "TrainerControl").get("should_training_stop"):
-            logger.info(f"the training in {run} was over at step {state.global_step}; only its results are missing")
-            trainer.state = state
-        else:
-            logger.info(f"resuming from {checkpoint}")
-            trainer.train(resume_from_checkpoint=str(checkpoint))
+    # After its last checkpoint, it stopped before writing its results.
+    if state and (state.global_step >= state.max_steps or _stored(state, "TrainerControl").get("should_training_stop")):
+        trainer.state = state
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     step = trainer.state.best_global_step
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
@@ -275,21 +266,16 @@ def exact_batches(trainer: Trainer, reviews: Dataset) -> Iterator[tuple[Any, dic
     # What accelerate wraps around `forward` for mixed precision goes with the wrapper.
     exact: Any = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False, keep_torch_compile=False)
     exact.to(trainer.args.device).eval()
-    _switch_tf32_off()
+    # cuDNN's LSTM rounds to 10 bits unless told not to.
+    cuda = torch.cuda.is_available()
+    if cuda and hasattr(torch.backends, "fp32_precision"):  # torch 2.9; the older switches may not be mixed with it
+        torch.backends.fp32_precision = "ieee"
+    elif cuda:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     for start in range(0, len(reviews), trainer.args.eval_batch_size):
         rows = range(start, min(start + trainer.args.eval_batch_size, len(reviews)))
         batch = trainer.data_collator([reviews[row] for row in rows])
         yield exact, {name: tensor.to(exact.device) for name, tensor in batch.items()}
-
-
-def _switch_tf32_off() -> None:
-    """Have CUDA compute float32 in float32: cuDNN's LSTM rounds to 10 bits unless told not to."""
-    if not torch.cuda.is_available():
-        return
-    if hasattr(torch.backends, "fp32_precision"):  # torch 2.9; the older switches may not be mixed with it
-        torch.backends.fp32_precision = "ieee"
-    else:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def free_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -307,36 +293,16 @@ def _compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def _training_facts(trainer: Trainer) -> dict[str, Any]:
-    """Epochs, time and speed, over all sessions of a resumed run."""
-    state = trainer.state
+    """Epochs, time and speed, over all sessions of a resumed run; what was measured at the end of each epoch."""
+    state, history = trainer.state, []
     # A resume makes callbacks anew; a training that was over already has the clock in its last checkpoint only.
     clocks = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, Clock)]
     clock = max([*clocks, Clock(**_stored(state, "Clock"))], key=lambda clock: clock.seconds)
-    best = [e["epoch"] for e in state.log_history if e.get("step") == state.best_global_step and "eval_loss" in e]
-    return {
-        "best_epoch": _plain(best[0]),
-        "epochs": _plain(float(state.epoch or 0)),
-        "train_seconds": round(clock.seconds, 1),
-        "train_cpu_seconds": round(clock.cpu_seconds, 1),
-        "train_tokens_per_second": round(state.num_input_tokens_seen / clock.seconds),
-        "history": _epoch_history(state.log_history),
-    }
-
-
-def _plain(epochs: float) -> int | float:
-    """Whole epochs without a decimal point."""
-    return int(epochs) if float(epochs).is_integer() else round(epochs, 2)
-
-
-def _epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The Trainer's log as one entry per evaluation, with the mean of the training loss since the entry before."""
-    history: list[dict[str, float]] = []
-    losses: list[float] = []
-    ends = [0.0]
-    for entry in log:
+    best, losses, ends = 0.0, [], [0]
+    for entry in state.log_history:
         if "loss" in entry:
             losses.append(entry["loss"])
-            ends.append(entry["step"])
+            ends.append(int(entry["step"]))
         elif "eval_loss" in entry:
             row = {"epoch": _plain(entry["epoch"]), "validation_loss": entry["eval_loss"]}
             if "eval_accuracy" in entry:
@@ -346,4 +312,17 @@ def _epoch_history(log: list[dict[str, float]]) -> list[dict[str, float]]:
                 row["train_loss"] = float(np.average(losses, weights=np.diff(ends)))
             history.append(row)
             losses, ends = [], ends[-1:]
-    return history
+            best = row["epoch"] if entry["step"] == state.best_global_step else best
+    return {
+        "best_epoch": best,
+        "epochs": _plain(state.epoch or 0),
+        "train_seconds": round(clock.seconds, 1),
+        "train_cpu_seconds": round(clock.cpu_seconds, 1),
+        "train_tokens_per_second": round(state.num_input_tokens_seen / clock.seconds),
+        "history": history,
+    }
+
+
+def _plain(epochs: float) -> int | float:
+    """Whole epochs without a decimal point."""
+    return int(epochs) if float(epochs).is_integer() else round(epochs, 2)
