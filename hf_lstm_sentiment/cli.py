@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from . import __version__
 from .commands.console import PROGRAM, STATUSES, ended
+from .commands.demo import demo
+from .commands.explain import explain
+from .commands.predict import predict
+from .commands.runs import export, push, report
+from .commands.training import compare, distill, pretrain, train
 
-COMMANDS: Mapping[str, str] = MappingProxyType(
-    {
-        "predict": "classify texts, standard input, files or data sets of the Hub",
-        "explain": "explain a decision token by token",
-        "demo": "open the demo page, or write it as a Space of the Hub",
-        "train": "train a preset on reviews",
-        "pretrain": "pretrain the language model that presets start from",
-        "distill": "fit the teachers from whose soft labels presets learn",
-        "compare": "train presets with several seeds, or take trained runs, and compare them",
-        "report": "analyze the errors of a run, as a page",
-        "push": "publish a run on the Hub",
-        "export": "export a run to ONNX",
-    }
-)
+_ALL = (predict, explain, demo, train, pretrain, distill, compare, report, push, export)
+COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = MappingProxyType({word.__name__: word for word in _ALL})
 """Each word of the command, and what it does."""
 
 
@@ -45,13 +37,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     if words and words[0] in COMMANDS:
-        # The module is imported in there, since an extra may be missing.
-        return ended(lambda rest: import_module(f".commands.{words[0]}", __package__).main(rest), words[1:])
+        return ended(COMMANDS[words[0]], words[1:])
+    what = (f"  {name:<10}{(word.__doc__ or '').splitlines()[0]}" for name, word in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage="%(prog)s COMMAND [options]",
-        description="A recurrent sentiment classifier for the Hugging Face stack.\n\n"
-        + "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items()),
+        description="A recurrent sentiment classifier for the Hugging Face stack.\n\n" + "\n".join(what),
         epilog=f"`{PROGRAM} COMMAND --help` lists the options of a command, with examples.\n\n{STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

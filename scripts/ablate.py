@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from recorded import ABLATIONS
 
-from hf_lstm_sentiment.commands.console import described, ended
-from hf_lstm_sentiment.commands.train import run_training
+from hf_lstm_sentiment.commands.console import ended
+from hf_lstm_sentiment.commands.training import run_training
 from hf_lstm_sentiment.data.reviews import SPLIT
 from hf_lstm_sentiment.training.inputs import SoftLabels
 from hf_lstm_sentiment.training.presets import PRESETS
@@ -116,5 +117,5 @@ OPTIONS = (
 
 
 if __name__ == "__main__":
-    settings = described("scripts/ablate.py", __doc__)
-    sys.exit(ended(lambda words: run_training(ablate, settings, words, *OPTIONS), sys.argv[1:]))
+    run = partial(run_training, "scripts/ablate.py", __doc__)
+    sys.exit(ended(lambda words: run(words, *OPTIONS, function=ablate), sys.argv[1:]))

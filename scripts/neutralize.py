@@ -29,15 +29,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.encoding import pad_batch
 from hf_lstm_sentiment.data.labels import SENTIMENT_NAMES
-from hf_lstm_sentiment.evaluation.calibration import measure_coverage
-from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
-from hf_lstm_sentiment.evaluation.plots import plot_confusion_matrix, plot_coverage
-from hf_lstm_sentiment.hub.model_card import make_model_card
-from hf_lstm_sentiment.hub.publishable import CARD, publishable_files
+from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.training.presets import DEFAULTS
 from hf_lstm_sentiment.training.short_texts import cut_reviews
+from hf_lstm_sentiment.training.train import describe_run, measure_part
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import empty_folder, file_digest, read_json, user_path, write_json
 from hf_lstm_sentiment.utils.imports import require
@@ -104,7 +101,7 @@ def neutralize(
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, made / name)
     model.save_pretrained(made)
-    after, overlap = Classifier.from_pretrained(made), reviews.overlap
+    after = Classifier.from_pretrained(made)
     metrics["neutralized"] = {
         **{group: len(found) for group, found in words.items()},
         **{"tokens": len(moved), **variances, "steps": steps, "seed": seed, "threads": threads},
@@ -114,14 +111,9 @@ def neutralize(
     }
     for part in ("validation", "test"):
         held_out = getattr(reviews, part)
-        logits, labels = after.logits(held_out["text"][:]), held_out["label"][:]
-        measured = evaluate_logits(logits, labels, overlap=np.isin(held_out["row"][:], overlap[part]))
-        metrics[part] = {**measured, "coverage": measure_coverage(logits, labels)}
-    test, title = metrics["test"], f"{recipe['name']}: test reviews"
-    plots = made / "plots"
-    plot_confusion_matrix(test["confusion_matrix"], plots / "confusion_matrix.png", title=title, names=SENTIMENT_NAMES)
-    plot_coverage(test["coverage"], plots / "coverage.png", title=title)
-    make_model_card({**DEFAULTS, **recipe}, metrics).save(made / CARD)
+        logits = after.logits(held_out["text"][:])
+        metrics[part] = measure_part(logits, held_out["label"][:], held_out["row"][:], reviews.overlap[part])
+    describe_run(made, {**DEFAULTS, **recipe}, metrics)
     write_json(metrics, made / runs.METRICS)
     return made
 

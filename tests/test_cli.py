@@ -17,10 +17,10 @@ import pytest
 import torch
 
 import hf_lstm_sentiment
-from hf_lstm_sentiment import Classifier, teach
+from hf_lstm_sentiment import PRESETS, Classifier, load_reviews, teach
 from hf_lstm_sentiment.cli import COMMANDS, main
 from hf_lstm_sentiment.commands.predict import table
-from hf_lstm_sentiment.commands.train import resuming_command
+from hf_lstm_sentiment.commands.training import resuming_command
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, write_csv
 
@@ -103,8 +103,12 @@ def test_the_command_lists_its_words_its_version_and_where_asked_all_options(cap
 
 def test_distill_has_all_arguments_of_teach(monkeypatch):
     given, _ = parsed(monkeypatch, "distill")
-    defaults = {name: parameter.default for name, parameter in inspect.signature(teach).parameters.items()}
-    assert given == {**defaults, "dataset": given["dataset"]}
+    known = {**inspect.signature(load_reviews).parameters, **inspect.signature(teach).parameters}
+    for name, parameter in inspect.signature(teach).parameters.items():
+        assert name == "sampling" or given[name] == (
+            PRESETS["imdb"].dataset if name == "dataset" else parameter.default
+        )
+    assert given.keys() <= known.keys()
 
 
 def test_texts_are_answered_in_a_pipe_as_json(run, capsys):
@@ -285,8 +289,8 @@ def test_accelerate_launches_the_module(tmp_path):
 
 
 def test_an_extra_that_is_missing_is_said_in_one_line(monkeypatch, capsys):
-    # The module of a command imports what only an extra brings.
-    monkeypatch.setitem(sys.modules, "hf_lstm_sentiment.commands.train", None)
+    # What a command calls imports what only an extra brings.
+    monkeypatch.setitem(sys.modules, "hf_lstm_sentiment.training.train", None)
     error = said(capsys, "train", status=1)
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import logging
 import os
@@ -54,23 +55,29 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return f"{names} {self._format_args(action, 'VALUE')}".rstrip()
 
 
-def described(name: str, description: str | None, *examples: str, usage: str = "") -> dict[str, Any]:
-    """Keyword arguments of the parser of a command or a script; in examples, % stands for its name."""
+def new_parser(
+    name: str,
+    description: str | None,
+    *examples: str,
+    usage: str = "",
+    run: str = "",
+    make: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    """The parser of a command or a script, described; in examples, % stands for its name, and `run` is what RUN is."""
     program = name if "/" in name else f"{PROGRAM} {name}"
     shown_examples = "".join(f"\n  {example.replace('%', program, 1)}" for example in examples)
-    return {
-        "prog": program,
-        "usage": "\n       ".join(f"%(prog)s {line}" for line in f"{usage} [options]".strip().splitlines()),
-        "description": description,
-        "epilog": (f"examples:{shown_examples}\n\n" if examples else "") + STATUSES,
-        "formatter_class": _Help,
-        "allow_abbrev": False,
-    }
-
-
-def new_parser(name: str, description: str | None, *examples: str, usage: str = "") -> argparse.ArgumentParser:
-    """The parser of a command, described."""
-    return argparse.ArgumentParser(**described(name, description, *examples, usage=usage))
+    usage = f"{usage or 'RUN' * bool(run)} [options]".strip()
+    parser = make(
+        prog=program,
+        usage="\n       ".join(f"%(prog)s {line}" for line in usage.splitlines()),
+        description=description and inspect.cleandoc(description),
+        epilog=(f"examples:{shown_examples}\n\n" if examples else "") + STATUSES,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    if run:
+        parser.add_argument("run", metavar="RUN", help=run)
+    return parser
 
 
 def add_options(parser: argparse._ActionsContainer, *options: str | Option) -> None:

@@ -1,20 +1,21 @@
-"""Open the demo page, http://127.0.0.1:7860, or write it as a folder: a Gradio Space or a static one."""
+"""The word `demo`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..model.pretrained_models import held, pretrained
 from .console import new_parser, parsed, say
 
 
-def main(words: Sequence[str]) -> None:
-    """Parse the command line, then serve the page or write it."""
+def demo(words: Sequence[str]) -> None:
+    """Open the demo page, http://127.0.0.1:7860, or write it as a folder: a Gradio Space or a static one."""
+    from ..model.pretrained_models import held, pretrained
+
     shipped = [pretrained(name) for name in held()]
     which = "Run directories or repositories of the Hub to choose from, the first at first; the package's own."
     examples = ("% --model runs/mine USER/NAME", "% --export_space space", "% --export_static site")
     given = parsed(
-        new_parser("demo", __doc__, *examples),
+        new_parser("demo", demo.__doc__, *examples),
         words,
         ("model", "RUN_OR_REPO+", shipped or ..., which),
         ("host", "ADDRESS", "127.0.0.1", "Address to listen on. 0.0.0.0 lets other machines in."),

@@ -1,8 +1,4 @@
-"""Explain a decision token by token: the probability after each one, and its attribution.
-
---faithfulness measures whether the tokens of the highest attributions are those that the decision rests on: it deletes
-the top tenth of the tokens of some test reviews, and as many random ones.
-"""
+"""The word `explain`."""
 
 from __future__ import annotations
 
@@ -19,10 +15,14 @@ if TYPE_CHECKING:
 _TEXT = "Slow at first, but worth it in the end."
 
 
-def main(words: Sequence[str]) -> None:
-    """Parse the command line, explain, measure, print."""
+def explain(words: Sequence[str]) -> None:
+    """Explain a decision token by token: the probability after each one, and its attribution.
+
+    --faithfulness measures whether the tokens of the highest attributions are those that the decision rests on: it
+    deletes the top tenth of the tokens of some test reviews, and as many random ones.
+    """
     examples = (f'% "{_TEXT}"', '% "A moving film." --html moving.html --model runs/mine')
-    parser = new_parser("explain", __doc__, *examples, usage="[TEXT | -]")
+    parser = new_parser("explain", explain.__doc__, *examples, usage="[TEXT | -]")
     parser.add_argument("text", nargs="?", default=_TEXT, help="The review; - for standard input.")
     given = parsed(
         parser,

@@ -1,9 +1,4 @@
-"""Classify texts, standard input (-, a text a line), or files and data sets of the Hub.
-
-Answers to texts are a table on a terminal, and a JSON object a line in a pipe. Files (.csv, .tsv, .jsonl, .ndjson,
-.json, .parquet, .txt) keep their columns and get two more, label and score. Many files go into --output_dir, each under
-its own name; under torchrun or accelerate launch the processes share them. Killed? The same command continues.
-"""
+"""The word `predict`."""
 
 from __future__ import annotations
 
@@ -25,14 +20,19 @@ _OF_FILES: tuple[str | Option, ...] = (
 )
 
 
-def main(words: Sequence[str]) -> None:
-    """Parse the command line, classify, print the answers or how long it took."""
+def predict(words: Sequence[str]) -> None:
+    """Classify texts, standard input (-, a text a line), or files and data sets of the Hub.
+
+    Answers to texts are a table on a terminal, and a JSON object a line in a pipe. Files (.csv, .tsv, .jsonl, .ndjson,
+    .json, .parquet, .txt) keep their columns and get two more, label and score. Many files go into --output_dir, each
+    under its own name; processes of torchrun or accelerate launch share them. Killed? The same command continues.
+    """
     examples = (
         '% "A moving film." "A waste of two hours." --all_scores',
         "% reviews/*.csv --output_dir scored --model runs/mine",
     )
     usage = "TEXT... | - | INPUT OUTPUT | INPUT... --output_dir DIR"
-    parser = new_parser("predict", __doc__, *examples, usage=usage)
+    parser = new_parser("predict", predict.__doc__, *examples, usage=usage)
     parser.add_argument("paths", metavar="TEXT | INPUT", nargs="+", help="What to classify, and the file to write.")
     add_options(parser.add_argument_group("of files"), *_OF_FILES)
     options = parsed(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from ..data.reviews import SAMPLING, Reviews, check_reviews_source, load_reviews
+from ..data.reviews import Reviews, check_reviews_source, load_reviews
 from ..inference.classifier import Classifier
 from ..utils import run_directory as runs
 from ..utils.files import empty_folder, file_digest, only_writer, read_json, replacing, user_path, write_json
@@ -40,7 +40,6 @@ logger = logging.getLogger(__name__)
 _SETTINGS = "settings.json"
 # What is kept there under names of their own, beside what the students answer.
 _FILES = ("document_vectors", "ngrams_and_vectors", "transformer", "transformer_short", "passages", "soft_labels")
-_FOLDS = 5
 # Generated pairs that the transformer is fitted to.
 _FITTED_PAIRS = 2_500
 # The probability of what is so by construction, and that below which the transformer makes it doubtful.
@@ -85,16 +84,8 @@ def teach(
     passages: int = 160_000,
     bf16: bool = False,
     seed: int = 42,
-    split_seed: int = 42,
-    validation_fraction: float = PRESETS["imdb"].validation_fraction,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    labels: str | Mapping[str, str] | None = None,
-    separator: str | None = None,
-    column_names: str | Sequence[str] | None = None,
-    encoding: str | None = None,
-    max_train_samples: int | None = None,
     resume: bool = False,
+    **sampling: Any,
 ) -> Teaching:
     """Fit teachers on labeled reviews and write the probabilities that they give the unlabeled ones.
 
@@ -112,16 +103,9 @@ def teach(
             opposite verdicts come on top.
         bf16: Let the transformer compute in bfloat16.
         seed: Seed of the document vectors, of the transformer and of the passages.
-        split_seed: As for `load_reviews`; must be that of the model that learns from them.
-        validation_fraction: As for `load_reviews`; likewise.
-        text_column: As for `load_reviews`.
-        label_column: As for `load_reviews`.
-        labels: As for `load_reviews`.
-        separator: As for `load_reviews`.
-        column_names: As for `load_reviews`.
-        encoding: As for `load_reviews`.
-        max_train_samples: As for `load_reviews`.
         resume: Keep the teachers that are finished, and return the results if all of them are.
+        sampling: How the reviews are read, split and sampled: the other arguments of `load_reviews`. `split_seed` and
+            `validation_fraction`, 42 and that of the preset `imdb` where not given, must be those of the student.
 
     Raises:
         BlockingIOError: Another process is writing there.
@@ -131,12 +115,10 @@ def teach(
         ValueError: Data that cannot be used, teachers that were fitted on other data, a student that was trained on
             another split, or two of one name.
     """
-    passed = locals()
     require("gensim", "sklearn", "datasets", extra="teach")
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
     check_reviews_source(source)
     directory = user_path(output_dir, "the output").resolve()
-    sampling = {name: passed[name] for name in ("validation_fraction", *SAMPLING) if name in passed}
     trained = [user_path(run, "the run").absolute() for run in students]
     names = [*_FILES, *(run.name for run in trained)]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):
@@ -150,14 +132,23 @@ def teach(
     for run in trained:
         if not runs.is_finished(run):
             raise FileNotFoundError(f"student {run} is no finished run; train it first, with hf-lstm-sentiment train")
+    sampling = {"validation_fraction": PRESETS["imdb"].validation_fraction, "split_seed": 42, **sampling}
+    settings = {"dataset": source, "seed": seed, **sampling}
     directory.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(directory):
-        settings = {"dataset": source, "seed": seed, **sampling}
-        known = _open(directory, settings, resume=resume)
+        known = read_json(directory / _SETTINGS) if (directory / _SETTINGS).is_file() else None
+        if known is None:
+            empty_folder(directory).mkdir(exist_ok=True)
+        elif not resume:
+            raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
         reviews = load_reviews(source, unlabeled=True, **sampling)
         refuse_many_labels(reviews)
         digests = {part: digest for part, digest in reviews.digests.items() if part != "test"}
-        _refuse_changes(directory, known.get("digests", digests), digests)
+        if known and (changed := differences({**known.pop("digests", {}), **known}, {**settings, **digests})):
+            raise ValueError(
+                f"the teachers in {directory} were fitted on other reviews or with other settings: {changed}; pass "
+                "what they were fitted with, or another --output_dir"
+            )
         write_json({**settings, "digests": digests}, directory / _SETTINGS)
         found = _ask_all(reviews, directory, trained, seed)
         facts: dict[str, Any] = {}
@@ -169,27 +160,6 @@ def teach(
         metrics["versions"] = runs.versions("scikit-learn", "gensim", "numpy")
         write_json(metrics, directory / TEACHERS)
     return Teaching(directory, metrics)
-
-
-def _open(directory: Path, settings: Mapping[str, Any], *, resume: bool) -> dict[str, Any]:
-    """The settings of the teachers that lie in a directory, where they may be continued; none in a new one."""
-    path = directory / _SETTINGS
-    if not path.is_file():
-        empty_folder(directory).mkdir(exist_ok=True)
-        return {}
-    if not resume:
-        raise FileExistsError(f"{directory} holds teachers; pass --resume to keep them, or another --output_dir")
-    known = read_json(path)
-    _refuse_changes(directory, {**known, "digests": None}, settings)
-    return known
-
-
-def _refuse_changes(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    if changed := differences(before, now):
-        raise ValueError(
-            f"the teachers in {directory} were fitted on other reviews or with other settings: {changed}; pass what "
-            "they were fitted with, or another --output_dir"
-        )
 
 
 def _ask_all(
@@ -207,9 +177,12 @@ def _ask_all(
             logger.warning(
                 f"student {run} started from a model of {listed(known)}: reviews of these flatter its figures"
             )
-        digest = file_digest(run / runs.WEIGHTS)
+
+        def ask(texts: list[str], run: Path = run) -> Logits:
+            return Classifier.from_pretrained(run).logits(texts)
+
         # A student may be a teacher of the next one (Furlanello et al. 2018).
-        found[run.name] = kept(run.name, partial(_student_answers, run, reviews), digest=digest)
+        found[run.name] = kept(run.name, partial(_answers, ask, reviews), digest=file_digest(run / runs.WEIGHTS))
     return found
 
 
@@ -250,10 +223,10 @@ def _ask_transformer(
     short: Reviews | None,
     directory: Path,
     *,
-    epochs: float,
     passages: int,
-    bf16: bool,
     seed: int,
+    bf16: bool,
+    epochs: float,
 ) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
     """Fit a transformer, ask it about reviews, and let it label passages, which no other teacher does.
 
@@ -316,11 +289,6 @@ def _answers(ask: Callable[[list[str]], Logits], reviews: Reviews) -> dict[str, 
     return dict(zip(("validation", "unlabeled"), map(ask, teaching_texts(reviews)[1:]), strict=True))
 
 
-def _student_answers(run: Path, reviews: Reviews) -> dict[str, Logits]:
-    """Those of an earlier student, which is loaded only where they are not kept."""
-    return _answers(Classifier.from_pretrained(run).logits, reviews)
-
-
 def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> None:
     with replacing(path) as file:
         file.write(save(dict(arrays), metadata=metadata))
@@ -347,7 +315,6 @@ def _kept(
     made = make()
     seconds = before + time.perf_counter() - start
     _save({**made, "seconds": np.asarray([seconds])}, path, weights=digest)
-    logger.info(f"{name}: {seconds:,.0f} s")
     return made, seconds
 
 
@@ -362,7 +329,7 @@ def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDA
 
     scale = logits.std(axis=0)
     model = LogisticRegression(C=1.0, max_iter=1_000)
-    folds = min(_FOLDS, *np.bincount(labels, minlength=2).tolist())
+    folds = min(5, *np.bincount(labels, minlength=2).tolist())
     held_out = cross_val_predict(model, logits / scale, labels, cv=folds) if folds > 1 else np.full(len(labels), -1)
     model.fit(logits / scale, labels)
     return (model.coef_[0] / scale).astype(np.float32), float(model.intercept_[0]), held_out

@@ -194,12 +194,12 @@ def train(
     recipe = find_preset(usual if preset is None else preset)
     body = _Classification(recipe)
     flags = {name: passed[name] for name in _FLAGS if passed[name] is not None}
-    if extend_vocab is not None:
-        check_count("extend_vocab", extend_vocab)
     if class_weights is not None and not isinstance(class_weights, str):
         weights = [class_weights] if isinstance(class_weights, int | float | Mapping) else class_weights
         flags["class_weights"] = ",".join(map(str, weights))
     recipe = replace(recipe, **flags)
+    if recipe.extend_vocab or extend_vocab is not None:
+        check_count("extend_vocab", recipe.extend_vocab)
     sources = {name: os.fspath(passed[name]) for name in ("dataset", *_UNUSED) if passed[name] is not None}
     for name, why in _UNUSED.items():
         used: object = getattr(recipe, name)

@@ -215,7 +215,7 @@ def test_an_exported_folder(run, tmp_path, capsys):
     from huggingface_hub import SpaceCard
 
     folder = tmp_path / "site"
-    demo.main(["--model", run, "--export_static", str(folder)])
+    demo.demo(["--model", run, "--export_static", str(folder)])
     assert f"{folder}: try it with `python -m http.server` there" in capsys.readouterr().out
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     model = {"config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model_quantized.onnx"}

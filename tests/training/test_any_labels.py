@@ -106,6 +106,10 @@ def test_the_head_of_a_base_is_kept_for_the_same_labels_only(fit, result, rated,
     ("options", "message"),
     [
         ({"class_weights": "1,2"}, r"class_weights are \[1.0, 2.0\]; allowed: 3 finite numbers"),
+        (
+            {"class_weights": {0: 1, 1: 2, 3: 4}},
+            "class_weights is .{0: 1, 1: 2, 3: 4}.; allowed: balanced, or a number",
+        ),
         ({"class_weights": 2}, "class_weights are .2.0.; allowed: 3 finite numbers"),
         ({"metric_for_best_model": "roc_auc"}, "'roc_auc', which is not measured of 3 labels; allowed: accuracy"),
     ],
@@ -142,7 +146,6 @@ def test_texts_and_labels_from_python(fit, result):
         ({"text_column": "text"}, "text_column is 'text', and texts are given"),
         ({"labels": None}, "labels is None; pass a list with one for each review"),
         ({"labels": [1]}, "2 texts and 1 labels"),
-        ({"class_weights": {0: 1, 1: 2}}, "class_weights is {0: 1, 1: 2}; allowed: balanced, or a number for each"),
         ({"texts": None}, r"labels is \[0, 1\], and there are no texts"),
     ],
 )

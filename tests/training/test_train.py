@@ -377,13 +377,13 @@ def test_trackers_are_off_until_asked_for(fit, result, reviews, tmp_path):
         (
             {"metric_for_best_model": "expected_calibration_error", "greater_is_better": True},
             ValueError,
-            "greater_is_better is True, which would keep the worst epoch by expected_calibration_error",
+            "greater_is_better is True; the training relies on False",
         ),
         ({"evaluation_strategy": "epoch"}, ValueError, "evaluation_strategy is no option; .* use eval_strategy"),
         ({"no_cuda": True}, ValueError, "no_cuda is no option; .* use use_cpu"),
         ({"learning_speed": 1}, ValueError, "learning_speed is no option; train --help_all lists all"),
         ({"report_to": "wandbb"}, ValueError, "wandbb is not supported, only .*wandb"),
-        ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is 'clearml', which is not installed: pip install"),
+        ({"report_to": "clearml"}, ModuleNotFoundError, "report_to is .'clearml'.: .*pip install clearml"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_any_work(reviews, tmp_path, monkeypatch, arguments, kind, message):
