@@ -40,7 +40,7 @@ def find_column(name: str, columns: Sequence[str], wanted: str | None, kind: str
     It is the `wanted` one, else the one that is likely by its name; `name` is that of the data, `kind` "text" or
     "label". A ValueError says what there is where not exactly one can be meant.
     """
-    likely, others = _candidates(columns, kind)
+    likely, others = candidates(columns, kind)
     found = likely or others if wanted is None else [wanted]
     if len(found) == 1 and found[0] in columns:
         rest = ", ".join(repr(column) for column in (*likely, *others) if column != found[0])
@@ -53,13 +53,13 @@ def find_column(name: str, columns: Sequence[str], wanted: str | None, kind: str
         problem = f"several columns could be the {kind} ({', '.join(map(repr, found))}); name it with --{kind}_column"
     else:
         problem = (
-            f"no column is known as the {kind}; name it with --{kind}_column, or, where these are values of a csv file "
-            "without a header, all of its columns: --column_names text,label"
+            f"no column is known as the {kind}; name it with --{kind}_column, or, of a csv file, what parts its fields "
+            "with --separator, and, where it has no header, all of its columns with --column_names text,label"
         )
     raise ValueError(f"{name}: {problem}; the columns are {listed(map(shown, columns))}")
 
 
-def _candidates(columns: Sequence[str], kind: str) -> tuple[list[str], list[str]]:
+def candidates(columns: Sequence[str], kind: str) -> tuple[list[str], list[str]]:
     """The likeliest columns, and those that are less likely."""
     if kind == "label":
         return [column for column in columns if column.strip().lower() in LABEL_COLUMNS], []

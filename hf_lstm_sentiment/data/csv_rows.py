@@ -29,7 +29,7 @@ class _Form(NamedTuple):
     """How a file is written."""
 
     separator: str
-    # Names of its columns, and the line that holds them; None where it has none.
+    # Names of its columns, and the line that holds them, as `_plain` has it; None where it has none.
     columns: list[str]
     header: list[str] | None
     # Lines before the header.
@@ -69,15 +69,20 @@ def open_csv(
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{name}, header: {error}") from error
     chosen = _choose_separator(name, {c: _names(head) for c, head in heads.items()}, usual, column_names)
-    header = [field.strip() for field in heads[chosen]]
-    columns = list(column_names or _names(header))
+    header = _plain(heads[chosen])
+    columns = list(column_names or _names(heads[chosen]))
     if not columns:
         raise ValueError(f"{name} is empty; a {kind} file starts with a line of column names")
-    parts = re.split(r'[,;|\t"]+', columns[0].lower()) if len(columns) == 1 else []
-    if len(parts) > 1 and not _KNOWN.isdisjoint(parts):
-        raise ValueError(f"{name}: its lines are quoted as a whole, as {shown(columns[0])}; remove these outer quotes")
-    first = {field.lower() for field in header}
-    if column_names and (header == columns or not (first.isdisjoint(TEXT_COLUMNS) or first.isdisjoint(LABEL_COLUMNS))):
+    parts = re.split(r'[,;|~^:\t"]+|  +', columns[0].lower()) if len(columns) == 1 else []
+    if len(parts) > 1 and (separator is None or not _KNOWN.isdisjoint(parts)):
+        raise ValueError(
+            f"{name}: its first line is read as one column, {shown(columns[0])}; name what separates its fields with "
+            "--separator, remove quotes around whole lines, or name the column of a file without a header: "
+            "--column_names text"
+        )
+    if column_names and (
+        header == _plain(columns) or not ({*header}.isdisjoint(TEXT_COLUMNS) or {*header}.isdisjoint(LABEL_COLUMNS))
+    ):
         raise ValueError(f"{name}: its first line is a header, {shown(header)}; leave --column_names out")
     if chosen != usual:
         logger.info(f"{name}: its fields are separated by {_SEPARATORS[chosen]}")
@@ -85,8 +90,21 @@ def open_csv(
     form = _Form(chosen, columns, None if column_names else header, int(said is not None), spaced)
     # A quote is text where no field is quoted; with one column, a line break in a field would look like two rows.
     ways = ["plain", "doubled"] if kind == ".tsv" and len(columns) > 1 else ["doubled"]
-    forms = [form._replace(quotes=quotes) for quotes in (*ways, "escaped")]
-    return columns, partial(_read, name, lines, next((way for way in forms if _is_clean(name, lines, way)), form))
+    clean = (way for quotes in (*ways, "escaped") if _is_clean(name, lines, way := form._replace(quotes=quotes)))
+    best = next(clean, form)
+    if best.quotes == "plain" and (other := next(clean, None)):
+        both = zip(_read(name, lines, best), _read(name, lines, other), strict=False)
+        if place := next((one.place for one, two in both if one.row != two.row), None):
+            raise ValueError(
+                f"{name}, {place}: its quote may be text, or open a field of several lines; remove it, or put the text "
+                "in quotes as csv does, in which each quote is doubled"
+            )
+    return columns, partial(_read, name, lines, best)
+
+
+def _plain(fields: Sequence[str]) -> list[str]:
+    """Fields of a header as far as they matter where it comes again, as in files that were joined."""
+    return [field.strip(' \t\ufeff"').lower() for field in fields]
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -142,7 +160,7 @@ def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> Iterato
             begins, line = line, form.skipped + reader.line_num + 1
             if not fields:
                 continue
-            if is_first or (width > 1 and [field.strip() for field in fields] == form.header):
+            if is_first or (width > 1 and _plain(fields) == form.header):
                 is_first = False
                 continue
             number += 1

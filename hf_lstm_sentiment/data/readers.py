@@ -18,7 +18,7 @@ from typing import Any
 from ..utils.files import file_digest
 from ..utils.imports import require
 from ..utils.messages import first_line, shown
-from .columns import ReadRow, Row
+from .columns import TEXT_COLUMNS, ReadRow, Row
 from .csv_rows import DELIMITERS, open_csv
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -26,7 +26,7 @@ KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
 _WRONG_BYTE = re.compile("[\udc80-\udcff]")
-_OBJECTS = "an object per row is read: one per line or, in a .json file, in a list"
+_OBJECTS = "an object per row is read: one per line, or all in a list"
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ def kind_of(path: Path) -> str:
 
 def check_kind(name: str, path: Path) -> str:
     """The kind of a file, which messages call by a name; a ValueError where it is none that is read."""
+    if path.is_dir():
+        raise ValueError(f"{name} is a directory; name its files, such as {path / '*.csv'}, and an --output_dir")
     if not (kind := kind_of(path)):
         raise ValueError(f"{name}: files of kind {path.suffix!r} are not read; allowed: {', '.join(KINDS)}")
     return kind
@@ -120,18 +122,17 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
         return Rows(name, columns, state, lambda _: read_csv())
     if kind == ".txt":
         first = [read.row["text"] for read in islice(_placed(name, _read_lines(lines(), False)), _LOOKED_AT)]
-        tabs = {line.count("\t") for line in first if line}
-        if len(first) > 1 and len(tabs) == 1 and tabs != {0}:
+        has_labels = any(_FASTTEXT in line for line in first)
+        if not has_labels and (meant := _table_kind(first)):
             raise ValueError(
-                f"{name}: every line has as many tabs, as in a table; call the file .tsv, and where it has no header, "
-                "name its columns: --column_names text,label"
+                f"{name}: its lines are those of a table; call the file {meant}, and where it has no header, name its "
+                "columns: --column_names text,label"
             )
-        has_labels = bool(first) and first[0].startswith(_FASTTEXT)
         columns = ["label", "text"] if has_labels else ["text"]
         return Rows(name, columns, state, lambda _: _placed(name, _read_lines(lines(), has_labels)))
 
     def read(_: object = None) -> Iterator[ReadRow]:
-        return _placed(name, _read_json(lines(), may_be_list=kind == ".json"))
+        return _placed(name, _read_json(lines()))
 
     columns = list(dict.fromkeys(chain.from_iterable(found.row for found in read())))
     if not columns and (bad := next(read(), None)) and bad.problem:
@@ -158,15 +159,15 @@ def _placed(name: str, rows: Iterator[ReadRow]) -> Iterator[ReadRow]:
         raise ValueError(f"{name}, row {number + 1}: {error}") from error
 
 
-def _read_json(lines: Iterable[str], *, may_be_list: bool) -> Iterator[ReadRow]:
-    """Rows of a file that holds an object per line or, where it may, a list of objects, which is read whole.
+def _read_json(lines: Iterable[str]) -> Iterator[ReadRow]:
+    """Rows of a file that holds an object per line, or a list of objects, which is read whole.
 
     Python's own parser reads them: Arrow's, through which `datasets` reads such files, ends the process where a file
     begins with `null` (pyarrow 26.0.1), and holds columns that nobody asked for. A blank line is no row.
     """
     numbered = ((line, text) for line, text in enumerate(lines, start=1) if text.strip())
     first = next(numbered, (0, ""))
-    if may_be_list and first[1].lstrip().startswith("["):
+    if first[1].lstrip().startswith("["):
         # Blank lines in front count where an error names a line.
         text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
         for number, value in enumerate(_parse(text), start=1):
@@ -218,13 +219,24 @@ def _checked(read: ReadRow, value: Any) -> ReadRow:
     return read._replace(row=value)
 
 
+def _table_kind(lines: Sequence[str]) -> str:
+    """The kind of table that lines of texts are, by as many tabs in each, by JSON, or by a header."""
+    tabs = {line.count("\t") for line in lines if line}
+    if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
+        return ".tsv"
+    names = re.split("[,;|]", "".join(lines[:1]).lower())
+    if len(names) > 1 and not {*TEXT_COLUMNS}.isdisjoint(names) and all(re.fullmatch(r"[\w.]*", n) for n in names):
+        return ".csv"
+    return ".jsonl" if lines and re.match(r'\[?\{"', lines[0]) else ""
+
+
 def _read_lines(lines: Iterator[str], has_labels: bool) -> Iterator[ReadRow]:
     for number, line in enumerate(lines, start=1):
         text = line.removesuffix("\n").removesuffix("\r")
         if not has_labels:
             yield ReadRow(number, number, {"text": text})
             continue
-        label, _, text = text.partition(" ")
+        label, text = [*text.split(None, 1), "", ""][:2]
         problem = None
         if not label.startswith(_FASTTEXT) or text.lstrip().startswith(_FASTTEXT):
             problem = f"the file has labels of fastText, and this line begins with none or several {_FASTTEXT}"
@@ -264,6 +276,8 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
 
 def _encoding(head: bytes) -> str:
     """UTF-16 by its mark, or by its zeros: of Latin letters, or of the spaces and line ends of others; else UTF-8."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     for place, (encoding, end) in enumerate((("utf-16-be", b"\0\n"), ("utf-16-le", b"\n\0"))):

@@ -151,7 +151,9 @@ def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
 
 
 def _folder_rows(folder: Path, form: FileForm) -> Rows:
-    files = sorted(folder.glob("*.txt"))
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    if other := next((file for file in files if file.suffix != ".txt" or not file.is_file()), None):
+        raise ValueError(f"{other} is no .txt file, as all in the folder of a label are; move it away, or rename it")
     found = [(file.name, file_digest(file)) for file in files]
 
     def read(_: object) -> Iterator[ReadRow]:

@@ -23,7 +23,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.columns import TEXT_COLUMNS, find_column
+from ..data.columns import TEXT_COLUMNS, candidates, find_column
 from ..data.csv_rows import csv_fields
 from ..data.readers import FileForm, open_rows
 from ..inference.classifier import UNSURE, check_unsure
@@ -176,7 +176,7 @@ def classify_many(
 
 
 def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
-    """Pasted text as a file: a table if its first line names a column of texts, else a review per line."""
+    """Pasted text as a file: a table or JSON where it names a column of texts, else a review per line."""
     lines = pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
     if not pasted.strip():
         raise ValueError("there is nothing to classify yet: choose a file, or paste reviews")
@@ -187,12 +187,17 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
         return path
 
     # The reader finds what separates the cells; a column that is pasted alone may hold commas.
-    with suppress(ValueError):
-        names = open_rows(written(".tsv"), FileForm()).columns
-        if any(name == column or name.lower() in TEXT_COLUMNS for name in names):
-            return folder / "reviews.tsv"
+    for kind in (".jsonl", ".tsv"):
+        with suppress(ValueError):
+            names = open_rows(written(kind), FileForm()).columns
+            if column in names or any(candidates(names, "text")):
+                return folder / f"reviews{kind}"
     lines = [line for line in lines if line.strip()]
-    if all("\t" in line for line in lines):
+    # Between the words of a text, a space follows these marks.
+    cells = {len(re.findall(r"[,;|](?=\S)", line)) for line in lines}
+    alike = all("\t" in line for line in lines) or (len(lines) > 1 and len(cells) == 1 and cells != {0})
+    # Labels of fastText stand in lines of texts.
+    if alike and not lines[0].startswith("__label__"):
         raise ValueError(
             "the pasted cells have several columns, and their first line calls none of them review or text; put a "
             "line of names above them, or paste the reviews alone"

@@ -137,18 +137,18 @@ def test_a_file_is_classified(models, run, tmp_path, kind):
     ("pasted", "column", "texts"),
     [
         ("wonderful\r\n\r\nan awful, boring film\n", "", ["wonderful", "an awful, boring film"]),
-        ('id,text\n1,"wonderful, really"\n', "", ["wonderful, really"]),
         ("id,words\n1,wonderful\n", "words", ["wonderful"]),
-        # A column of a spreadsheet, and two: cells are pasted with tabs between them.
+        ('[{"text": "wonderful"}]', "", ["wonderful"]),
+        ("reviewText;stars\nwonderful, really;5\n", "reviewText", ["wonderful, really"]),
+        # A column of a spreadsheet, which may hold commas.
         ("\ufeffReview\nan awful, boring film\nnot; bad, at all\n", "", ["an awful, boring film", "not; bad, at all"]),
-        ("id\treview\r\n1\tan awful, boring film\r\n", "", ["an awful, boring film"]),
         ('"quoted" and never <b>closed\n', "", ['"quoted" and never <b>closed']),
     ],
 )
 def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, texts):
     html, path = classify_many(models, None, pasted, column, run, str(tmp_path))
     header, *rows = rows_of(path)
-    (place,) = [i for i, name in enumerate(header) if name.lower() in (column or "text", "review")]
+    (place,) = [i for i, name in enumerate(header) if name in (column or "text", "Review")]
     assert [row[place] for row in rows] == texts
     assert "<b>" not in html
 
@@ -166,6 +166,7 @@ def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, te
         (None, "", "nothing to classify yet"),
         (None, "é" * (MAX_BATCH // 2 + 1), "the pasted text has 2,000,003 bytes; up to 2,000,000 are read here"),
         (None, "1\tgood\n", "put a line of names"),
+        (None, "nr;opinion\n1;good\n", "put a line of names"),
         (None, "text,id\ngood\n", "the pasted text, row 1 (line 2): it has 1 fields and the header 2"),
     ],
 )

@@ -351,7 +351,7 @@ TAKEN = '{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}'
         ("./none", None, "out.csv", {}, "./none: no such file or directory"),
         ("a b", None, "out.csv", {}, "a b: no such file or directory"),
         ("in.doc", "a", "out.csv", {}, r"files of kind '\.doc' are not read; allowed: \.csv"),
-        ("folder", None, "out.csv", {}, "folder: files of kind '' are not read; allowed"),
+        ("folder", None, "out.csv", {}, "folder is a directory; name its files, such as"),
         ("nobody/nothing", None, "out.csv", {}, "nobody/nothing: not found on the Hub, or the Hub cannot be reached"),
         ("in.csv", "", "out.csv", {"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number of at least 1"),
         ("in.csv", "", "out.csv", {"rows_per_part": 0}, "rows_per_part is 0; allowed: a whole number of at least 1"),

@@ -178,7 +178,7 @@ def test_an_output_that_another_model_finished_is_not_done_already(inputs, check
         (["a.csv"], ".", "both what is read and what is to be written; name another --output_dir"),
         (["*.tsvx"], "out", r"tsvx: no file matches this pattern"),
         (["missing.csv"], "out", r"missing\.csv: no such file; allowed: files"),
-        (["two"], "out", r"two: files of kind '' are not read; allowed: \.csv"),
+        (["two"], "out", "two is a directory; name its files, such as"),
         (["a.csv", "notes.md"], "out", r"notes\.md: files of kind '\.md' are not read"),
         (["a.csv"], "notes.md", r"notes\.md is a file; name a directory"),
     ],

@@ -1,4 +1,4 @@
-"""Files as people have them, read by training and by prediction alike: the same rows, or the same refusal.
+"""Files as people have them, read by training, prediction and the demo alike: the same rows, or the same refusal.
 
 Every case is one line: the file, its content, the options, and what is expected: the reviews of `ROWS` where it is
 None, other reviews, or a part of the message.
@@ -15,11 +15,13 @@ import os
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_lstm_sentiment import Classifier, load_reviews, predict_file
+from hf_lstm_sentiment import load_reviews, predict_file
+from hf_lstm_sentiment.demo.page import Models, classify_many
 from tests.demo_model import save_model
 from tests.reviews import make_reviews, refused, rows_of
 
@@ -70,11 +72,11 @@ OPINION = {"text_column": "opinion", "label_column": "stars"}
 SENTIMENT140 = table([(y, i, "Mon Apr 06", "NO_QUERY", "user", t) for i, (t, y) in enumerate(ROWS)], header=None)
 SIX = {"column_names": "label,id,date,query,user,text"}
 TWO = {"column_names": "text,label"}
-FRAME = {name: {str(i): row[k] for i, row in enumerate(PLAIN)} for k, name in enumerate(("text", "label"))}
 LONE = [*PLAIN, ('"Great', "pos"), ('a "fine', "neg"), ('fine"', "neg")]
 CYRILLIC = [("\u0445\u043e\u0440\u043e\u0448\u043e" * 9, y) for _, y in PLAIN]
 KINDS = [{**o, "more": [None, [], {}, {"a": [1]}, "b", 2.5, [None]][i % 7]} for i, o in enumerate(objects())]
 NO_TEXT = r"row 18 \(line 18\): the text is {}; every row needs a string .*with --text_column"
+AS_ONE = "its first line is read as one column, 'text.label'; name what separates its fields with --separator"
 NO_TEXT_COLUMN = "no column is known as the text; name it with --text_column"
 WIDTH = r"row 13 \(line 14\): it has {} fields and the header 2"
 TABLE_IN_ONE = "it is a whole table in one object; .*orient="
@@ -93,7 +95,9 @@ CASES = {
     "unknown names": ("a.csv", table(delimiter=";", header=("opinion", "stars")), OPINION, None),
     "a tab by name": ("a.csv", table(delimiter="\t"), {"separator": "\\t"}, None),
     "a caret": ("a.csv", table(delimiter="^"), {"separator": "^"}, None),
-    "a caret, not named": ("a.csv", table(PLAIN, delimiter="^"), {}, NO_TEXT_COLUMN),
+    "a caret, not named": ("a.csv", table(PLAIN, delimiter="^"), {}, AS_ONE),
+    "a caret, the line named": ("a.csv", table(PLAIN, delimiter="^"), {"text_column": "text^label"}, AS_ONE),
+    "another one named": ("a.csv", EXCEL, {"separator": ","}, AS_ONE),
     "two separators": ("a.csv", "a;b\tc\n1;2\t3\n", {}, "separated by any of ';', '.t'; name one with --separator"),
     "a separator of two": ("a.csv", table(), {"separator": "::"}, "separator is '::'; allowed: one character"),
     "sep=; line": ("a.csv", "sep=;\r\n" + EXCEL, {}, None),
@@ -105,6 +109,7 @@ CASES = {
     "UTF-16 big, no mark": ("a.tsv", table(delimiter="\t").encode("utf-16-be"), {}, None),
     "UTF-16 of other letters": ("a.csv", table(CYRILLIC).encode("utf-16"), {}, CYRILLIC),
     "UTF-16 of other letters, no mark": ("a.csv", table(CYRILLIC).encode("utf-16-le"), {}, CYRILLIC),
+    "UTF-32": ("a.csv", table().encode("utf-32"), {}, None),
     "UTF-16 jsonl": ("a.jsonl", LINES.encode("utf-16"), {}, None),
     "cp1252": ("a.csv", table().encode("cp1252"), {}, r"row 16 .*byte 0xef is not UTF-8; .*--encoding cp1252"),
     "cp1252, named": ("a.csv", table().encode("cp1252"), {"encoding": "cp1252"}, None),
@@ -119,7 +124,7 @@ CASES = {
     "trailing empty columns": ("a.csv", table([(*r, "", "") for r in ROWS], ("text", "label", "", "")), {}, None),
     "an index of pandas": ("a.csv", table(INDEXED, ("", "text", "label")), {}, None),
     "an index of R": ("a.csv", table(INDEXED), {}, r"row 1 \(line 2\): it has 3 fields and the header 2"),
-    "a header in the middle": ("a.csv", table([*ROWS[:5], ("text", "label"), *ROWS[5:]]), {}, None),
+    "files that were joined": ("a.csv", table(ROWS[:5]) + table(ROWS[5:], ("\ufeffText", "LABEL")), {}, None),
     "no header": ("a.csv", SENTIMENT140, {}, "no column is known as the text.*--column_names"),
     "the advice on that": ("a.csv", SENTIMENT140, SIX, None),
     "a first row that ends in review": ("a.csv", "a good review,1\nbad,0\n", {}, NO_TEXT_COLUMN),
@@ -129,23 +134,26 @@ CASES = {
     "two of one name": ("a.csv", table(TWICE, ("text", "text", "label")), {}, "several columns called 'text'; rename"),
     "review_text": ("a.csv", table(header=("review_text", "label")), {"text_column": "review_text"}, None),
     "two texts": ("a.csv", table(TWICE, ("reviewText", "comment", "label")), {}, r"several .* the text \('rev"),
-    "a column that is not there": ("a.csv", table(), {"text_column": ""}, "column '' not found; .*pass another --text"),
+    "a column that is not there": ("a.csv", table(), {"text_column": "body"}, "'body' not found; pass another --text"),
     # Quotes and widths
     "a lone quote": ("a.csv", table(PLAIN) + '"Great,pos\nBad,neg\n', {}, r"row 13 \(line 14\): unexpected end"),
     "lone quotes in .tsv": ("a.tsv", tabs(LONE), {}, LONE),
+    "a quote of two meanings": ("a.tsv", tabs([*PLAIN, ('"Great', "pos"), ('Bad"', "neg")]), {},
+                                r"row 13 \(line 14\): its quote may be text, or open a field of several lines"),
     "quoted .tsv": ("a.tsv", table(delimiter="\t"), {}, None),
     "Kaggle's .tsv": ("labeledTrainData.tsv", escaped(ONE_LINE, "\t"), {}, ONE_LINE),
     "escaped quotes in .csv": ("a.csv", escaped(ONE_LINE, ","), {}, ONE_LINE),
-    "lines in quotes": ("a.csv", '"text;label"\n"a;pos"\n', {"text_column": "text;label"}, "quoted as a whole"),
+    "lines in quotes": ("a.csv", '"text;label"\n"a;pos"\n', {"text_column": "text;label"}, AS_ONE),
     "too many fields": ("a.csv", table(PLAIN) + "well, done,pos\n", {}, WIDTH.format(3)),
     "too few fields": ("a.csv", table(PLAIN) + "well done\n", {}, WIDTH.format(1)),
     "too few in .tsv": ("a.tsv", table(PLAIN, delimiter="\t") + "well done\n", {}, WIDTH.format(1)),
     # Objects
     ".ndjson": ("a.ndjson", LINES, {}, None),
     "objects in .json": ("a.json", LINES, {}, None),
-    "an indented list": ("a.json", "\ufeff\n" + json.dumps(objects(), indent=2), {}, None),
-    "pandas' columns": ("a.json", json.dumps(FRAME), {}, TABLE_IN_ONE),
-    "pandas' values": ("a.json", json.dumps(PLAIN), {}, f"row 1: it is .*{AN_OBJECT}"),
+    "an indented list": ("a.jsonl", "\ufeff\n" + json.dumps(objects(), indent=2), {}, None),
+    **{f"to_json, {orient}": ("a.json", pd.DataFrame(objects()).to_json(orient=orient), {}, expected)
+       for orient, expected in (("records", None), ("values", f"row 1: it is .*{AN_OBJECT}"),
+                                *((orient, TABLE_IN_ONE) for orient in ("columns", "index", "split", "table")))},
     "null in a list": ("a.json", json.dumps([None, *objects()]), {}, f"row 1: it is null{AN_OBJECT}"),
     "a broken list": ("a.json", json.dumps(objects(), indent=1)[:-2], {}, f"line 69, character 3{AN_OBJECT}"),
     "null first": ("a.jsonl", "null\n" + LINES, {}, rf"row 1 \(line 1\): it is null{AN_OBJECT}"),
@@ -167,8 +175,12 @@ CASES = {
     "a workbook": ("a.csv", b"PK\x03\x04rest", {}, "a zip archive or a workbook; .*save the table as csv"),
     "labels behind tabs in .txt": ("a.txt", tabs(ONE_LINE, ""), {}, "call the file .tsv, and"),
     "the advice on tabs": ("a.tsv", tabs(ONE_LINE, ""), TWO, ONE_LINE),
+    "csv in .txt": ("a.txt", table(delimiter=";"), {}, "call the file .csv, and"),
+    "jsonl in .txt": ("a.txt", LINES, {}, "call the file .jsonl, and"),
     "fastText": ("a.txt", "".join(f"__label__{y} {t}\n" for t, y in ONE_LINE), {}, ONE_LINE),
+    "fastText with tabs": ("a.txt", "".join(f"__label__{y}\t{t}\n" for t, y in ONE_LINE), {}, ONE_LINE),
     "fastText, half": ("a.txt", "__label__pos good\nbad\n", {}, r"row 2 \(line 2\): .*begins with none or several"),
+    "labels behind texts": ("a.txt", "good __label__pos\nbad\n", {}, r"row 1 \(line 1\): .*begins with none"),
     # No data at all
     "empty csv": ("a.csv", "", {}, "is empty; a .csv file starts with a line of column names"),
     "empty parquet": ("a.parquet", "", {}, NO_PARQUET),
@@ -188,8 +200,13 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return Classifier.from_pretrained(save_model(tmp_path_factory.mktemp("model") / "run"))
+def models(tmp_path_factory):
+    return Models([str(save_model(tmp_path_factory.mktemp("model") / "run"))])
+
+
+@pytest.fixture(scope="module")
+def classifier(models):
+    return models(*models.names).classifier
 
 
 def learned(path, **options):
@@ -209,18 +226,40 @@ def predicted(path, classifier, **options):
     return texts
 
 
+def shown(path, models, pasted=None, text_column=None):
+    """What the demo reads of a file, or of what is pasted."""
+    (model,) = models.names
+    file = None if pasted else str(path)
+    html, result = classify_many(models, file, pasted, text_column, model, str(path.with_name("results")))
+    if result is None:
+        raise ValueError(html)
+    with open(result, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row[next(name for name in row if name.lower() == (text_column or "text").lower())] for row in rows]
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_training_and_prediction_read_the_same(name, tmp_path, classifier):
+def test_training_prediction_and_the_demo_read_the_same(name, tmp_path, classifier, models):
     file, content, options, expected = CASES[name]
     path = tmp_path / file
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    # What the demo has a field for, and the kinds that it reads.
+    own = {"text_column": options.get("text_column")}
+    is_shown = options.keys() <= {"text_column", "label_column"} and path.suffix in (".csv", ".tsv", ".jsonl", ".txt")
     if isinstance(expected, str):
         refused(lambda: learned(path, **options), expected)
         refused(lambda: predicted(path, classifier, **options), expected)
-    else:
-        rows = expected or ROWS
-        assert learned(path, **options) == rows
-        assert predicted(path, classifier, **options) == [text for text, _ in rows]
+        if is_shown:
+            refused(lambda: shown(path, models, **own), "That did not work: ")
+        return
+    rows = expected or ROWS
+    texts = [text for text, _ in rows]
+    assert learned(path, **options) == rows
+    assert predicted(path, classifier, **options) == texts
+    if is_shown:
+        assert shown(path, models, **own) == texts
+        if isinstance(content, str):
+            assert shown(path, models, content, **own) == texts
 
 
 NOTHING = {"a.jsonl": "", "b.jsonl": "\n\n", "a.json": "[]", "b.json": "{}", "a.csv": "text,label\n"}
@@ -264,7 +303,8 @@ def test_a_long_line(tmp_path):
 
 
 def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
-    texts = {"train/unsup/0_0": "any\n", "imdb.vocab": "the\n"}
+    # A file that macOS puts beside each one, and others of the archive.
+    texts = {"train/unsup/0_0": "any\n", "imdb.vocab": "the\n", "train/pos/._1_7": "?", "train/urls_pos": "x"}
     for split, rows in (("train", PLAIN), ("test", PLAIN[:6])):
         texts |= {f"{split}/{label}/{i}_7": text for i, (text, label) in enumerate(rows)}
     for name, text in texts.items():
@@ -283,8 +323,9 @@ def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
     file.write_text("sky\n")
     os.utime(file, ns=(then, then))
     assert load_reviews(tmp_path, unlabeled=True).unlabeled["text"][:] == ["sky"]
-    with pytest.raises(ValueError, match="train: files of kind '' are not read; allowed"):
-        predicted(tmp_path / "train", classifier)
+    refused(lambda: predicted(tmp_path / "train", classifier), "train is a directory; name its files, .* --output_dir")
+    (tmp_path / "train/pos/2_8.TXT").touch()
+    refused(lambda: load_reviews(tmp_path), r"2_8\.TXT is no \.txt file")
 
 
 def test_the_console_says_what_is_read(tmp_path, classifier, caplog):
