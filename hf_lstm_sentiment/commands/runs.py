@@ -42,12 +42,14 @@ def push(words: Sequence[str]) -> None:
         ("for_serving", "", False, "Add onnx/, for runtimes without torch, and the handler.py of Inference Endpoints."),
         ("dry_run", "", False, "Only list what would be sent."),
     )
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
     from ..hub.publishable import publishable_files
-    from ..hub.push import check_repo_id, push_run
+    from ..hub.push import push_run
 
     show_log()
     if given.pop("dry_run"):
-        check_repo_id(given["repo_id"])
+        validate_repo_id(given["repo_id"])
         with TemporaryDirectory() as folder:
             files = publishable_files(given["run"], export_to=folder if given["for_serving"] else None)
             sizes = {name: path.stat().st_size for name, path in files.items()}

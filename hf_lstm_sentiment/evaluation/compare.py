@@ -60,19 +60,12 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
     directory.mkdir(parents=True, exist_ok=True)
     first = results[0]
     for result in results:
-        for key in (*SPLIT, "labels"):
-            mine, its = (one.metrics["dataset"].get(key) for one in (result, first))
-            if mine != its:
-                raise ValueError(
-                    f"{result.path} has {key} {mine!r} and {first.path} {its!r}; only runs on the same reviews can be "
-                    "compared"
-                )
+        ours, theirs = (_identity(one.metrics["dataset"]) for one in (result, first))
         # Runs of version 0.1.0 have no digests.
-        ours, theirs = (one.metrics["dataset"].get("digests", {}) for one in (result, first))
-        if other := [part for part, digest in ours.items() if digest != theirs.get(part, digest)]:
+        if other := [key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]]:
             raise ValueError(
-                f"{result.path} and {first.path} have other reviews ({', '.join(other)}); only runs on the same "
-                "reviews can be compared"
+                f"{result.path} and {first.path} have other reviews ({', '.join(sorted(other))}); only runs on the "
+                "same reviews can be compared"
             )
     reviews = load_run_reviews(next((result for result in results if result.has_weights), first).recipe)
     runs: dict[str, list[FinishedRun]] = {}
@@ -102,6 +95,12 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
     )
     (directory / "comparison.html").write_text(page, encoding="utf-8")
     return Comparison(directory, json.loads(json.dumps(found)))
+
+
+def _identity(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells whether reviews are the same: how many there are, their labels, their digests."""
+    digests = {f"digest of {part}": digest for part, digest in dataset.get("digests", {}).items()}
+    return {**{key: dataset.get(key) for key in (*SPLIT, "labels")}, **digests}
 
 
 def _correct(run: FinishedRun, reviews: Reviews) -> NDArray[np.bool_] | None:

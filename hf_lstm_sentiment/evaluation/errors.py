@@ -8,14 +8,13 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..data.labels import SENTIMENT_NAMES
 from ..data.reviews import Reviews
@@ -27,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 Indices = NDArray[np.int64]
 Row = dict[str, Any]
-# Reviews that are tokenized together: their token ids are Python numbers, some hundred megabytes for all of IMDB.
-_WINDOW = 4_096
 # Upper limits of the groups; a last one holds what lies above.
 _LENGTHS = (100, 150, 200, 300, 400, 600)
 _UNKNOWN = (0.0, 0.02, 0.05, 0.1, 0.15)
 # Of more than two labels, those whose errors are shown apart.
 _KINDS = 4
+# Words that mark errors: how many, and in how many reviews at least.
+_MARKING, _MIN_COUNT = 15, 20
 _TAG = re.compile(r"<[a-z/][^<>]*>")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
@@ -104,36 +103,23 @@ class ScoredReviews:
 def score_run(run: Path, metrics: Mapping[str, Any], reviews: Reviews) -> ScoredReviews:
     """Score the test reviews with a finished run, whose `metrics.json` must state the accuracy that is found."""
     classifier = Classifier.from_pretrained(run)
-    texts, labels = list(reviews.test["text"]), np.asarray(reviews.test["label"][:])
+    texts = list(reviews.test["text"])
     logger.info(f"scoring {len(texts):,} test reviews with {run.name}")
-    logits = classifier.logits(texts)
-    scored = score_reviews(classifier, texts, labels, logits, training_texts=reviews.train["text"][:])
-    check_accuracy(run, metrics, scored.correct)
-    return scored
-
-
-def score_reviews(
-    classifier: Classifier, texts: Sequence[str], labels: Indices, logits: ArrayLike, *, training_texts: Iterable[str]
-) -> ScoredReviews:
-    """Join labeled reviews, their logits, and what the tokenizer makes of them."""
-    tokens, unknown = [], []
-    for start in range(0, len(texts), _WINDOW):
-        for ids in classifier.token_ids(texts[start : start + _WINDOW]):
-            read = ids[: classifier.max_length]
-            tokens.append(len(ids))
-            # No id is None, so that a tokenizer without such a token knows every word.
-            unknown.append(read.count(classifier.unk_token_id) / len(read) if read else np.nan)  # type: ignore[arg-type]
-    seen = set(training_texts)
-    return ScoredReviews(
+    ids, unknown = classifier.token_ids(texts), classifier.unk_token_id
+    read = [review[: classifier.max_length] for review in ids]
+    scored = ScoredReviews(
         texts=texts,
-        labels=labels,
-        logits=np.asarray(logits, dtype=np.float64),
-        tokens=np.array(tokens),
-        unknown=np.array(unknown),
+        labels=np.asarray(reviews.test["label"][:]),
+        logits=classifier.logits_of_ids(ids).astype(np.float64),
+        tokens=np.array([len(review) for review in ids]),
+        # A tokenizer without such a token knows every word.
+        unknown=np.array([np.mean([token == unknown for token in review]) if review else np.nan for review in read]),
         max_length=classifier.max_length,
-        duplicates=np.array([text in seen for text in texts]),
+        duplicates=np.isin(reviews.test["row"][:], reviews.overlap["test"]),
         names=classifier.labels,
     )
+    check_accuracy(run, metrics, scored.correct)
+    return scored
 
 
 def check_accuracy(path: Path, metrics: Mapping[str, Any], correct: NDArray[np.bool_]) -> None:
@@ -175,7 +161,7 @@ def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
     return found
 
 
-def marking_words(a: Counter[str], b: Counter[str], *, top: int = 15, min_count: int = 20) -> list[Row]:
+def marking_words(words: Sequence[str], a: Indices, b: Indices) -> list[Row]:
     r"""Find the words that mark the first of two groups of reviews, from how many reviews of either hold each word.
 
     The weighted log-odds ratio with an informative Dirichlet prior, equations 16 and 20 to 22 of Monroe, Colaresi and
@@ -188,45 +174,41 @@ def marking_words(a: Counter[str], b: Counter[str], *, top: int = 15, min_count:
     alpha_w is proportional to the reviews of both groups that hold w, and the sum alpha_0 of all is the n of the
     smaller group, so that the prior never outweighs what was seen.
 
-    Of the words in at least `min_count` reviews, the `top` with the largest z > 0: "word", "in_a" and "in_b", the
-    reviews of either group that hold it, "log_odds", the delta, and "z".
+    Of the words in at least 20 reviews, the 15 with the largest z > 0: "word", "in_a" and "in_b", the reviews of
+    either group that hold it, "log_odds", the delta, and "z".
     """
-    n_a, n_b, strength = a.total(), b.total(), min(a.total(), b.total())
-    words = sorted(word for word in {*a, *b} if a[word] + b[word] >= min_count)
-    alpha = np.array([a[word] + b[word] for word in words]) * strength / (n_a + n_b)
-    with_a = np.array([a[word] for word in words]) + alpha
-    with_b = np.array([b[word] for word in words]) + alpha
-    with np.errstate(divide="ignore"):
-        delta = np.log(with_a / (n_a + strength - with_a)) - np.log(with_b / (n_b + strength - with_b))
+    n_a, n_b, strength = a.sum(), b.sum(), min(a.sum(), b.sum())
+    alpha = (a + b) * strength / (n_a + n_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = [np.log((y + alpha) / (n + strength - y - alpha)) for y, n in ((a, n_a), (b, n_b))]
+        delta = odds[0] - odds[1]
+        z = np.where(a + b >= _MIN_COUNT, delta / np.sqrt(1 / (a + alpha) + 1 / (b + alpha)), 0.0)
     # A group of one word has no odds.
-    delta = np.where(np.isfinite(delta), delta, 0.0)
-    z = delta / np.sqrt(1 / with_a + 1 / with_b)
-    order = np.argsort(-z, kind="stable")
-    chosen = order[z[order] > 0][:top]
-    names = ("word", "in_a", "in_b", "log_odds", "z")
-    rows = ((words[i], a[words[i]], b[words[i]], float(delta[i]), float(z[i])) for i in chosen)
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def document_frequency(texts: Iterable[str]) -> Counter[str]:
-    """Count the texts that hold a word: a run of letters, apostrophes inside included, in lower case; no tags."""
-    return Counter(word for text in texts for word in set(_WORD.findall(_TAG.sub(" ", text.lower()))))
+    order = np.argsort(-np.where(np.isfinite(z), z, 0.0), kind="stable")[:_MARKING]
+    columns = {"word": words, "in_a": a.tolist(), "in_b": b.tolist(), "log_odds": delta.tolist(), "z": z.tolist()}
+    return [{name: column[i] for name, column in columns.items()} for i in order if 0 < z[i] < np.inf]
 
 
 def error_words(scored: ScoredReviews) -> dict[str, list[Row]]:
-    """Find the words that tell errors from correctly classified reviews of the same label, as far as they were read."""
+    """Find the words that tell errors from correctly classified reviews of the same label, as far as they were read.
+
+    A word is a run of letters, apostrophes inside included, in lower case; tags are none.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
     found = {}
     right_of = {"false positives": " against true negatives", "false negatives": " against true positives"}
     for kind, label in scored.kinds.items():
-        wrong, right = (
-            # In words between white space.
-            document_frequency(
-                " ".join(scored.texts[int(place)].split()[: scored.max_length])
-                for place in np.flatnonzero((scored.labels == label) & chosen)
-            )
-            for chosen in (~scored.correct, scored.correct)
-        )
-        if wrong and right and (words := marking_words(wrong, right)):
+        places = np.flatnonzero(scored.labels == label)
+        # In words between white space.
+        texts = (scored.texts[place].lower().split()[: scored.max_length] for place in places.tolist())
+        read, correct = [_TAG.sub(" ", " ".join(words)) for words in texts], scored.correct[places]
+        if correct.all() or not correct.any() or not any(map(_WORD.search, read)):
+            continue
+        counter = CountVectorizer(binary=True, lowercase=False, token_pattern=_WORD.pattern)
+        held = counter.fit_transform(read)
+        wrong, right = (np.asarray(held[chosen].sum(axis=0)).ravel() for chosen in (~correct, correct))
+        if words := marking_words(counter.get_feature_names_out().tolist(), wrong, right):
             found[kind + right_of.get(kind, "")] = words
     return found
 

@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inference.explanation import shorten
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
-from .calibration import calibration_bins, certainty
-from .errors import Row, ScoredReviews
+from .calibration import calibration_bins
 
 DRAWN_LABELS = 20
 """Labels that fit a readable confusion matrix."""
 
-_BINS = 40
 _COLORS = (GREY, SKY, BLUE, ORANGE, "#009E73", "#CC79A7")
 _CORRECT = "reviews classified correctly, %"
 
@@ -148,71 +145,6 @@ def plot_reliability_diagram(
         ncols=3,
         frameon=False,
     )
-    return write_figure(figure, path)
-
-
-def plot_groups(groups: Mapping[str, Sequence[Row]], path: Path, *, title: str) -> Path:
-    """Draw the accuracy of groups of reviews with its 95 % interval, a panel for each way to group them."""
-    rows = max(map(len, groups.values()))
-    figure = new_figure(8, 1.8 + 0.62 * rows, title)
-    lowest = min(group["low"] for panel in groups.values() for group in panel)
-    whole = next(iter(groups.values()))
-    mean = 100 * sum(g["correct"] for g in whole) / sum(g["reviews"] for g in whole)
-    columns = figure.subplots(2, 2, sharex=True, height_ratios=(rows, 3)).flat
-    for axes, (name, panel) in zip(columns, groups.items(), strict=False):
-        style(axes, name, "", "")
-        places = np.arange(len(panel))
-        accuracy = np.array([100 * group["accuracy"] for group in panel])
-        reach = [accuracy - [100 * g["low"] for g in panel], [100 * g["high"] for g in panel] - accuracy]
-        axes.errorbar(accuracy, places, xerr=reach, fmt="o", color=BLUE, capsize=3, markersize=6)
-        axes.axvline(mean, color=GREY, linestyle="--", linewidth=1.2)
-        axes.set_yticks(places, [f"{g['name']}\n{g['reviews']:,} reviews" for g in panel], fontsize=TICK_SIZE)
-        axes.set_ylim(len(panel) - 0.5, -0.5)
-        axes.set_xlim(max(0.0, 100 * lowest - 2), 100)
-        axes.grid(axis="y", visible=False)
-    figure.supxlabel(f"{_CORRECT} (line: 95 % interval; dashed: all reviews, {mean:.1f} %)", fontsize=LABEL_SIZE)
-    return write_figure(figure, path)
-
-
-def plot_confidences(scored: ScoredReviews, path: Path, *, title: str) -> Path:
-    """Draw how probabilities spread over the reviews, errors in another color.
-
-    Of two labels, those of the second one for the reviews of either; of more, those of the predicted label for all.
-    """
-    figure = new_figure(8, 5.2, title)
-    edges = np.linspace(0, 1, _BINS + 1)
-    if len(scored.names) == 2:
-        shown, of = scored.probabilities, scored.names[1]
-        panels = [(scored.labels == i, f"{scored.names[i]} reviews", kind) for kind, i in scored.kinds.items()]
-    else:
-        shown, of = certainty(scored.probabilities), "the predicted label"
-        panels = [(np.ones(len(scored), bool), "reviews", "misclassified")]
-    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False).flat
-    for axes, (chosen, name, wrong) in zip(drawn, panels, strict=True):
-        right = np.histogram(shown[chosen & scored.correct], edges)[0]
-        errors = np.histogram(shown[chosen & ~scored.correct], edges)[0]
-        style(axes, f"{chosen.sum():,} {name}", f"probability of {of}" if chosen is panels[-1][0] else "", "reviews")
-        look = {"align": "edge", "edgecolor": "white", "linewidth": 0.4}
-        axes.bar(edges[:-1], right, 1 / _BINS, color=SKY, label=f"correct: {right.sum():,}", **look)
-        # Narrower, so that where most are wrong the correct ones are seen beside them.
-        axes.bar(edges[:-1], errors, 0.5 / _BINS, color=ORANGE, label=f"{wrong}: {errors.sum():,}", **look)
-        # Most reviews lie at the ends, and the errors would vanish beside them.
-        axes.set_yscale("symlog", linthresh=10)
-        axes.set_xlim(0, 1)
-        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper center" if len(panels) > 1 else "best")
-    return write_figure(figure, path)
-
-
-def plot_error_words(words: Mapping[str, Sequence[Row]], path: Path, *, title: str) -> Path:
-    """Draw the words that mark errors, the strongest first, a panel for each kind of error."""
-    figure = new_figure(max(8, 3 * len(words)), 1.6 + 0.3 * max(map(len, words.values())), title)
-    for axes, (name, found) in zip(figure.subplots(1, len(words), squeeze=False).flat, words.items(), strict=True):
-        style(axes, textwrap.fill(name, 21), "", "")
-        axes.barh(range(len(found)), [word["z"] for word in found], color=ORANGE)
-        axes.set_yticks(range(len(found)), [shorten(word["word"]) for word in found], fontsize=TICK_SIZE)
-        axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.grid(axis="y", visible=False)
-    figure.supxlabel("log-odds in standard deviations", fontsize=LABEL_SIZE)
     return write_figure(figure, path)
 
 

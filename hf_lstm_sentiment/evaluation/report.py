@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,7 @@ from ..utils.imports import require
 from ..utils.messages import check_count
 from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
 from .errors import ScoredReviews, accuracy_by_group, changed_decisions, error_words, group, score_run
-from .plots import (
-    DRAWN_LABELS,
-    plot_confidences,
-    plot_confusion_matrix,
-    plot_error_words,
-    plot_groups,
-    plot_reliability_diagram,
-    plot_training_curves,
-)
+from .plots import DRAWN_LABELS, plot_reliability_diagram
 from .statistics import bootstrap_difference, mcnemar, p_value
 
 # Limits of the bands of confidence; of more than two labels, there is one below.
@@ -113,12 +106,18 @@ def write_report(
         name: [_excerpt(scored, place, explained[place].probabilities) for place in places]
         for name, places in shown.items()
     }
+    name = metrics["preset"]
+    # Those that the training drew, if they were not deleted.
+    plots = {"curves": run / "plots" / "training_curves.png", "confusion": run / "plots" / "confusion_matrix.png"}
+    for key, (title, z) in zip(("reliability", "softened"), logits.items(), strict=False):
+        p, path = probabilities_of(z), directory / f"{key}.png"
+        plots[key] = plot_reliability_diagram(p, scored.labels, path, title=f"{name}: {title}")
     page = render(
         "report.html",
-        title=f"{metrics['preset']}, seed {metrics['seed']}: what it gets wrong",
+        title=f"{name}, seed {metrics['seed']}: what it gets wrong",
         metrics=metrics,
         found=found,
-        plots={name: data_uri(path) for name, path in _draw(scored, metrics, found, directory).items()},
+        plots={key: data_uri(path) for key, path in plots.items() if path.is_file()},
         # Around the words of the largest attribution.
         html={place: one.to_html_fragment(words=40) for place, one in explained.items()},
         max_length=scored.max_length,
@@ -147,14 +146,15 @@ def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
 
 def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
     """Reviews and errors by the probability of the predicted label."""
-    bands = _BANDS if len(scored.names) == 2 else (0.0, *_BANDS)
-    band = np.clip(np.searchsorted(bands, certainty(scored.probabilities), side="left"), 1, len(bands) - 1)
+    two = len(scored.names) == 2
+    bands = _BANDS if two else (0.0, *_BANDS)
+    band = np.digitize(certainty(scored.probabilities), bands[1:-1], right=True)
     rows = []
-    for upper in range(1, len(bands)):
-        wrong = (band == upper) & ~scored.correct
+    for number, (low, high) in enumerate(pairwise(bands)):
+        wrong = (band == number) & ~scored.correct
         kinds = {kind.replace(" ", "_"): int((wrong & (scored.labels == i)).sum()) for kind, i in scored.kinds.items()}
-        row = {"low": bands[upper - 1], "high": bands[upper], "reviews": int((band == upper).sum())}
-        rows.append({**row, **(kinds if len(scored.names) == 2 else {}), "wrong": int(wrong.sum())})
+        row = {"low": low, "high": high, "reviews": int((band == number).sum())}
+        rows.append({**row, **(kinds if two else {}), "wrong": int(wrong.sum())})
     return rows
 
 
@@ -171,32 +171,6 @@ def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) 
         "truncated": bool(scored.truncated[place]),
         "duplicate": bool(scored.duplicates[place]),
     }
-
-
-def _draw(scored: ScoredReviews, metrics: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Draw the plots; of hundreds of labels there is no confusion matrix."""
-    name, history, best, y = metrics["preset"], metrics["history"], metrics["best_epoch"], scored.labels
-    at = {
-        "curves": folder / "training_curves.png",
-        "confidences": folder / "confidences.png",
-        "reliability": folder / "reliability.png",
-        "groups": folder / "groups.png",
-    }
-    plot_training_curves(history, at["curves"], title=f"{name}: training", best_epoch=best)
-    plot_confidences(scored, at["confidences"], title=f"{name}: confidence")
-    plot_reliability_diagram(scored.probabilities, y, at["reliability"], title=f"{name}: as it is")
-    plot_groups(found["groups"], at["groups"], title=f"{name}: accuracy on parts of the test reviews")
-    if confusion := metrics["test"].get("confusion_matrix"):
-        at["confusion"] = folder / "confusion_matrix.png"
-        plot_confusion_matrix(confusion, at["confusion"], title=f"{name}: test reviews", names=scored.names)
-    if temperature := found.get("temperature"):
-        at["softened"] = folder / "reliability_with_temperature.png"
-        p = probabilities_of(scored.logits / temperature)
-        plot_reliability_diagram(p, y, at["softened"], title=f"{name}: with temperature {temperature:.2f}")
-    if words := found["words"]:
-        at["words"] = folder / "error_words.png"
-        plot_error_words(words, at["words"], title=f"{name}: words that mark errors")
-    return at
 
 
 def render(template: str, **values: Any) -> str:

@@ -14,24 +14,19 @@ def checked_columns(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.fl
 
     *Shape:* (n,) or, of more than two labels, (n, K); and (n,)
     """
-    z, y = np.asarray(logits), np.asarray(labels)
-    if z.ndim == 2 and z.shape[1] == 2:
-        raise ValueError(f"logits have shape {z.shape}; pass logits[:, 1] - logits[:, 0] instead")
-    shaped = z.ndim == 1 or (z.ndim == 2 and z.shape[1] > 2)
-    if not (shaped and z.size and y.shape == z.shape[:1] and {z.dtype.kind, y.dtype.kind} <= set("biuf")):
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    places = np.arange(z.shape[1] if z.ndim == 2 else 2)
+    if not z.size or y.shape != z.shape[:1] or z.ndim > 2 or (z.ndim == 2 and len(places) < 3):
         raise ValueError(
-            f"logits have shape {z.shape} and type {z.dtype}, labels {y.shape} and {y.dtype}; allowed: for each review "
-            "of at least one, a number as logit (of three or more labels a row of them) and one as label"
+            f"logits have shape {z.shape} and labels {y.shape}; allowed: for each review of at least one a label and a "
+            "logit, of three or more labels a row of them; of two, pass logits[:, 1] - logits[:, 0]"
         )
-    places = np.arange(2 if z.ndim == 1 else z.shape[1])
-    allowed = "0 and 1" if z.ndim == 1 else f"0 to {places[-1]}"
-    columns = (("logits", z, np.isfinite(z), "finite numbers"), ("labels", y, np.isin(y, places), allowed))
-    for name, column, valid, allowed in columns:
-        wrong = np.argwhere(~valid)
-        if len(wrong):
-            found = f"{column[tuple(wrong[0])].item()} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
+    known = np.isin(y, places)
+    for name, column, valid, allowed in (("logits", z, np.isfinite(z), "finite numbers"), ("labels", y, known, places)):
+        if len(wrong := np.argwhere(~valid)):
+            found = f"{column[tuple(wrong[0])]} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
             raise ValueError(f"{name} hold {found}; allowed: {allowed}")
-    return z.astype(np.float64), y.astype(np.int64)
+    return z, y.astype(np.int64)
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

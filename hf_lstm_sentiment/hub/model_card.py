@@ -25,9 +25,7 @@ _NAMES = {
 _NAMES_OF_MANY = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1 (every label counts the same)",
-    "top_2_accuracy": "Accuracy of the 2 most probable labels",
-    "top_3_accuracy": "Accuracy of the 3 most probable labels",
-    "top_5_accuracy": "Accuracy of the 5 most probable labels",
+    **{f"top_{k}_accuracy": f"Accuracy of the {k} most probable labels" for k in (2, 3, 5)},
     "expected_calibration_error": "Expected calibration error",
     "loss": "Loss (cross-entropy, nats)",
 }
@@ -54,7 +52,7 @@ def make_model_card(
     """
     # In the metadata names of files and labels are values, which YAML quotes; in the page they become text.
     data, metrics = _card_data(preset, metrics), _escaped(metrics)
-    labels, test = _labels(metrics), metrics["test"]
+    labels, test = metrics.get("labels", (NEGATIVE, POSITIVE)), metrics["test"]
     card: ModelCard = ModelCard.from_template(
         data,
         template_str=files(__package__).joinpath("model_card.md").read_text(encoding="utf-8"),
@@ -66,7 +64,7 @@ def make_model_card(
         is_sentiment="labels" not in metrics,
         labels=labels,
         shown_classes=_worst_classes(labels, test.get("per_class", [])),
-        confusions=_most_confused(labels, test.get("confusion_matrix", [])),
+        confusions=_most_confused(labels, test.get("confusion_matrix", [])) if len(labels) > 2 else [],
         options={name: shlex.quote(str(value)) for name, value in metrics["options"].items()},
         shipped_as=shipped_as,
         names={key: name for key, name in _names(labels).items() if key in test or len(labels) == 2},
@@ -93,10 +91,6 @@ def _are_imdb_reviews(dataset: Mapping[str, Any]) -> bool:
     return copy or source == "stanfordnlp/imdb" or source.endswith(" (IMDB training reviews)")
 
 
-def _labels(metrics: Mapping[str, Any]) -> list[str]:
-    return list(metrics.get("labels", (NEGATIVE, POSITIVE)))
-
-
 def _names(labels: Sequence[str]) -> dict[str, str]:
     """The names of what is measured."""
     return {key: name.format(labels[1]) for key, name in (_NAMES if len(labels) == 2 else _NAMES_OF_MANY).items()}
@@ -110,10 +104,8 @@ def _worst_classes(labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> 
     return sorted((pair for pair in found if pair[1]["reviews"]), key=lambda pair: pair[1]["f1"])[:_ROWS]
 
 
-def _most_confused(labels: Sequence[str], counts: Any) -> list[tuple[int, str, str]]:
-    """How many reviews of a label were classified as another one, the most frequent first; of more than two labels."""
-    if isinstance(counts, Mapping):
-        return []
+def _most_confused(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> list[tuple[int, str, str]]:
+    """How many reviews of a label were classified as another one, the most frequent first."""
     cells = [(n, labels[i], labels[j]) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
     return sorted(cells, key=lambda cell: -cell[0])[:_PAIRS]
 
@@ -123,7 +115,6 @@ def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCa
     held_out, is_imdb, is_sentiment = "test" in dataset["held_out"], _are_imdb_reviews(dataset), "labels" not in metrics
     # The official IMDB test split, as the leaderboards understand it.
     official = is_imdb and not held_out and dataset["test"] == 25_000
-    title = f"{'Sentiment LSTM' if is_sentiment else 'LSTM classifier'}: {preset['name']}"
     results = [
         EvalResult(
             task_type="text-classification",
@@ -135,7 +126,7 @@ def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCa
             metric_name=name,
             metric_value=test[key],
         )
-        for key, name in _names(_labels(metrics)).items()
+        for key, name in _names(metrics.get("labels", (NEGATIVE, POSITIVE))).items()
         if key in test
     ]
     has_glove = "glove" in metrics or "glove" in metrics.get("pretraining", {})
@@ -148,7 +139,7 @@ def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCa
         tags=[*["sentiment-analysis"] * is_sentiment, "lstm", "custom_code", *["glove"] * has_glove],
         datasets=["stanfordnlp/imdb"] if is_imdb else None,
         metrics=["accuracy", *(["precision", "recall", "f1", "roc_auc"] if "f1" in test else ["f1"])],
-        model_name=title,
+        model_name=f"{'Sentiment LSTM' if is_sentiment else 'LSTM classifier'}: {preset['name']}",
         eval_results=results,
         # Only a repository of the Hub has a commit; a directory may look like one.
         base_model=base["name"].partition("@")[0] if "revision" in base else None,

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 from safetensors import SafetensorError, safe_open
-from transformers.dynamic_module_utils import get_relative_import_files
 
 from ..model import configuration_sentiment_lstm
-from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
+from ..model.configuration_sentiment_lstm import AUTO_MAP, SentimentLSTMConfig
 from ..utils.files import read_json, user_path
 from ..utils.run_directory import METRICS, WEIGHTS, is_finished
 
 CARD, CONFIG = "README.md", "config.json"
+CODE = ("configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py", "packed_lstm.py")
 PLOT = re.compile(r"plots/[^/.][^/]*\.png")
 # Where transformers.js looks for them.
 ONNX = ("onnx/model.onnx", "onnx/model_quantized.onnx", "onnx/tokenizer.json")
 _REQUIRED = (CARD, CONFIG, METRICS, WEIGHTS, "tokenizer.json", "tokenizer_config.json")
-_PACKAGE_CODE = Path(configuration_sentiment_lstm.__file__).parent
+_CODE = Path(configuration_sentiment_lstm.__file__).parent
 _HANDLER = Path(__file__).with_name("handler.py")
 _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 
@@ -31,10 +31,9 @@ def publishable_files(
     """Find what of a finished run goes to the Hub, and check that it can; the files by their names in the repository.
 
     These are the weights, the configuration, the two tokenizer files, the card, `metrics.json`, the plots in `plots/`,
-    and the code files that the configuration's `auto_map` reaches, as transformers follows them; to a checkpoint that
-    ships with this package, which holds none, the package's own are added. Everything else is not uploaded:
-    checkpoints, the optimizer's state, reports, hidden files and every pickle. With `export_to`, an empty folder, the
-    model is exported into it, and `onnx/` and the `handler.py` of Inference Endpoints go along.
+    and this package's code files, which `trust_remote_code=True` runs. Everything else is not uploaded: checkpoints,
+    the optimizer's state, reports, hidden files and every pickle. With `export_to`, an empty folder, the model is
+    exported into it, and `onnx/` and the `handler.py` of Inference Endpoints go along.
     """
     run = user_path(run, "the run")
     if not run.is_dir():
@@ -46,16 +45,23 @@ def publishable_files(
     missing = [name for name in _REQUIRED if not (run / name).is_file()]
     if missing:
         raise ValueError(f"{run} lacks {', '.join(missing)}; restore what was deleted, or train into a new directory")
-    code = _code_files(run)
     plots = [path.relative_to(run).as_posix() for path in run.glob("plots/*.png")]
-    files = {name: run / name for name in (*_REQUIRED, *filter(PLOT.fullmatch, plots))} | code
+    files = {name: run / name for name in (*_REQUIRED, *filter(PLOT.fullmatch, plots))}
     for path in files.values():
-        if path.is_relative_to(run) and not path.resolve().is_relative_to(run.resolve()):
+        if not path.resolve().is_relative_to(run.resolve()):
             raise ValueError(f"{path} is a link that leads out of the run; put the file itself there")
+    config = read_json(run / CONFIG)
+    kind, code = config.get("model_type"), config.get("auto_map")
+    if (kind, code) != (SentimentLSTMConfig.model_type, AUTO_MAP):
+        raise ValueError(
+            f"{run / CONFIG} is of a model of type {kind!r} with the code {code}; allowed: a "
+            f"{SentimentLSTMConfig.model_type!r} as its save_pretrained writes it"
+        )
     _check_weights_and_card(run)
-    for name in (CARD, CONFIG, METRICS, "tokenizer_config.json", *code):
+    for name in (CARD, CONFIG, METRICS, "tokenizer_config.json"):
         if _ACCESS_TOKEN.search(files[name].read_bytes()):
             raise ValueError(f"{files[name]} holds something like an access token of the Hub; take it out, revoke it")
+    files |= {name: _CODE / name for name in CODE}
     if export_to is not None:
         from ..inference.onnx import export_onnx
 
@@ -77,27 +83,3 @@ def _check_weights_and_card(run: Path) -> None:
         raise ValueError(f"the metadata of {run / CARD} cannot be read: {' '.join(str(error).split())}") from error
     if not metadata:
         raise ValueError(f"{run / CARD} has no metadata; it starts with them, between two lines of ---")
-
-
-def _code_files(run: Path) -> dict[str, Path]:
-    """Find the code files that transformers runs for whoever loads a directory with `trust_remote_code=True`."""
-    config = read_json(run / CONFIG)
-    kind = config.get("model_type")
-    if kind != SentimentLSTMConfig.model_type:
-        raise ValueError(
-            f"{run / CONFIG} is of a model of type {kind!r}; only a {SentimentLSTMConfig.model_type!r} can be pushed"
-        )
-    targets = [str(target) for target in (config.get("auto_map") or {}).values()]
-    foreign = [target for target in targets if "--" in target]
-    if foreign or not targets:
-        names = f"names code of another repository, {foreign[0]}" if foreign else "names no code"
-        raise ValueError(f"auto_map of {run / CONFIG} {names}; save the model with save_pretrained again")
-    folder = run if any(run.glob("*.py")) else _PACKAGE_CODE
-    entries = {f"{target.partition('.')[0]}.py" for target in targets}
-    try:
-        imported = {Path(path).name for name in entries for path in get_relative_import_files(folder / name)}
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{error.filename} is missing, which auto_map of {CONFIG} needs; save the model with save_pretrained again"
-        ) from error
-    return {name: folder / name for name in entries | imported}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants, get_token
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    EntryNotFoundError,
     HfHubHTTPError,
-    HFValidationError,
     HTTPError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -36,6 +35,19 @@ _MAIN = "main"
 _BLANK = {".gitattributes", ".gitignore", CARD, "LICENSE"}
 # Names that may move, so not the hash of a commit.
 _REF = re.compile(r"(?!.*(?:\.\.|//))(?![0-9a-f]{40}\Z)[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
+_SNIPPET = """\
+from transformers import pipeline
+
+commit = "{commit}"
+classify = pipeline(
+    "text-classification",
+    model="{repo_id}",
+    revision=commit,
+    code_revision=commit,
+    trust_remote_code=True,
+)
+print(classify("A moving film.", truncation=True{padding}))
+"""
 
 
 @dataclass(frozen=True)
@@ -55,16 +67,6 @@ class PushedRun:
     tag: str | None
     files: tuple[str, ...]
     snippet: str
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """What a push builds on: the newest commit, whether branch and tag are there, and what the push leaves out."""
-
-    head: str | None
-    has_branch: bool
-    has_tag: bool
-    stale: list[str]
 
 
 def push_run(
@@ -89,7 +91,7 @@ def push_run(
 
     Args:
         run: The run directory.
-        repo_id: Where to, as "user/name"; made if it is not there.
+        repo_id: Where to, as "user/name", without "user/" under the account of the token; made if it is not there.
         private: Whether a new repository is private; the account's default where None. The visibility of a repository
             that is there is not changed: the opposite of what it has is refused.
         revision: Branch to commit to, made if it is not there; `main` where None.
@@ -113,78 +115,72 @@ def push_run(
             another kind of model or has the other visibility, or the tag stands at another commit.
         OSError: The Hub refuses for another reason; the message says which.
     """
-    run = user_path(run, "the run")
-    check_repo_id(repo_id)
-    branch = _checked_ref("revision", revision or _MAIN)
+    run, branch = user_path(run, "the run"), revision or _MAIN
     if create_pr and tag is not None:
         raise ValueError(f"tag {tag!r} cannot be set on a pull request; leave tag out, and tag what is merged")
-    tag = _checked_ref("tag", tag) if tag is not None else None if create_pr else _default_tag(branch)
+    tag = tag or (None if create_pr else _default_tag(branch))
+    _check_names(repo_id, branch, tag)
     with TemporaryDirectory() as folder, _readable_errors(repo_id):
         files = publishable_files(run, export_to=folder if for_serving else None)
         api = _api(repo_id, token)
-        remote = _look_up(api, repo_id, branch, private, tag, files)
-        _validate_card(run)
-        if remote is None:
+        repo_id = _full_name(api, repo_id)
+        head, stale = _look_up(api, repo_id, branch, private, tag, files)
+        try:
+            # Before there is a repository.
+            ModelCard((run / CARD).read_text(encoding="utf-8")).validate()
+        except ValueError as error:
+            raise ValueError(f"the Hub refuses the metadata of {run / CARD}: {error}") from error
+        if head is None:
             api.create_repo(repo_id, private=private, exist_ok=True)
-        if branch != _MAIN and not (remote and remote.has_branch):
+        if branch != _MAIN:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         of = read_json(run / METRICS)
-        message = f"{of['preset']}, seed {of['seed']}: test accuracy {of['test']['accuracy']:.2%}"
         done = api.create_commit(
             repo_id,
             [
                 *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()),
-                *(CommitOperationDelete(path_in_repo=name) for name in (remote.stale if remote else ())),
+                *(CommitOperationDelete(path_in_repo=name) for name in stale),
             ],
-            commit_message=commit_message or message,
+            commit_message=commit_message
+            or f"{of['preset']}, seed {of['seed']}: test accuracy {of['test']['accuracy']:.2%}",
             revision=branch,
             create_pr=create_pr,
             # Whoever pushes in the meantime is not overwritten.
-            parent_commit=remote.head if remote else None,
+            parent_commit=head,
         )
-    if tag is not None and not (remote and remote.has_tag):
+    if tag is not None:
         with _readable_errors(repo_id, f"commit {done.oid} is published in {repo_id}, but it has no tag yet: "):
-            api.create_tag(repo_id, tag=tag, revision=done.oid)
-    url = str(done.pr_url or f"{api.endpoint}/{repo_id}")
-    return PushedRun(url, done.oid, tag, tuple(files), _snippet(run, repo_id, done.oid))
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Refuse what is not the name of a repository: a user or an organization, a slash, a name."""
-    with suppress(HFValidationError):
-        validate_repo_id(repo_id)
-        if "/" in repo_id:
-            return
-    raise ValueError(
-        f"repo_id {repo_id!r} is no name of a repository; allowed: USER/NAME of letters, digits, '-', '_' and '.', at "
-        "most 96 characters, no '--' and no '..'"
-    )
-
-
-def full_repo_id(name: str, *, token: str | None = None) -> str:
-    """Complete the name of a repository, as the Trainer does: without a slash, it is under the token's account."""
-    # As if somebody owned it, before the Hub is asked who.
-    check_repo_id(name if "/" in name else f"me/{name}")
-    if "/" in name:
-        return name
-    with _readable_errors(name):
-        return f"{_api(name, token).whoami()['name']}/{name}"
+            api.create_tag(repo_id, tag=tag, revision=done.oid, exist_ok=True)
+    padding = ', padding="max_length"' if read_json(run / CONFIG).get("naive_padding") else ""
+    snippet = _SNIPPET.format(repo_id=repo_id, commit=done.oid, padding=padding)
+    return PushedRun(str(done.pr_url or f"{api.endpoint}/{repo_id}"), done.oid, tag, tuple(files), snippet)
 
 
 def check_destination(
     repo_id: str, *, private: bool | None = None, revision: str | None = None, token: str | None = None
 ) -> None:
     """Find out, as far as one can before a training, whether `push_run` will succeed. Nothing is changed there."""
-    check_repo_id(repo_id)
-    branch = _checked_ref("revision", revision or _MAIN)
+    branch = revision or _MAIN
+    _check_names(repo_id, branch)
     with _readable_errors(repo_id):
         api = _api(repo_id, token)
-        who = api.whoami()
+        who, repo_id = api.whoami(), _full_name(api, repo_id)
         owners = {who["name"], *(organization["name"] for organization in who.get("orgs", []))}
         role = who.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read" or repo_id.split("/")[0] not in owners:
             raise PermissionError(_may_not_write(repo_id))
-        _look_up(api, repo_id, branch, private, _default_tag(branch), None)
+        _look_up(api, repo_id, branch, private, _default_tag(branch), {})
+
+
+def _check_names(repo_id: str, *refs: str | None) -> None:
+    """Refuse what is no name of a repository, of a branch or of a tag, before anything is sent."""
+    validate_repo_id(repo_id)
+    for name in refs:
+        if name is not None and not _REF.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no name of a branch or tag; allowed: letters, digits, '.', '_', '-' and '/', and not the "
+                "hash of a commit"
+            )
 
 
 def _api(repo_id: str, token: str | None) -> HfApi:
@@ -194,24 +190,34 @@ def _api(repo_id: str, token: str | None) -> HfApi:
     return HfApi(token=token, library_name="hf_lstm_sentiment")
 
 
+def _full_name(api: HfApi, repo_id: str) -> str:
+    """Complete the name of a repository, as the Trainer does: without a slash, it is under the token's account."""
+    return repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+
+
+def _default_tag(branch: str) -> str | None:
+    return f"v{version('hf_lstm_sentiment')}" if branch == _MAIN else None
+
+
 def _look_up(
-    api: HfApi, repo_id: str, branch: str, private: bool | None, tag: str | None, files: Mapping[str, Path] | None
-) -> _Remote | None:
-    """Ask the Hub what it holds, None where the token may see no repository, and refuse what must stay as it is."""
+    api: HfApi, repo_id: str, branch: str, private: bool | None, tag: str | None, files: Mapping[str, Path]
+) -> tuple[str | None, list[str]]:
+    """Ask the Hub what it holds, and refuse what must stay as it is.
+
+    Returns the commit that a push builds on, None where the token may see no repository; and what the push deletes.
+    """
     try:
         info = api.model_info(repo_id)
     except RepositoryNotFoundError:
-        return None
+        return None, []
     if private is not None and private != bool(info.private):
         there, wanted = ("private", "public") if info.private else ("public", "private")
         raise ValueError(
             f"{repo_id} is there already and is {there}; private={private} asks for a {wanted} one. Change it in its "
             "settings on the Hub and leave private out, or push under another name"
         )
-    refs = api.list_repo_refs(repo_id, include_pull_requests=True)
-    branches = {ref.name: ref.target_commit for ref in refs.branches}
-    branches |= {ref.ref: ref.target_commit for ref in refs.pull_requests or []}
-    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    refs = api.list_repo_refs(repo_id)
+    branches, tags = ({ref.name: ref.target_commit for ref in some} for some in (refs.branches, refs.tags))
     if branch in tags and branch not in branches:
         raise ValueError(f"revision {branch!r} is a tag of {repo_id}, which stays where it is; pass a branch")
     head = branches.get(branch, branches.get(_MAIN))
@@ -219,25 +225,23 @@ def _look_up(
     held = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
     if not held.keys() <= _BLANK:
         kind = None
-        if CONFIG in held:
-            with suppress(ValueError):
-                kind = read_json(Path(api.hf_hub_download(repo_id, CONFIG, revision=head))).get("model_type")
+        with suppress(ValueError, EntryNotFoundError):
+            kind = read_json(Path(api.hf_hub_download(repo_id, CONFIG, revision=head))).get("model_type")
         if kind != SentimentLSTMConfig.model_type:
-            holds = f"holds a model of type {kind!r}" if kind else f"holds files and no model ({CONFIG})"
+            holds = f"a model of type {kind!r}" if kind else "files and no model"
             raise ValueError(
-                f"{repo_id} {holds}, and a {SentimentLSTMConfig.model_type!r} would be written over it; push under "
-                "another name, or empty the repository first"
+                f"{repo_id} holds {holds}, and a {SentimentLSTMConfig.model_type!r} would be written over it; push "
+                "under another name, or empty the repository first"
             )
-    stale = sorted(name for name in held.keys() - (files or {}) if PLOT.fullmatch(name) or name in ONNX)
-    if tag in tags:
-        # By these very files, a tag may be taken.
-        same = files and not stale and all(_is_held(path, held.get(name)) for name, path in files.items())
-        if tags[tag] != head or not same:
-            raise ValueError(
-                f"tag {tag} of {repo_id} stands at commit {tags[tag][:12]}, which is not this run, and a tag must stay "
-                f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {repo_id} --tag {tag}-2"
-            )
-    return _Remote(head, branch in branches, tag in tags, stale)
+    stale = sorted(name for name in held.keys() - files.keys() if PLOT.fullmatch(name) or name in ONNX)
+    # By these very files, a tag may be taken.
+    same = bool(files) and not stale and all(_is_held(path, held.get(name)) for name, path in files.items())
+    if tag in tags and (tags[tag] != head or not same):
+        raise ValueError(
+            f"tag {tag} of {repo_id} stands at commit {tags[tag][:12]}, which is not this run, and a tag must stay "
+            f"where it was found; pass another one: hf-lstm-sentiment push RUN --repo_id {repo_id} --tag {tag}-2"
+        )
+    return head, stale
 
 
 def _is_held(path: Path, entry: RepoFile | None) -> bool:
@@ -247,61 +251,20 @@ def _is_held(path: Path, entry: RepoFile | None) -> bool:
     return there in (sha256(content).hexdigest(), git_hash(content))
 
 
-def _default_tag(branch: str) -> str | None:
-    return f"v{version('hf_lstm_sentiment')}" if branch == _MAIN else None
-
-
-def _checked_ref(what: str, name: str) -> str:
-    if not _REF.fullmatch(name):
-        raise ValueError(
-            f"{what} {name!r} is no name; allowed: letters, digits, '.', '_', '-' and '/', and not the hash of a commit"
-        )
-    return name
-
-
-def _validate_card(run: Path) -> None:
-    """Have the Hub check the card's metadata before there is a repository."""
-    try:
-        ModelCard((run / CARD).read_text(encoding="utf-8")).validate()
-    except ValueError as error:
-        reasons = str(error)
-        with suppress(ValueError, KeyError, TypeError):
-            reasons = "; ".join(entry["message"] for entry in json.loads(reasons)["errors"])
-        raise ValueError(f"the Hub refuses the metadata of {run / CARD}: {reasons}") from error
-
-
-def _snippet(run: Path, repo_id: str, commit: str) -> str:
-    padding = ', padding="max_length"' if read_json(run / CONFIG).get("naive_padding") else ""
-    return f'''\
-from transformers import pipeline
-
-commit = "{commit}"
-classify = pipeline(
-    "text-classification",
-    model="{repo_id}",
-    revision=commit,
-    code_revision=commit,
-    trust_remote_code=True,
-)
-print(classify("A moving film.", truncation=True{padding}))
-'''
-
-
 @contextmanager
 def _readable_errors(repo_id: str, before: str = "") -> Iterator[None]:
     """Say what went wrong on the Hub, after what is already done, and what to do, without header, address or token."""
     try:
         yield
     except Exception as error:
-        explained = _explain(error, repo_id)
-        if explained is None:
+        kind, text = _explain(error, repo_id)
+        if kind is None:
             raise
-        kind, text = explained
         # A server may repeat in its answer what it was sent; nobody is shown that for a token.
         raise kind(before + text) from None if kind is PermissionError else error
 
 
-def _explain(error: BaseException, repo_id: str) -> tuple[type[Exception], str] | None:
+def _explain(error: BaseException, repo_id: str) -> tuple[type[Exception] | None, str]:
     """An error of huggingface_hub as one of ours; None for what already is one."""
     again = "A commit arrives whole or not at all: run the same command again"
     # Uploads wrap what their connection raises.
@@ -311,9 +274,9 @@ def _explain(error: BaseException, repo_id: str) -> tuple[type[Exception], str] 
     if isinstance(cause, OfflineModeIsEnabled):
         return ConnectionError, f"{repo_id} cannot be pushed to, HF_HUB_OFFLINE is set; unset it"
     if not isinstance(cause, HfHubHTTPError):
-        if isinstance(cause, HTTPError) or type(error).__module__.startswith("hf_xet"):
-            return ConnectionError, f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}). {again}"
-        return None
+        is_connection = isinstance(cause, HTTPError) or type(error).__module__.startswith("hf_xet")
+        kind = ConnectionError if is_connection else None
+        return kind, f"the connection to {constants.ENDPOINT} failed ({type(cause).__name__}). {again}"
     status = cause.response.status_code
     if status == 401:
         return PermissionError, f"the Hub does not accept the access token (401), it is wrong or was revoked: {_LOGIN}"

@@ -200,8 +200,6 @@ class Classifier:
             config = cast("SentimentLSTMConfig", ShippedConfig.read(name))
         else:
             config = read_config(name, revision)
-            config.validate_ranges()
-            config.check_problem()
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
         network = read_weights(config, find_weights(name, revision, variant))

@@ -13,14 +13,20 @@ from typing import Any, ClassVar, Literal, cast
 from transformers.configuration_utils import PreTrainedConfig, strict  # type: ignore[attr-defined]
 
 NEGATIVE, POSITIVE = "NEGATIVE", "POSITIVE"
+# Where the Auto classes find the code that is saved beside a checkpoint.
+AUTO_MAP = {
+    "AutoConfig": "configuration_sentiment_lstm.SentimentLSTMConfig",
+    "AutoModel": "modeling_sentiment_lstm.SentimentLSTMModel",
+    "AutoModelForSequenceClassification": "modeling_sentiment_lstm.SentimentLSTMForSequenceClassification",
+}
 
 
 @strict
 class SentimentLSTMConfig(PreTrainedConfig):
     """Shape and behavior of a sentiment LSTM; the defaults are those of the reference experiment.
 
-    All arguments are keywords. Types are checked on construction and on assignment, ranges on construction, on saving
-    and when a model is built.
+    All arguments are keywords. Types are checked on construction and on assignment, everything else on construction,
+    on saving and when a model is built.
 
     Args:
         vocab_size: Rows of the embedding table, `<pad>` and `<unk>` included.
@@ -80,12 +86,10 @@ class SentimentLSTMConfig(PreTrainedConfig):
     def validate_ranges(self) -> None:
         """Refuse values with which no model can be built."""
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers"):
-            value = getattr(self, name)
-            if value < 1:
+            if (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}; allowed: a whole number of at least 1")
         for name in ("embedding_dropout", "word_dropout", "classifier_dropout"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
+            if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is {value}; allowed: 0 <= {name} < 1")
         if not 0 < self.initializer_range < float("inf"):
             raise ValueError(f"initializer_range is {self.initializer_range}; allowed: a finite number above 0")
@@ -111,7 +115,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
         count = len(self.label_names)
         return 1 if count == 2 else count
 
-    def check_problem(self) -> None:
+    def validate_problem(self) -> None:
         """Refuse fewer than two labels, weights of other labels, and other problems than one label of several."""
         remedy = {
             "regression": "name the values that it may answer, such as stars from 1 to 5, as labels",
@@ -137,12 +141,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
         transformers registers only the class that is being saved, and leaves entries of a pulled checkpoint pointing
         at the repository that it came from.
         """
-        module = "modeling_sentiment_lstm"
-        self.auto_map = {
-            "AutoConfig": "configuration_sentiment_lstm.SentimentLSTMConfig",
-            "AutoModel": f"{module}.SentimentLSTMModel",
-            "AutoModelForSequenceClassification": f"{module}.SentimentLSTMForSequenceClassification",
-        }
+        self.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,7 +80,7 @@ def file_of(name: str, file: str, revision: str | None) -> Path:
     return Path(found)
 
 
-def _damaged(path: str | Path, error: BaseException | str) -> ValueError:
+def _damaged(path: Path, error: BaseException | str) -> ValueError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return ValueError(f"{path} is damaged ({reason}); copy or download the checkpoint again")
 
@@ -104,27 +103,18 @@ def read_config(name: str, revision: str | None) -> SentimentLSTMConfig:
             f"model {name} is of type {content.get('model_type')!r}; this package classifies with its own "
             f"{SentimentLSTMConfig.model_type!r} only"
         )
-    labels = content.get("id2label")
-    if labels is not None:
-        names = list(labels.values()) if isinstance(labels, dict) else []
-        numbered = isinstance(labels, dict) and set(labels) == {str(index) for index in range(len(labels))}
-        if not numbered or not all(isinstance(text, str) for text in names) or len(set(names)) < len(names):
-            raise _damaged(path, f"id2label is {labels!r}; allowed: different texts for 0, 1 and so on")
-    if not isinstance(content.get("label2id"), dict | None):
-        raise _damaged(path, f"label2id is {shown(content['label2id'])}; allowed: a number for each text")
+    labels, ids = content.get("id2label"), content.get("label2id")
+    if not isinstance(labels, dict | None) or not isinstance(ids, dict | None):
+        raise _damaged(path, f"id2label is {shown(labels)} and label2id {shown(ids)}; allowed: objects")
+    names = [name for name in (labels or {}).values() if isinstance(name, str)]
+    if labels and labels.keys() != {str(index) for index in range(len(set(names)))}:
+        raise _damaged(path, f"id2label is {shown(labels)}; allowed: different texts for 0, 1 and so on")
     try:
         return SentimentLSTMConfig.from_pretrained(name, revision=revision or "main")
     except OSError:
         raise
-    except Exception as error:
-        # What a configuration of anything may raise is not known beforehand; `strict` names a field in its text alone.
-        found = re.match(r"Validation error for field '(\w+)'", str(error))
-        types = {field.name: field.type for field in fields(SentimentLSTMConfig)}
-        if not found or found[1] not in types.keys() & content.keys():
-            raise _damaged(path, error) from error
-        kind = types[found[1]]
-        allowed = kind.__name__ if isinstance(kind, type) else str(kind).removeprefix("typing.")
-        raise _damaged(path, f"{found[1]} is {shown(content[found[1]])}; allowed: {allowed}") from error
+    except Exception as error:  # what a configuration of anything may raise is not known beforehand
+        raise _damaged(path, error.__cause__ or error) from error
 
 
 class ShippedConfig(SimpleNamespace):
@@ -187,13 +177,11 @@ def find_weights(name: str, revision: str | None, variant: str | None = None) ->
     part = f".{variant}" if variant else ""
     try:
         return [file_of(name, f"model{part}.safetensors", revision)]
-    except OSError:
+    except OSError as error:
         try:
             index = file_of(name, f"model.safetensors.index{part}.json", revision)
         except OSError:
-            index = None
-        if index is None:
-            raise
+            raise error from None
     shards = _read_object(index).get("weight_map")
     files = list(shards.values()) if isinstance(shards, dict) else []
     if not files or not all(isinstance(file, str) and re.fullmatch(r"[\w.-]+\.safetensors", file) for file in files):
@@ -218,10 +206,10 @@ def read_weights(config: SentimentLSTMConfig, paths: Sequence[Path]) -> Network:
         "sentiment_lstm.lstm.weight_hh_l0": (4 * config.hidden_size, config.hidden_size),
         "classifier.weight": (config.num_logits, config.hidden_size * directions),
     }
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name, shape in shapes.items():
-        if name not in weights or weights[name].shape != shape:
-            found = f"is {tuple(weights[name].shape)}" if name in weights else "is missing"
-            raise ValueError(f"{problem}: {name} {found}, expected {shape}")
+        if found.get(name) != shape:
+            raise ValueError(f"{problem}: {name} is {found.get(name, 'missing')}, expected {shape}")
     if len(weights) != (expected := 4 * config.num_hidden_layers * directions + 3):
         raise ValueError(f"{problem}: it has {len(weights)} tensors, expected {expected}")
     for name, tensor in weights.items():

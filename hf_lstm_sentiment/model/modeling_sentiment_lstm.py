@@ -33,6 +33,11 @@ class SentimentLSTMPreTrainedModel(PreTrainedModel):
     _input_embed_layer = "word_embeddings"
     _no_split_modules = ["PackedLSTM"]  # noqa: RUF012
 
+    def __init__(self, config: SentimentLSTMConfig) -> None:
+        super().__init__(config)
+        # The keyword arguments of `from_pretrained` and assignments have only had their types checked.
+        config.validate()
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
@@ -77,8 +82,6 @@ class SentimentLSTMModel(SentimentLSTMPreTrainedModel):
 
     def __init__(self, config: SentimentLSTMConfig) -> None:
         super().__init__(config)
-        # The keyword arguments of `from_pretrained` and assignments have only had their types checked.
-        config.validate_ranges()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.embedding_dropout = nn.Dropout(config.embedding_dropout)
         self.lstm = PackedLSTM.from_config(config)
@@ -216,7 +219,6 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
 
     def __init__(self, config: SentimentLSTMConfig) -> None:
         super().__init__(config)
-        self.config.check_problem()
         self.sentiment_lstm = SentimentLSTMModel(config)
         self.classifier_dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size * (2 if config.bidirectional else 1), config.num_logits)
@@ -229,9 +231,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        token_type_ids: Tensor | None = None,
-        output_attentions: bool | None = None,
+        **options: Any,
     ) -> SequenceClassifierOutput:
         """Classify a batch of reviews; with `return_dict=False`, or where the configuration has it, into a plain tuple.
 
@@ -242,9 +242,7 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             inputs_embeds: Word vectors in the place of `input_ids`. *Shape:* (batch_size, seq_len, embedding_size)
             labels: Whole numbers from 0 to `num_labels` - 1; of two labels also the probability of label 1.
                 *Shape:* (batch_size,)
-            output_hidden_states: Return the word vectors and every layer's states too.
-            token_type_ids: Ignored; a review is one segment.
-            output_attentions: Ignored, with a warning where true; an LSTM has no attention.
+            options: `output_hidden_states`, `token_type_ids` and `output_attentions`, as :class:`SentimentLSTMModel`.
 
         Returns:
             `loss`, where labels are given: mean cross-entropy (natural logarithm) over the reviews, each multiplied
@@ -256,17 +254,11 @@ class SentimentLSTMForSequenceClassification(SentimentLSTMPreTrainedModel):
             ValueError: As :class:`SentimentLSTMModel`; labels of another shape or that are none; a problem type that
                 this model does not do.
         """
-        self.config.check_problem()
+        self.config.validate_problem()
         if labels is not None:
             self._check_labels(labels, input_ids if input_ids is not None else inputs_embeds)
         encoded = self.sentiment_lstm(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_last_hidden_state=False,
-            return_dict=True,
-            output_attentions=output_attentions,
+            input_ids, attention_mask, inputs_embeds, output_last_hidden_state=False, return_dict=True, **options
         )
         logits = self.classifier(self.classifier_dropout(encoded.pooler_output))  # (batch_size, num_logits)
         if logits.size(-1) != self.config.num_logits:

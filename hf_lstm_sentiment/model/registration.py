@@ -1,52 +1,42 @@
-"""Entries of the models in transformers' Auto factories, without an import of the models, nor of transformers.
+"""Entries of the configuration and the models in transformers' Auto factories, without an import of transformers.
 
 transformers takes half as long to import as torch, and the base class of its models as long as torch. A program that
-classifies with this package needs neither. The factories get their entries when they are imported, and these are
-stand-ins that import the models when they are asked for one.
+classifies with this package needs neither. The factories get their entries when they are imported.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
-# The models of this package by the factories that make them.
-_MODELS = {
-    "AutoModel": "SentimentLSTMModel",
-    "AutoModelForSequenceClassification": "SentimentLSTMForSequenceClassification",
-}
-# Modules of transformers, and the factories in them.
-_FACTORIES: dict[str, Sequence[str]] = {
-    "transformers.models.auto.configuration_auto": ("AutoConfig",),
-    "transformers.models.auto.modeling_auto": tuple(_MODELS),
-}
+# Modules of transformers with the factories.
+_CONFIGURATIONS = "transformers.models.auto.configuration_auto"
+_MODELS = "transformers.models.auto.modeling_auto"
 
 
 def register() -> None:
-    """Register the configuration, and a stand-in for each model: now, or as soon as transformers has its factories."""
-    for name in _FACTORIES:
+    """Register the configuration and the models: now, or as soon as transformers has its factories."""
+    for name in (_CONFIGURATIONS, _MODELS):
         if name in sys.modules:
             _add_entries(sys.modules[name])
-    if not _FACTORIES.keys() <= sys.modules.keys() and not any(isinstance(f, _Watch) for f in sys.meta_path):
+    if _MODELS not in sys.modules and not any(isinstance(finder, _Watch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch())
 
 
 def _add_entries(module: ModuleType) -> None:
-    from .configuration_sentiment_lstm import SentimentLSTMConfig
+    from .configuration_sentiment_lstm import SentimentLSTMConfig as Config
 
-    for name in _FACTORIES.get(module.__name__, ()):
-        factory = getattr(module, name)
-        if name == "AutoConfig":
-            factory.register(SentimentLSTMConfig.model_type, SentimentLSTMConfig, exist_ok=True)
-        else:
-            # Pipelines know the models that they support by the names of the registered classes.
-            stand_in = type(_MODELS[name], (_StandIn,), {"__module__": __name__, "config_class": SentimentLSTMConfig})
-            factory.register(SentimentLSTMConfig, stand_in, exist_ok=True)
+    if module.__name__ == _CONFIGURATIONS:
+        module.AutoConfig.register(Config.model_type, Config, exist_ok=True)
+    else:
+        from . import modeling_sentiment_lstm as models
+
+        module.AutoModel.register(Config, models.SentimentLSTMModel, exist_ok=True)
+        classifier = models.SentimentLSTMForSequenceClassification
+        module.AutoModelForSequenceClassification.register(Config, classifier, exist_ok=True)
 
 
 class _Watch(MetaPathFinder):
@@ -55,7 +45,7 @@ class _Watch(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in _FACTORIES:
+        if fullname not in (_CONFIGURATIONS, _MODELS):
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
         spec = next((s for finder in others if (s := finder.find_spec(fullname, path, target))), None)
@@ -68,25 +58,3 @@ class _Watch(MetaPathFinder):
 
             spec.loader.exec_module = execute_and_register  # type: ignore[method-assign]
         return spec
-
-
-def _import_models() -> Any:
-    """Import the models and put them in the places of their stand-ins."""
-    models = import_module(f"{__package__}.modeling_sentiment_lstm")
-    auto = import_module("transformers.models.auto.modeling_auto")
-    for factory, name in _MODELS.items():
-        model = getattr(models, name)
-        getattr(auto, factory).register(model.config_class, model, exist_ok=True)
-    return models
-
-
-class _StandIn:
-    """What the Auto factories call of a model class, passed on to the model class of the same name."""
-
-    @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        return getattr(_import_models(), cls.__name__).from_pretrained(*args, **kwargs)
-
-    @classmethod
-    def _from_config(cls, *args: Any, **kwargs: Any) -> Any:
-        return getattr(_import_models(), cls.__name__)._from_config(*args, **kwargs)

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from ..utils.messages import check_count, check_text, shown
+from ..utils.messages import check_count, check_text, check_texts
 from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
@@ -48,15 +48,9 @@ def _pipeline(scheme: Scheme) -> tuple[normalizers.Normalizer, pre_tokenizers.Pr
 
 def split_words(texts: Iterable[str], *, scheme: Scheme) -> Iterator[list[str]]:
     """Split each text into the words that a tokenizer of this package would look up."""
-    return _split(texts, *_pipeline(scheme))
-
-
-def _split(
-    texts: Iterable[str], normalizer: normalizers.Normalizer | None, splitter: pre_tokenizers.PreTokenizer | None
-) -> Iterator[list[str]]:
+    normalizer, splitter = _pipeline(scheme)
     for text in texts:
-        text = text if normalizer is None else normalizer.normalize_str(text)
-        yield [text] if splitter is None else [word for word, _ in splitter.pre_tokenize_str(text)]
+        yield [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
 
 def train_tokenizer(
@@ -84,20 +78,17 @@ def train_tokenizer(
 
     Raises:
         ValueError: An unknown scheme, a size below 1, a corpus without a word, or a text of half a surrogate pair.
-        TypeError: A text is not a string.
+        TypeError: The texts are no list or the like, or one is not a string.
     """
     if scheme not in get_args(Scheme):
         raise ValueError(f"scheme is {scheme!r}; allowed: {', '.join(map(repr, get_args(Scheme)))}")
     check_count("vocab_size", vocab_size)
     check_count("max_length", max_length)
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise TypeError(f"texts is {shown(texts)}; pass a list of strings, one per review")
-    count = 0
+    check_texts(texts)
 
     def checked() -> Iterator[str]:
-        nonlocal count
-        for count, text in enumerate(texts, start=1):
-            check_text(count - 1, text)
+        for row, text in enumerate(texts):
+            check_text(row, text)
             yield text
 
     # Split by what the tokenizer is made of, so that no word is counted which it would never produce.
@@ -105,7 +96,7 @@ def train_tokenizer(
     # Of words that are as frequent, the one that occurs first is first.
     words = [word for word, _ in counts.most_common()]
     if not words:
-        raise ValueError(f"no word found in {count} texts; a tokenizer needs a corpus with at least one word")
+        raise ValueError("no word found in the texts; a tokenizer needs a corpus with at least one word")
 
     words = (words if rank is None else rank(words))[:vocab_size]
     vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words])}
@@ -131,7 +122,10 @@ def extend_tokenizer(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], c
     if not isinstance(backend.model, WordLevel):
         raise ValueError(f"the tokenizer is a {type(backend.model).__name__}; only to a WordLevel can words be added")
     vocabulary = backend.get_vocab()
-    counts = Counter(chain.from_iterable(_split(texts, backend.normalizer, backend.pre_tokenizer)))
+    normalizer, splitter = backend.normalizer, backend.pre_tokenizer
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
     words = [word for word, _ in counts.most_common() if word not in vocabulary]
     if len(words) < count:
         raise ValueError(

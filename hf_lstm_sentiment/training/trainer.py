@@ -24,7 +24,7 @@ from transformers.trainer_callback import ExportableState
 from ..data.encoding import PaddingCollator, encode_reviews, longest_first
 from ..data.reviews import SAMPLING
 from ..evaluation.metrics import evaluate_logits
-from ..hub.push import PushedRun, check_destination, full_repo_id
+from ..hub.push import PushedRun, check_destination
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
 from ..utils.threads import flushing_denormals, use_cpu_threads
@@ -109,11 +109,9 @@ def run_recipe(
     check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
-    if writes and hub is not None:
-        hub["repo_id"] = full_repo_id(hub["repo_id"], token=hub.get("token"))
-        # Of a finished run, which may lie there already, pushing finds out more.
-        if not finished:
-            check_destination(**hub)
+    # Of a finished run, which may lie there already, pushing finds out more.
+    if writes and hub is not None and not finished:
+        check_destination(**hub)
     run.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(run) if writes else nullcontext():
         if writes:

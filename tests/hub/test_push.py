@@ -35,14 +35,11 @@ def put(hub, name, files):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        *(
-            (name, {}, re.escape(f"repo_id {name!r}") + ".*allowed: USER/NAME")
-            for name in ("model", "a/b/c", "user/na me", "/model", "")
-        ),
-        ("user/name", {"tag": "a b"}, "tag 'a b' is no name; allowed: letters"),
+        *((name, {}, f"Repo id must .*'{name}'") for name in ("a/b/c", "user/na me", "/model", "")),
+        ("user/name", {"tag": "a b"}, "'a b' is no name of a branch or tag; allowed: letters"),
         ("user/name", {"tag": "v1", "create_pr": True}, "tag 'v1' cannot be set on a pull request"),
-        ("user/name", {"revision": "../main"}, "revision '../main' is no name"),
-        ("user/name", {"revision": "0" * 40}, "is no name; .* not the hash of a commit"),
+        ("user/name", {"revision": "../main"}, "'../main' is no name"),
+        ("user/name", {"revision": "0" * 40}, "is no name.* not the hash of a commit"),
     ],
 )
 def test_names_are_checked(trained, name, arguments, message):
@@ -130,9 +127,6 @@ def test_a_pull_request(hub, run):
     assert repository.branches["refs/pr/1"] == pushed.commit
     assert (pushed.url, pushed.tag) == (f"{hub.endpoint}/user/proposal/discussions/1", None)
     assert repository.tags.keys() == {TAG}
-    change_card(run)
-    push(run, "user/proposal", revision="refs/pr/1")
-    assert received(hub, "user/proposal", "refs/pr/1") == contents(run)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +151,16 @@ def test_who_may_not_write_is_told_so(hub, run, token, name, message):
 @pytest.mark.parametrize(
     ("files", "holds"),
     [
-        ({"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x"}, "holds a model of type 'bert'"),
-        ({"config.json": b"[1]"}, "holds files and no model"),
-        ({"thesis.pdf": b"precious"}, "holds files and no model"),
+        ({"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x"}, "a model of type 'bert'"),
+        ({"config.json": b"[1]"}, "files and no model"),
+        ({"thesis.pdf": b"precious"}, "files and no model"),
     ],
 )
 def test_another_kind_of_repository_is_not_touched(hub, run, files, holds):
     put(hub, "user/theirs", files)
     before = state(hub)
     message = refusal(ValueError, push, run, "user/theirs")
-    assert f"user/theirs {holds}" in message
+    assert f"user/theirs holds {holds}, and" in message
     assert "push under another name" in message
     assert state(hub) == before
 
@@ -180,7 +174,7 @@ def test_a_blank_repository_is_used(hub, run):
 def test_the_hub_looks_at_the_card_before_there_is_a_repository(hub, run):
     change_card(run, "license: mit", "license: none-of-your-business")
     message = refusal(ValueError, push, run, "user/card")
-    assert f'the Hub refuses the metadata of {run / "README.md"}: "license" must be one of' in message
+    assert re.search(r"the Hub refuses the metadata of .*README.md: .*license.* must be one of", message)
     assert "user/card" not in hub.repositories
 
 

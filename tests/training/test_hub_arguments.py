@@ -78,7 +78,7 @@ def test_what_was_trained_and_not_published_is_published_by_a_resume(hub, review
         ("user/early", None, PermissionError, "an access token is needed: run hf auth login"),
         ("user/early", READ, PermissionError, "may not write to user/early (403)"),
         ("other/early", WRITE, PermissionError, "may not write to other/early (403)"),
-        ("user/a--b", WRITE, ValueError, "is no name of a repository"),
+        ("user/a--b", WRITE, ValueError, "Cannot have -- or .. in repo_id: 'user/a--b'"),
         ("user/tagged-before", WRITE, ValueError, f"tag {TAG} of user/tagged-before stands at commit"),
         ("user/book", WRITE, ValueError, "user/book holds files and no model"),
     ],
