@@ -21,8 +21,8 @@ def checked_columns(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.fl
             f"logits have shape {z.shape} and labels {y.shape}; allowed: for each review of at least one a label and a "
             "logit, of three or more labels a row of them; of two, pass logits[:, 1] - logits[:, 0]"
         )
-    known = np.isin(y, places)
-    for name, column, valid, allowed in (("logits", z, np.isfinite(z), "finite numbers"), ("labels", y, known, places)):
+    columns = (("logits", z, np.isfinite(z), "finite"), ("labels", y, np.isin(y, places), f"0 to {places[-1]}"))
+    for name, column, valid, allowed in columns:
         if len(wrong := np.argwhere(~valid)):
             found = f"{column[tuple(wrong[0])]} at position {wrong[0][0]}, {len(wrong)} wrong values in all"
             raise ValueError(f"{name} hold {found}; allowed: {allowed}")

@@ -133,7 +133,7 @@ def test_recorded_results_stand_in_for_runs(two_seeds, tmp_path):
     record = tmp_path / "cards" / "other" / "seed-2" / "metrics.json"
     before = record.read_text()
     record.write_text(before.replace(comparison.results["dataset"]["digests"]["test"], "sha256:0"))
-    with pytest.raises(ValueError, match=r"other reviews \(test\); only runs on the same reviews can be compared"):
+    with pytest.raises(ValueError, match=r"other reviews \(digest of test\); only runs on the same reviews"):
         study([SHORT, OTHER], seeds=[1, 2], **options)
     record.write_text(before)
     wrong = 1 - 2 * np.asarray(test["label"][:], dtype=np.float32)

@@ -18,13 +18,6 @@ from hf_lstm_sentiment.evaluation import metrics
 from hf_lstm_sentiment.evaluation.metrics import SentimentMetrics, evaluate_logits
 
 
-def make_logits(count, seed=0):
-    """Logits and labels of a classifier that is right four times out of five."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count)
-    return (2 * labels - 1) * 1.5 + 1.8 * rng.normal(size=count), labels
-
-
 def test_metrics_by_hand():
     result = evaluate_logits(np.array([2.0, -1.0, 0.0, 3.0]), np.array([1, 0, 0, 0]))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
@@ -85,25 +78,18 @@ def test_loss_is_exact_where_probabilities_round(logits, labels, loss):
     assert evaluate_logits(logits, labels)["loss"] == pytest.approx(loss, rel=1e-12)
 
 
-def test_logits_keep_their_64_bits():
-    single = make_logits(200)[0].astype(np.float32)
-    assert evaluate_logits(single, [0, 1] * 100) == evaluate_logits(single.astype(np.float64), [0, 1] * 100)
+def test_the_metric_of_evaluate_takes_portions_tensors_and_columns_and_keeps_their_64_bits():
+    single = np.random.default_rng(0).normal(size=40).astype(np.float32)
+    labels = Dataset.from_dict({"label": [0, 1] * 20})["label"]
+    expected = evaluate_logits(single.astype(np.float64), [0, 1] * 20)
+    assert evaluate_logits(torch.tensor(single), labels) == expected
     assert evaluate_logits([0.9 + 1e-12, 0.9], [1, 0])["roc_auc"] == 1
-
-
-def test_reviews_can_be_added_in_portions():
-    logits, labels = make_logits(40)
     metric = evaluate.combine([SentimentMetrics()])
     for part in (slice(0, 7), slice(7, 40)):
-        metric.add_batch(predictions=logits[part], references=labels[part])
-    with pytest.raises(ValueError, match=r"shape \(2,\) and type float64, labels \(1,\)"):
+        metric.add_batch(predictions=single[part], references=labels[part])
+    with pytest.raises(ValueError, match=r"shape \(2,\) and labels \(1,\)"):
         metric.add_batch(predictions=[0.0, 0.0], references=[1])
-    assert metric.compute() == evaluate_logits(logits, labels)
-
-
-def test_tensors_and_dataset_columns_are_welcome():
-    labels = Dataset.from_dict({"label": [0, 1, 1]})["label"]
-    assert evaluate_logits(torch.tensor([-1.0, 1.0, -1.0]), labels)["accuracy"] == 2 / 3
+    assert metric.compute() == expected
 
 
 def test_no_network_and_no_files(monkeypatch, tmp_path):
@@ -117,16 +103,14 @@ def test_no_network_and_no_files(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        ([1.0, math.inf], [0, 1], "logits hold inf at position 1.*allowed: finite numbers"),
-        ([math.nan], [0], "logits hold nan at position 0"),
-        ([1.0], [2], "labels hold 2 at position 0, 1 wrong values in all; allowed: 0 and 1"),
+        ([1.0, math.inf], [0, 1], "logits hold inf at position 1.*allowed: finite"),
+        ([1.0], [2], "labels hold 2 at position 0, 1 wrong values in all; allowed: 0 to 1"),
         (np.zeros((2, 3)), [2, 3], "labels hold 3 at position 1, 1 wrong values in all; allowed: 0 to 2"),
         ([1.0, 2.0], [0.7, 1], "labels hold 0.7 at position 0"),
-        ([1.0, 2.0], ["1", "0"], "labels .* and <U1; allowed: for each review"),
-        ([1.0, 2.0], [1], r"shape \(2,\) and type float64, labels \(1,\) and int64; allowed: for each review"),
+        ([1.0, 2.0], ["1", "0"], "labels hold 1 at position 0"),
+        ([1.0, 2.0], [1], r"shape \(2,\) and labels \(1,\); allowed: for each review"),
         ([], [], "logits have shape .*at least one"),
-        (np.zeros((3, 2)), [0, 0, 1], r"shape \(3, 2\); pass logits\[:, 1\] - logits\[:, 0\]"),
-        (np.zeros((3, 1)), [0, 0, 1], r"shape \(3, 1\) .*allowed: for each review"),
+        (np.zeros((3, 2)), [0, 0, 1], r"shape \(3, 2\).*of two, pass logits\[:, 1\] - logits\[:, 0\]"),
     ],
 )
 def test_wrong_columns_are_refused(logits, labels, message):

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
 
-from hf_lstm_sentiment.evaluation.errors import ScoredReviews
 from hf_lstm_sentiment.evaluation.plots import (
-    plot_confidences,
     plot_confusion_matrix,
     plot_coverage,
-    plot_error_words,
     plot_reliability_diagram,
     plot_training_curves,
 )
@@ -51,10 +46,6 @@ def coverage(path, rows=COVERAGE):
 
 def reliability(path, p=P, labels=Y):
     return plot_reliability_diagram(np.array(p), np.array(labels), path, title="test")
-
-
-def error_words(path, words):
-    return plot_error_words(words, path, title="test")
 
 
 def drawn(folder, draw, *values, **options):
@@ -93,21 +84,9 @@ def test_what_is_shown_changes_the_picture(tmp_path, unwarned, draw, before, aft
 def test_extremes_are_drawn(tmp_path, unwarned):
     drawn(tmp_path, confusion, MANY)
     drawn(tmp_path, reliability, [0.5], [0])
-    words = [{"word": "antidisestablishment" * 2, "z": 3.0}] * 8
-    pixels = drawn(tmp_path, error_words, {f"misclassified {'long name ' * i}": words for i in range(2, 6)})
-    assert (pixels[:, [0, -1]] == 255).all()
     # Long titles stay inside and are not mathematics.
     pixels = drawn(tmp_path, curves, title="v2_glove costs $5 or $6_7 " * 8)
     assert (pixels[:, [0, -1]] == 255).all()
-
-
-def test_correct_answers_are_seen_beside_more_errors_of_the_same_confidence(tmp_path, unwarned):
-    logits = np.tile([0.0, 4.0, 0.0], (6, 1))
-    facts = {"tokens": np.ones(6, int), "unknown": np.zeros(6), "max_length": 9, "duplicates": np.zeros(6, bool)}
-    scored = ScoredReviews([""] * 6, np.array([1, 0, 0, 0, 0, 0]), logits, **facts, names="abc")
-    pixels = drawn(tmp_path, lambda path: plot_confidences(scored, path, title="test"))
-    # More than the legend shows.
-    assert (pixels == (0x56, 0xB4, 0xE9)).all(axis=2).sum() > 1_000
 
 
 def test_confusion_matrix_puts_false_positives_top_right(tmp_path, unwarned):
@@ -122,28 +101,12 @@ def test_confusion_matrix_puts_false_positives_top_right(tmp_path, unwarned):
     assert quarters[1] < 100 < 200 < min(quarters[0], quarters[2], quarters[3])
 
 
-def test_a_failure_leaves_the_old_picture_and_no_other_file(tmp_path, monkeypatch):
-    drawn(tmp_path, coverage)
-    before = (tmp_path / "picture.png").read_bytes()
-    monkeypatch.setattr(os, "replace", Mock(side_effect=OSError("disk on fire")))
-    with pytest.raises(OSError, match="disk on fire"):
-        drawn(tmp_path, confusion)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"picture.png": before}
-
-
 def test_settings_of_matplotlib_stay_and_do_not_crop(tmp_path):
     with mpl.rc_context({"savefig.bbox": "tight", "figure.dpi": 30}):
         before = dict(mpl.rcParams)
         pixels = drawn(tmp_path, confusion)
         assert dict(mpl.rcParams) == before
     assert pixels.shape == (870, 930, 3)
-
-
-def test_missing_matplotlib_is_reported_with_the_command_that_installs_it(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "hf_lstm_sentiment\[train\]"'):
-        drawn(tmp_path, curves)
 
 
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path):
