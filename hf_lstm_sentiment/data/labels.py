@@ -11,8 +11,6 @@ from importlib.metadata import version
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from ..model.configuration_sentiment_lstm import NEGATIVE, POSITIVE
 from ..utils.messages import listed, shown
 from .columns import find_column
@@ -20,15 +18,12 @@ from .readers import Rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from numpy.typing import NDArray
 
 SENTIMENT_NAMES = (NEGATIVE, POSITIVE)
 _NEGATIVE = ("0", "neg", "negative", "bad", "rotten", "false", "label_0")
 _POSITIVE = ("1", "pos", "positive", "good", "fresh", "true", "label_1")
 # What the usual words for two sentiments mean, in lower case.
 SENTIMENTS = {**dict.fromkeys(_NEGATIVE, 0), **dict.fromkeys(_POSITIVE, 1)}
-# Reviews that are read at once.
-BATCH = 1_000
 
 _REMEDY = (
     "correct or remove the row, name the right column with --label_column, or say what each label means: "
@@ -260,22 +255,6 @@ def _all_said(names: Sequence[str], drop: str | None = None) -> str:
     """An example of `--labels` for a message."""
     pairs = [shlex.quote(f"{name}={name}") for name in names[:8]] + (["..."] if len(names) > 8 else [])
     return shlex.quote(" ".join([*pairs, *([] if drop is None else [shlex.quote(f"{drop}=")])]))
-
-
-def class_counts(part: Dataset, labels: int = 2) -> tuple[int, ...]:
-    """Numbers of reviews of each label."""
-    return tuple(np.bincount(whole_numbers(part, "label"), minlength=labels).tolist())
-
-
-def missing_labels(part: Dataset, names: Sequence[str]) -> list[str]:
-    """Names of the labels that no review has, out of the names of all labels."""
-    return [name for name, count in zip(names, class_counts(part, len(names)), strict=True) if not count]
-
-
-def whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
-    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each."""
-    batches = part.select_columns([name]).with_format("numpy").iter(BATCH)
-    return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
 
 
 def place_of(value: Any, names: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,17 +16,9 @@ import numpy as np
 from ..model.configuration_sentiment_lstm import check_class_weights
 from ..utils.messages import check_text, listed, shown
 from .columns import ReadRow
-from .labels import (
-    BATCH,
-    SENTIMENT_NAMES,
-    class_counts,
-    missing_labels,
-    parse_labels,
-    read_labelled,
-    whole_numbers,
-)
+from .labels import SENTIMENT_NAMES, parse_labels, read_labelled
 from .readers import FileForm, Rows
-from .sources import SPLITS, UNLABELED_NAMES, find_source, hub_error, open_source
+from .sources import SPLITS, UNLABELED_NAMES, open_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,6 +30,8 @@ READING = ("text_column", "label_column", "labels", "separator", "column_names",
 SAMPLING = (*READING, "test_fraction", "split_seed", *_LIMITS)
 logger = logging.getLogger(__name__)
 
+# Reviews that are read at once.
+_BATCH = 1_000
 # What tells one split from another, out of the "dataset" of `metrics.json`; the source's name changes with its place.
 SPLIT = ("train", "validation", "test", "split_seed", "held_out")
 
@@ -90,7 +85,7 @@ class Reviews:
 
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
-        ordered = labelled.select(np.argsort(whole_numbers(labelled, "row"), kind="stable"))
+        ordered = labelled.select(np.argsort(_whole_numbers(labelled, "row"), kind="stable"))
         others = [*([] if self.unlabeled is None else [self.unlabeled]), *more]
         return cast(
             Iterable[str], concatenate_datasets([p.select_columns(["text"]) for p in (ordered, *others)])["text"]
@@ -101,23 +96,18 @@ class Reviews:
         known, overlap = _digests(more)[1], {}
         for key, rows in self.overlap.items():
             part: Dataset = getattr(self, key)
-            found = whole_numbers(part, "row")[np.isin(_digests(part)[1], known)]
+            found = _whole_numbers(part, "row")[np.isin(_digests(part)[1], known)]
             overlap[key] = np.union1d(rows, found)
         return replace(self, overlap=overlap)
 
     def class_weights(self, weights: str | Sequence[float]) -> list[float]:
-        """What a review counts in the loss, by its label.
+        """What a review counts in the loss, by its label: the numbers given, also as one text with commas.
 
-        Args:
-            weights: A number for each of `label_names`, also as one text with commas; or "balanced", by which all
-                labels count the same in training, and a review 1 on average.
-
-        Raises:
-            ValueError: Something else, another number of weights, a negative one, or fewer than two above 0.
+        By "balanced" all labels count the same in training, and a review 1 on average.
         """
         if weights == "balanced":
-            counts = class_counts(self.train, len(self.label_names))
-            return [sum(counts) / (len(counts) * count) for count in counts]
+            counts = _counts(self.train, self.label_names).values()
+            return [len(self.train) / (len(counts) * count) for count in counts]
         try:
             parsed = [float(weight) for weight in (weights.split(",") if isinstance(weights, str) else weights)]
         except (TypeError, ValueError) as error:
@@ -132,9 +122,7 @@ class Reviews:
         """What `metrics.json` says of the data."""
         return {
             "source": self.source,
-            "train": len(self.train),
-            "validation": len(self.validation),
-            "test": len(self.test),
+            **{part: len(getattr(self, part)) for part in ("train", "validation", "test")},
             **({"unlabeled": len(self.unlabeled)} if self.unlabeled is not None else {}),
             **({"labels": list(self.label_names)} if self.label_names != SENTIMENT_NAMES else {}),
             "split_seed": self.split_seed,
@@ -145,21 +133,6 @@ class Reviews:
             "digests": dict(self.digests),
             "notes": list(self.notes),
         }
-
-
-def check_reviews_source(source: str | os.PathLike[str]) -> None:
-    """Say what is wrong with a source without loading it; of a data set of the Hub, only its description is fetched.
-
-    Raises what :func:`load_reviews` raises of a source that is not there or that cannot be read.
-    """
-    if find_source(source) is None:
-        from datasets import load_dataset_builder
-        from datasets.exceptions import DatasetNotFoundError
-
-        try:
-            load_dataset_builder(os.fspath(source))
-        except (DatasetNotFoundError, ConnectionError) as error:
-            raise hub_error(os.fspath(source), error) from error
 
 
 def load_reviews(
@@ -257,11 +230,10 @@ def load_reviews(
             notes.append(f"{part}: a stratified sample of {limit:,} out of {len(parts[part]):,} reviews")
             parts[part] = _sample(parts[part], limit, split_seed, option, names)
     for part in ("validation", "test"):
-        if missing := missing_labels(parts[part], names):
+        if missing := _missing(parts[part], names):
             notes.append(f"{part}: holds no review of {listed(missing)}")
     if names != SENTIMENT_NAMES:
-        counts = class_counts(parts["train"], len(names))
-        said = (f"{name} ({count:,} training reviews)" for name, count in zip(names, counts, strict=True))
+        said = (f"{name} ({count:,} training reviews)" for name, count in _counts(parts["train"], names).items())
         logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
     digests = {part: _digests(parts[part]) for part in ("train", "validation", "test", "unlabeled") if part in parts}
     trained_on = np.concatenate([digests[part][1] for part in ("train", "unlabeled") if part in digests])
@@ -271,7 +243,7 @@ def load_reviews(
         held_out=tuple(held_out),
         notes=tuple(notes),
         overlap={
-            part: whole_numbers(parts[part], "row")[np.isin(digests[part][1], trained_on)]
+            part: _whole_numbers(parts[part], "row")[np.isin(digests[part][1], trained_on)]
             for part in ("validation", "test")
         },
         test_in_validation=int(np.isin(digests["test"][1], digests["validation"][1]).sum()),
@@ -296,41 +268,60 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
     labels = [label.item() if getattr(label, "ndim", None) == 0 else label for label in labels]
     if len(texts) != len(labels) or not texts:
         raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels; pass a label for each text")
-    digest = hashlib.sha256()
     for place, (text, label) in enumerate(zip(texts, labels, strict=True)):
         check_text(place, text)
         if not isinstance(label, str | int | float | list | tuple | dict | None):
             raise TypeError(f"label {place} is {shown(label)}; allowed: texts, whole numbers, booleans")
-        digest.update(f"{label!r}:{len(text)}:{text}".encode(errors="replace"))
 
     def read(_: object) -> Iterator[ReadRow]:
         for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
             yield ReadRow(number, None, {"text": text, "label": label})
 
-    rows = Rows("texts", ["text", "label"], digest.hexdigest(), read, total=len(texts))
-    return load_reviews(rows, **sampling)
+    from datasets.fingerprint import Hasher
+
+    return load_reviews(
+        Rows("texts", ["text", "label"], Hasher.hash([texts, labels]), read, total=len(texts)), **sampling
+    )
+
+
+def _whole_numbers(part: Dataset, name: str) -> NDArray[np.int64]:
+    """A column of whole numbers; read at once, a selection of rows would take hundreds of bytes for each."""
+    batches = part.select_columns([name]).with_format("numpy").iter(_BATCH)
+    return np.concatenate([np.empty(0, dtype=np.int64), *(batch[name] for batch in batches)])
+
+
+def _counts(part: Dataset, names: Sequence[str]) -> dict[str, int]:
+    """Numbers of reviews of each label."""
+    counts = np.bincount(_whole_numbers(part, "label"), minlength=len(names))
+    return dict(zip(names, counts.tolist(), strict=True))
+
+
+def _missing(part: Dataset, names: Sequence[str]) -> list[str]:
+    """Names of the labels that no review has, out of the names of all labels."""
+    return [name for name, count in _counts(part, names).items() if not count]
 
 
 def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     """Indices of `count` reviews with the classes in the proportions of the whole, in rising order."""
     from sklearn.utils import resample
 
-    labels = whole_numbers(part, "label")
+    labels = _whole_numbers(part, "label")
     return np.sort(resample(np.arange(len(part)), replace=False, n_samples=count, stratify=labels, random_state=seed))
 
 
 def _split_off(part: Dataset, fraction: float, seed: int, names: Sequence[str]) -> tuple[Dataset, Dataset]:
     """Take a stratified share off reviews: what remains, and the share; each has every label."""
-    counts = class_counts(part, len(names))
-    if min(round(share * min(counts)) for share in (fraction, 1 - fraction)) >= 1:
+    counts = _counts(part, names)
+    rarest = min(counts.values())
+    if min(round(share * rarest) for share in (fraction, 1 - fraction)) >= 1:
         taken = _stratified(part, round(fraction * len(part)), seed)
         both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
-        if not any(missing_labels(side, names) for side in both):
+        if not any(_missing(side, names) for side in both):
             return both
     least = math.ceil(1 / min(fraction, 1 - fraction))
-    few = (f"{count:,} of {name!r}" for count, name in sorted(zip(counts, names, strict=True)) if count < least)
+    few = (f"{count:,} of {name!r}" for name, count in sorted(counts.items(), key=itemgetter(1)) if count < least)
     raise ValueError(
-        f"{len(part):,} reviews, {listed(few) or f'{min(counts):,} of the rarest label'}, are too few to split off "
+        f"{len(part):,} reviews, {listed(few) or f'{rarest:,} of the rarest label'}, are too few to split off "
         f"{fraction:.0%} with every label on both sides; at least {least} of each label are needed; add reviews, or "
         "give labels one name or none with --labels"
     )
@@ -341,7 +332,7 @@ def _sample(part: Dataset, count: int, seed: int, option: str, names: Sequence[s
     if count < len(names):
         raise ValueError(f"{option} is {count}; allowed: at least {len(names)}, one review of each label")
     sample = part.select(_stratified(part, count, seed))
-    if missing := [name for name in missing_labels(sample, names) if name not in missing_labels(part, names)]:
+    if missing := [name for name in _missing(sample, names) if name not in _missing(part, names)]:
         raise ValueError(
             f"a sample of {count:,} out of {len(part):,} reviews holds none of {listed(missing)}; raise {option}"
         )
@@ -352,7 +343,7 @@ def _digests(part: Dataset) -> tuple[str, NDArray[np.uint64]]:
     """The digest of a part, and eight bytes for each text, so that texts can be compared that fit no memory."""
     whole, single = hashlib.sha256(), bytearray()
     columns = [name for name in ("text", "label") if name in part.column_names]
-    for batch in part.select_columns(columns).iter(BATCH):
+    for batch in part.select_columns(columns).iter(_BATCH):
         for text, label in zip(batch["text"], batch.get("label", [""] * len(batch["text"])), strict=True):
             encoded = text.encode()
             # With its length in front, no two parts have one digest because their texts are cut differently.

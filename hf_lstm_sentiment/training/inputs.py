@@ -20,7 +20,8 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors, check_glove_source, initialize_embedding, load_glove
-from ..data.reviews import Reviews, check_reviews_source, load_reviews, reviews_from
+from ..data.reviews import Reviews, load_reviews, reviews_from
+from ..data.sources import check_reviews_source
 from ..model.configuration_sentiment_lstm import SentimentLSTMConfig
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..model.tokenization import extend_tokenizer, train_tokenizer

@@ -16,13 +16,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """Return the error from which this one was raised, however often; `datasets` wraps whatever its readers raise."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its class where it has none."""
     lines = str(error).strip().splitlines()

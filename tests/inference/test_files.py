@@ -197,7 +197,10 @@ class Builder:
     def __init__(self, rows, breaks_after=None):
         self.rows, self.breaks_after = rows, breaks_after
 
-    def as_streaming_dataset(self):
+    def as_streaming_dataset(self, split):
+        if split != "train":
+            raise ValueError(f"Bad split: {split}")
+
         def tables():
             for start in range(0, len(self.rows), 10):
                 if self.breaks_after is not None and start >= self.breaks_after:
@@ -206,7 +209,7 @@ class Builder:
 
         examples = datasets.iterable_dataset.ArrowExamplesIterable(tables, {})
         features = datasets.Features(dict.fromkeys(("id", "text", "note"), datasets.Value("string")))
-        return {"train": datasets.IterableDataset(examples, info=datasets.DatasetInfo(features=features))}
+        return datasets.IterableDataset(examples, info=datasets.DatasetInfo(features=features))
 
 
 def test_a_data_set_of_the_hub_is_streamed_and_continued(tmp_path, classifier, answers, small_windows, monkeypatch):
@@ -218,7 +221,7 @@ def test_a_data_set_of_the_hub_is_streamed_and_continued(tmp_path, classifier, a
     for kind in OUTPUTS:
         assert score("some/reviews", tmp_path / f"out.{kind}", classifier) == 50
         check(read(tmp_path / f"out.{kind}"), rows, answers)
-    with pytest.raises(ValueError, match="splits 'train', not 'dev'; choose with --split"):
+    with pytest.raises(ValueError, match="Bad split: dev; choose with --split"):
         score("some/reviews", tmp_path / "none.csv", classifier, split="dev")
     rows[20]["text"] = None
     with pytest.raises(ValueError, match=r"some/reviews, row 21: the text is None; .*; --skip_bad_rows leaves"):
