@@ -6,6 +6,7 @@ The scripts of a clone call the same functions. What a command needs is imported
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -36,6 +37,10 @@ def main(words: Sequence[str] | None = None) -> int:
         SystemExit: Help is given, with status 0, or the command line is wrong, with status 2.
     """
     words = sys.argv[1:] if words is None else words
+    # Threads that share a product wait for each other at every step. That they spin meanwhile, as is usual, costs a
+    # training several times its time where another process has one of the cores. OpenMP reads it when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if words and words[0] in COMMANDS:
         return ended(COMMANDS[words[0]], words[1:])
     what = (f"  {name:<10}{(word.__doc__ or '').splitlines()[0]}" for name, word in COMMANDS.items())

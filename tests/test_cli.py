@@ -199,6 +199,19 @@ def test_accelerates_single_thread_is_overruled_for_predictions_too(run, capsys,
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_leave_the_core_to_others_unless_the_environment_says_otherwise(given, spins):
+    program = (
+        "import atexit, os, sys\nfrom hf_lstm_sentiment.cli import main\nassert 'torch' not in sys.modules\n"
+        "atexit.register(lambda: print(os.environ.get('GOMP_SPINCOUNT')))\nmain(['--version'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | given
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout.split()[-1] == str(spins), done.stderr
+
+
 def test_ctrl_c_has_the_status_130(run, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
