@@ -143,7 +143,7 @@ def test_sources_that_are_not_there(call, tmp_path):
         with pytest.raises(error, match=message):
             call(source)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no reviews could be read: .* doesn't contain any data files"):
+    with pytest.raises(ValueError, match=r"no reviews could be read: .* doesn't contain any data files"):
         load_reviews(tmp_path / "empty")
 
 
