@@ -171,6 +171,7 @@ def test_a_table_keeps_texts_on_their_line(monkeypatch):
         (["a film", "--text_column", "text"], 2, "--text_column is for files, and these are texts"),
         (["-", "a film"], 2, "2 texts are given, and one is - for standard input"),
         (["a film", "--batch", "3"], 2, "unrecognized arguments: --batch"),
+        (["notes.xlsx"], 2, "1 paths are given; allowed: an INPUT and an OUTPUT"),
         (["a.csv"], 2, "1 paths are given; allowed: an INPUT and an OUTPUT"),
         (["."], 2, "1 paths are given; allowed: an INPUT and an OUTPUT"),
         (["a film", "--model", "./nowhere"], 1, "nowhere"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -18,6 +19,8 @@ _OF_FILES: tuple[str | Option, ...] = (
     ("skip_bad_rows", "", False, "Write rows that cannot be read or have no text to OUTPUT.bad_rows.jsonl and go on."),
     ("split", "NAME", None, "Split of a Hub data set; train by default."),
 )
+# One word with a suffix.
+_FILE_NAME = re.compile(r"[\w./\\~:-]+\.[a-z][a-z0-9]{1,4}")
 
 
 def predict(words: Sequence[str]) -> None:
@@ -56,9 +59,9 @@ def predict(words: Sequence[str]) -> None:
     from ..data.readers import kind_of
 
     paths, output_dir = options.pop("paths"), options.pop("output_dir")
-    texts = output_dir is None and (
-        paths == ["-"] or not any(os.path.exists(path) or kind_of(Path(path)) for path in paths)
-    )
+    # A file that is not there is no text.
+    files = (path for path in paths if os.path.exists(path) or kind_of(Path(path)) or _FILE_NAME.fullmatch(path))
+    texts = output_dir is None and (paths == ["-"] or not any(files))
     if texts:
         for option in _OF_FILES:
             if options.pop(name := option if isinstance(option, str) else option[0]):
@@ -66,7 +69,10 @@ def predict(words: Sequence[str]) -> None:
         if "-" in paths and len(paths) > 1:
             parser.error(f"{len(paths)} texts are given, and one is - for standard input; allowed: - alone")
     elif output_dir is None and len(paths) != 2:
-        parser.error(f"{len(paths)} paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number")
+        parser.error(
+            f"{len(paths)} paths are given; allowed: an INPUT and an OUTPUT, or --output_dir with any number; a text "
+            "that is written like the name of a file goes through standard input (-)"
+        )
     elif output_dir is not None and options["split"] is not None:
         parser.error("--split is of no use with --output_dir, which takes files; leave it out")
     from ..utils.threads import use_cpu_threads

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..model.configuration_sentiment_lstm import check_class_weights
-from ..utils.messages import check_text, listed, shown
+from ..utils.messages import check_text, check_texts, listed, shown
 from .columns import ReadRow
 from .labels import SENTIMENT_NAMES, parse_labels, read_labelled
 from .readers import FileForm, Rows
@@ -260,9 +260,9 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
     Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of
     them is anything else; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
     """
-    for name, values in (("texts", texts), ("labels", labels)):
-        if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
-            raise TypeError(f"{name} is {shown(values)}; pass a list with one for each review")
+    check_texts(texts)
+    if isinstance(labels, str | Mapping) or hasattr(labels, "columns") or not isinstance(labels, Iterable):
+        raise TypeError(f"labels is {shown(labels)}; pass a list with one for each review")
     texts = list(texts)
     # Numbers of numpy and torch become those of Python.
     labels = [label.item() if getattr(label, "ndim", None) == 0 else label for label in labels]

@@ -74,14 +74,23 @@ class SentimentLSTMConfig(PreTrainedConfig):
     class_weights: list[float | int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Name the two labels unless the caller did."""
+        """Name the two labels unless the caller did; where names were changed alone, their numbers follow."""
         if self.id2label is None and self.label2id is not None:
             self.id2label = {int(index): name for name, index in self.label2id.items()}
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):
             self.id2label = {0: NEGATIVE, 1: POSITIVE}
-        if self.id2label is not None and self.label2id is None:
-            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        if self.id2label is not None:
+            given, self.label2id = self.label2id, {name: int(index) for index, name in self.id2label.items()}
+            if given and given != self.label2id and given.keys() == self.label2id.keys():
+                raise ValueError(f"label2id is {given} and id2label is {self.id2label}; leave out the wrong one")
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of a dictionary and changes of it; labels that are renamed keep no old names."""
+        if "id2label" in kwargs:
+            config_dict = {**config_dict, "label2id": kwargs.pop("label2id", None), "id2label": kwargs.pop("id2label")}
+        return super().from_dict(config_dict, **kwargs)
 
     def validate_ranges(self) -> None:
         """Refuse values with which no model can be built."""
@@ -141,6 +150,7 @@ class SentimentLSTMConfig(PreTrainedConfig):
         transformers registers only the class that is being saved, and leaves entries of a pulled checkpoint pointing
         at the repository that it came from.
         """
+        self.label2id = {name: int(index) for index, name in (self.id2label or {}).items()}
         self.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 

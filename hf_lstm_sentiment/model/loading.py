@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..utils.files import read_json
 from ..utils.messages import shown
 from .packed_lstm import PackedLSTM, Packing, pool
+from .pretrained_models import held
 
 if TYPE_CHECKING:
     from .configuration_sentiment_lstm import SentimentLSTMConfig
@@ -74,7 +75,10 @@ def file_of(name: str, file: str, revision: str | None) -> Path:
     try:
         found = cached_file(name, file, revision=revision)
     except OSError as error:
-        raise OSError(f"model {name} is no directory here, nor was it found on the Hub: {error}") from error
+        own = ", ".join(held())
+        raise OSError(
+            f"model {name} is no directory here, none of the package ({own}), nor was it found on the Hub: {error}"
+        ) from error
     if found is None:
         raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
     return Path(found)

@@ -208,7 +208,8 @@ def test_reviews_from_texts_and_labels(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "labels", "message"),
     [
-        ("text", ["a"], "texts is 'text'; pass a list"),
+        (pd.DataFrame({"text": ["a", "b"]}), [0, 1], "texts is a DataFrame; pass its column of texts"),
+        (["a", "b"], pd.DataFrame({"y": [0, 1]}), "labels is .*; pass a list with one for each"),
         (["text"], "a", "labels is 'a'; pass a list"),
         (["a", "b"], ["a"], "2 texts and 1 labels; pass a label for each"),
         ([], [], "0 texts"),

@@ -103,6 +103,7 @@ def test_save_and_load(tmp_path, settings):
         ({"id2label": {"0": "bad", "1": "good"}}, {0: "bad", 1: "good"}),
         ({"label2id": {"bad": 0, "good": 1}}, {0: "bad", 1: "good"}),
         ({"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}, {0: "bad", 1: "good"}),
+        ({"id2label": {0: "bad", 1: "good"}, "label2id": {"NEGATIVE": 0, "POSITIVE": 1}}, {0: "bad", 1: "good"}),
         ({"num_labels": 3}, {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}),
     ],
 )
@@ -113,6 +114,15 @@ def test_both_label_tables_are_filled_and_agree(tmp_path, settings, id2label):
         assert each.id2label == id2label
         assert each.label2id == {name: index for index, name in id2label.items()}
         assert each.num_labels == len(id2label)
+    config.id2label = dict(enumerate("ab"))
+    config.save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).label2id == {"a": 0, "b": 1}
+    assert AutoConfig.from_pretrained(tmp_path, id2label={0: "c", 1: "a"}).label2id == {"c": 0, "a": 1}
+
+
+def test_labels_that_are_numbered_in_two_ways_are_refused():
+    with pytest.raises(ValueError, match=r"label2id is .* and id2label is .*; leave out the wrong one"):
+        SentimentLSTMConfig(id2label={0: "bad", 1: "good"}, label2id={"good": 0, "bad": 1})
 
 
 def test_saved_auto_map_does_not_point_at_the_repository_it_was_pulled_from(tmp_path):
