@@ -78,7 +78,7 @@ def test_the_configuration_of_a_shipped_model_is_that_which_transformers_reads(n
     light = ShippedConfig.read(pretrained(name))
     whole = light.whole()
     whole.validate_ranges()
-    whole.check_problem()
+    whole.validate_problem()
     used = {"bidirectional", "embedding_size", "hidden_size", "id2label", "label_names", "naive_padding", "num_logits"}
     used |= {"num_hidden_layers", "pad_token_id", "pooling", "vocab_size"}
     assert used <= vars(light).keys()
