@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.columns import TEXT_COLUMNS, candidates, find_column
-from ..data.csv_rows import csv_fields
 from ..data.readers import FileForm, open_rows
 from ..inference.classifier import UNSURE, check_unsure
 from ..inference.explain import Explainer
@@ -42,8 +41,8 @@ MAX_CHARACTERS = 20_000
 MAX_BATCH = 2_000_000
 # Loaded models that are kept.
 MAX_MODELS = 4
-# Rows of a result that are shown, and characters of each review.
-_SHOWN, _SHOWN_CHARACTERS = 20, 160
+# Rows of a result that are shown.
+_SHOWN = 20
 # Labels that are counted by name, and whose scores a result holds.
 _LABELS = 10
 # Seconds after which uploads and results are deleted.
@@ -70,8 +69,6 @@ class Models:
     """
 
     def __init__(self, names: Sequence[str], *, any_model: bool = False) -> None:
-        if not names:
-            raise ValueError("no model is named; pass --model with a run directory or a repository of the Hub")
         self.names, self.any_model = list(dict.fromkeys(names)), any_model
         self._load = lru_cache(MAX_MODELS)(lambda name: Explainer.from_pretrained(name))
         # Many who ask for the same model at once load it once.
@@ -92,11 +89,8 @@ class Models:
         except (OSError, ValueError) as error:
             return problem(error), ()
         ways = "in both directions" if classifier.config.bidirectional else "from left to right"
-        pooling = {"last": "last state", "max": "maximum of its states", "mean": "mean of its states"}
-        return (
-            f'<p class="hint">{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} tokens '
-            f"{ways}, and decides by the {pooling[classifier.config.pooling]}.</p>"
-        ), classifier.labels
+        said = f"{classifier.parameters:,} parameters, reads up to {classifier.max_length:,} tokens {ways}."
+        return f'<p class="hint">{said}</p>', classifier.labels
 
 
 def read_review(
@@ -165,8 +159,8 @@ def classify_many(
                     "files of any size"
                 )
             result = Path(work, f"{source.stem}-classified.csv")
-            options: dict[str, Any] = {"text_column": column or None, "known_column": True, "progress": False}
-            predict_file(source, result, model=classifier, all_scores=scores, unsure_below=below, **options)
+            options: dict[str, Any] = {"text_column": column or None, "all_scores": scores, "unsure_below": below}
+            predict_file(source, result, model=classifier, known_column=True, progress=False, **options)
             said = _result_table(result, column or None, labels, 3 + scores * len(labels))
             kept = Path(folder, secrets.token_hex(16))
             kept.mkdir(parents=True)
@@ -177,9 +171,9 @@ def classify_many(
 
 def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
     """Pasted text as a file: a table or JSON where it names a column of texts, else a review per line."""
-    lines = pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").strip("\n").split("\n")
     if not pasted.strip():
         raise ValueError("there is nothing to classify yet: choose a file, or paste reviews")
+    lines = re.split("\r\n?|\n", pasted.removeprefix("\ufeff").strip("\r\n"))
 
     def written(kind: str) -> Path:
         path = folder / f"reviews{kind}"
@@ -207,30 +201,32 @@ def _write_pasted(pasted: str, folder: Path, column: str | None) -> Path:
 
 def _result_table(result: Path, column: str | None, labels: Sequence[str], added: int) -> str:
     """How many reviews have which label, and the first ones, as HTML; the last columns, so many, were added."""
-    rows: list[tuple[str, float | None, str]] = []
-    counts: Counter[str] = Counter()
-    unjudged = 0
-    with result.open(encoding="utf-8", newline="") as file:
-        reader = csv_fields(file)
-        header = next(reader)
-        place = header.index(find_column("the table", header[:-added], column, "text"))
-        for cells in reader:
-            text, (label, score, known) = cells[place], cells[-added:][:3]
-            counts[label] += 1
-            judged = float(known) >= LEAST_KNOWN
-            unjudged += not judged
-            if len(rows) < _SHOWN:
-                text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-                rows.append((label, 100 * float(score) if judged else None, text))
+    rows = open_rows(result, FileForm(separator=","))
+    text_column, answer = find_column(result.name, rows.columns[:-added], column, "text"), rows.columns[-added:][:3]
+    first: list[tuple[str, float | None, str]] = []
+    counts, unjudged = Counter[str](), 0
+    for read in rows.read(None):
+        label, score, known = (read.row[name] for name in answer)
+        counts[label] += 1
+        judged = float(known) >= LEAST_KNOWN
+        unjudged += not judged
+        if len(first) < _SHOWN:
+            first.append((label, 100 * float(score) if judged else None, read.row[text_column]))
     # The best label first: they are in the order from the worst to the best, if there is one.
     best = len(labels) - 1
     looks = {labels[place]: _look(place / best) for place in range(best, -1, -1)} | {UNSURE: "var(--unsure)"}
     given = [label for label in looks if counts[label]]
-    named = [label for label in given if label in dict(counts.most_common(_LABELS))]
-    shown: dict[str, Any] = {"rows": rows, "counts": counts, "count": counts.total(), "looks": looks, "named": named}
-    shown |= {"others": len(given) - len(named), "rest": counts.total() - sum(counts[label] for label in named)}
-    shown |= {"unjudged": unjudged, "least_known": LEAST_KNOWN, "keyed": len({*labels, *given}) > 2}
-    return template(Path(__file__).with_name("batch.html")).render(shown)
+    most = {label for label, _ in counts.most_common(_LABELS)}
+    return template(Path(__file__).with_name("batch.html")).render(
+        rows=first,
+        counts=counts,
+        looks=looks,
+        named=[label for label in given if label in most],
+        others=[counts[label] for label in given if label not in most],
+        unjudged=unjudged,
+        least_known=LEAST_KNOWN,
+        keyed=len({*labels, *given}) > 2,
+    )
 
 
 def _look(place: float) -> str:

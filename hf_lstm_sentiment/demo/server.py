@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 # Bytes of a request; JSON may spell a character with several.
 MAX_REQUEST = 4 * MAX_BATCH
-# Sessions that are remembered, the latest ones. A forgotten one begins anew with its next request and misses nothing.
-_SESSIONS = 100
-# Requests that may wait.
-_QUEUED = 500
-# Threads that handle requests, for as many at once as there are processors and for files beside them.
-_THREADS = 2 * (os.cpu_count() or 1)
 
 
 def _bounded(app: Any) -> Any:
@@ -63,16 +57,18 @@ def launch(page: gr.Blocks, *, host: str | None = None, port: int | None = None)
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="zinc", font=sans, font_mono=mono)
     own = Path(__file__).with_name("demo.css").read_text(encoding="utf-8")
-    page.queue(max_size=_QUEUED)
+    # Requests that may wait.
+    page.queue(max_size=500)
     page.launch(
         server_name=host,
         server_port=port,
         share=False,
         ssr_mode=False,
         max_file_size=MAX_BATCH,
-        max_threads=_THREADS,
-        # Whoever calls without the name of a session is a new one.
-        state_session_capacity=_SESSIONS,
+        # For as many requests at once as there are processors, and for files beside them.
+        max_threads=2 * (os.cpu_count() or 1),
+        # Whoever calls without the name of a session is a new one; a forgotten one begins anew and misses nothing.
+        state_session_capacity=100,
         app_kwargs={"middleware": [Middleware(_bounded)]},
         footer_links=[],
         run_history=False,

@@ -25,9 +25,6 @@ if __name__ == "__main__":
 
 _MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
-# The models that the page offers are copied once, to a folder of their own.
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained")
-
 
 def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.PathLike[str]]) -> Path:
     """Write `app.py`, `requirements.txt`, `README.md` with the Space's metadata, this package, and the local models.
@@ -41,38 +38,36 @@ def export_space(folder: str | os.PathLike[str], *, models: Sequence[str | os.Pa
         The folder.
 
     Raises:
-        FileExistsError: The folder holds something.
-        FileNotFoundError: A run directory is not there.
+        FileExistsError, FileNotFoundError: The folder holds something, or a run directory is not there.
         ModuleNotFoundError: Gradio is not installed.
-        ValueError: No model, two runs of one name, or a run that lacks a file.
+        ValueError: Two runs of one name, or a run that lacks a file.
     """
     require("gradio", extra="demo")
     target = empty_folder(folder)
-    if not models:
-        raise ValueError("no model is named; pass a run directory or a repository of the Hub")
-    names: list[str] = []
-    of_run: dict[str, Path] = {}
+    names: dict[str, Path | None] = {}
     for model in [os.fspath(model) for model in models]:
         run = user_path(model)
         if not run.is_dir():
             if model.startswith((".", "/", "~")) or model.count("/") != 1:
                 raise FileNotFoundError(f"{model} is neither a directory nor a repository of the Hub (USER/NAME)")
-            names.append(model)
+            names[model] = None
             continue
         if missing := [name for name in _MODEL_FILES if not (run / name).is_file()]:
             raise ValueError(f"{run} lacks {', '.join(missing)}; pass a finished run, or finish it with --resume")
         name = f"./models/{re.sub(r'[^A-Za-z0-9._-]', '-', run.resolve().name)}"
         if name in names:
             raise ValueError(f"two runs are called {run.name}; rename one, so that the page can tell them apart")
-        names.append(name)
-        of_run[name] = run
+        names[name] = run
 
-    for name, source in of_run.items():
-        shutil.copytree(source, target / name, ignore=lambda _, found: {*found} - {*_MODEL_FILES, "README.md"})
-    shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=_IGNORED)
-    (target / "app.py").write_text(_APP.format(models=names), encoding="utf-8")
+    for name, source in names.items():
+        if source is not None:
+            shutil.copytree(source, target / name, ignore=lambda _, found: {*found} - {*_MODEL_FILES, "README.md"})
+    # The models that the page offers are in a folder of their own.
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "pretrained")
+    shutil.copytree(Path(__file__).parents[1], target / "hf_lstm_sentiment", ignore=ignored)
+    (target / "app.py").write_text(_APP.format(models=[*names]), encoding="utf-8")
     (target / "requirements.txt").write_text("".join(f"{line}\n" for line in _requirements()), encoding="utf-8")
-    of_hub = [f"- {name}\n" for name in names if name not in of_run]
+    of_hub = [f"- {name}\n" for name, source in names.items() if source is None]
     readme = Template(Path(__file__).with_suffix(".md").read_text(encoding="utf-8")).substitute(
         gradio=version("gradio"),
         python=".".join(map(str, sys.version_info[:2])),

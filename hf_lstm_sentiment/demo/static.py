@@ -22,13 +22,7 @@ from .page import EXAMPLES, MAX_CHARACTERS
 
 PACKAGES = ("onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0")
 """Packages of npm that the page needs."""
-_CDN = "https://cdn.jsdelivr.net/npm"
-# What a browser takes of them, and the digests.
-_ORT, _WASM, _TOKENIZERS = _FILES = {
-    f"{PACKAGES[0]}/dist/ort.wasm.bundle.min.mjs": "EeZL2P/hG9GiovDWJ1/fu7pyYvC3a5m1PSKKiiLvPZA=",
-    f"{PACKAGES[0]}/dist/ort-wasm-simd-threaded.wasm": "M5jBDQfSKb2Rs2RUjhMODlGo5XBLiMfAg+u+t4hC3uI=",
-    f"{PACKAGES[1]}/dist/tokenizers.min.mjs": "JY5GMyEBM1zo2Vrtd0WxmsO0bTfz4VmonPiUwuqbHTo=",
-}
+_CDN = "https://cdn.jsdelivr.net/npm/"
 
 
 def export_static(
@@ -46,7 +40,7 @@ def export_static(
 
     Args:
         directory: A folder that is not there yet, or is empty.
-        model: As for `Classifier.from_pretrained`.
+        model: As for `Classifier.from_pretrained`, and so are the errors; a `naive_padding` model is refused.
         vendor: The `node_modules` in which :data:`PACKAGES` are installed: their files are copied to `lib/`, and the
             page needs nothing from elsewhere. Where None, a browser takes the same files, in the same versions and
             checked by their digests, from cdn.jsdelivr.net.
@@ -56,33 +50,21 @@ def export_static(
         The folder.
 
     Raises:
-        FileExistsError: The folder holds something.
-        FileNotFoundError: There is no such model, or `vendor` lacks a file.
+        FileExistsError, FileNotFoundError: The folder holds something, or `vendor` lacks a file.
         ModuleNotFoundError: onnx or onnxruntime is not installed.
-        ValueError: As `Classifier.from_pretrained`; a `naive_padding` model; a file of `vendor` in another version; or
-            `unsure_below` is out of range.
+        ValueError: A file of `vendor` is of another version, or `unsure_below` is out of range.
     """
     require("onnx", extra="onnx")
     target = empty_folder(directory)
     classifier = Classifier.from_pretrained(model)
     check_unsure(unsure_below, UNSURE, classifier.labels)
     graph = make_graph(classifier.network, int8_weights=True).SerializeToString()
-    copies = [] if vendor is None else _checked(user_path(vendor))
     here, token = Path(__file__), classifier.tokenizer.id_to_token
     html, style, readme = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".html", ".css", ".md"))
-
-    def address(file: str) -> str:
-        return f"./lib/{Path(file).name}" if copies else f"{_CDN}/{file}"
-
-    modules = {"onnxruntime-web": _ORT, "@huggingface/tokenizers": _TOKENIZERS}
-    imports = {
-        "imports": {name: address(file) for name, file in modules.items()},
-        "integrity": {address(file): f"sha256-{_FILES[file]}" for file in modules.values()},
-    }
+    copies = {} if vendor is None else _checked(html, user_path(vendor))
+    for address, path in copies.items():
+        html = html.replace(address, f"./lib/{path.name}")
     page = Template(html).substitute(
-        imports=json.dumps(imports),
-        wasm=address(_WASM),
-        integrity=f"sha256-{_FILES[_WASM]}",
         limits=json.dumps([LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS]),
         about=f"{classifier.parameters:,} parameters; reads up to {classifier.max_length:,} tokens.",
         examples="\n".join(
@@ -98,7 +80,7 @@ def export_static(
         "clean_up_tokenization_spaces": False,
     }
     on_hub = f"models:\n- {model}\n" if not user_path(model).exists() and str(model).count("/") == 1 else ""
-    libraries = f"Its libraries, {' and '.join(PACKAGES)}, " + ("lie in `lib/`." if copies else f"come from {_CDN}.")
+    libraries = f"Its libraries, {' and '.join(PACKAGES)}, {'lie in `lib/`' if copies else f'come from {_CDN}'}."
     readme = Template(readme).substitute(models=on_hub, libraries=libraries)
 
     (target / "onnx").mkdir(parents=True)
@@ -106,7 +88,7 @@ def export_static(
     classifier.config.to_json_file(target / "config.json", use_diff=False)
     write_json(_tokenizer(classifier), target / "tokenizer.json")
     write_json(settings, target / "tokenizer_config.json")
-    for path in copies:
+    for path in copies.values():
         (target / "lib").mkdir(exist_ok=True)
         shutil.copyfile(path, target / "lib" / path.name)
     shutil.copyfile(here.with_suffix(".js"), target / "page.js")
@@ -115,16 +97,16 @@ def export_static(
     return target
 
 
-def _checked(modules: Path) -> list[Path]:
-    """Find the files of the packages, in the versions that are known to work."""
-    install, paths = f"install there: npm install {' '.join(PACKAGES)}", []
-    for name, digest in _FILES.items():
-        paths.append(path := modules / re.sub(r"@[\d.]+/", "/", name))
+def _checked(html: str, modules: Path) -> dict[str, Path]:
+    """Find the files whose addresses and digests the page has, in the versions that are known to work."""
+    install, found = f"install there: npm install {' '.join(PACKAGES)}", {}
+    for name, digest in re.findall(rf'{_CDN}([^"]+)"[^"]+"sha256-([^"]+)"', html):
+        found[_CDN + name] = path = modules / re.sub(r"@[\d.]+/", "/", name)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; {install}")
         if base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode() != digest:
             raise ValueError(f"{path} is of another version; {install}")
-    return paths
+    return found
 
 
 def _tokenizer(classifier: Classifier) -> dict[str, Any]:

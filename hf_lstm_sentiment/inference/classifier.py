@@ -352,7 +352,7 @@ def open_classifier(
     """Load the classifier that a name stands for; one that is loaded already stays as it is."""
     if not isinstance(model, Classifier):
         return Classifier.from_pretrained(model, backend=backend, dtype=dtype)
-    if backend != "torch" or dtype not in ("float32", torch.float32):
+    if (backend, str(dtype).removeprefix("torch.")) != ("torch", "float32"):
         raise ValueError(
             f"backend is {backend!r}, dtype is {dtype!r}, and model is a Classifier, which is loaded already; pass "
             "them to Classifier.from_pretrained"
@@ -360,18 +360,13 @@ def open_classifier(
     return model
 
 
-def check_unsure(below: object, name: object, labels: Sequence[str]) -> None:
+def check_unsure(below: float | None, name: str, labels: Sequence[str]) -> None:
     """Refuse a bound that no probability can have, or that every answer has, and a name that is no other label."""
-    if below is None:
-        return
-    # The most probable of two labels has at least a half.
-    least = 1 / len(labels)
-    if not isinstance(below, int | float) or not least < below <= 1:
+    if below is not None and (not isinstance(below, int | float) or not 1 / len(labels) < below <= 1):
         why = f"of {len(labels)} labels, the most probable one is never less so"
-        raise ValueError(f"unsure_below is {below!r}; allowed: above {least:.4g} ({why}), to 1")
-    if not isinstance(name, str) or not name.strip() or name in labels:
-        why = "; it is a label of the model" if name in labels else ""
-        raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels{why}")
+        raise ValueError(f"unsure_below is {below!r}; allowed: above {1 / len(labels):.4g} ({why}), to 1")
+    if below is not None and (not name.strip() or name in labels):
+        raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels")
 
 
 def predict(

@@ -33,10 +33,8 @@ _OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2), (8, 2, 1, 2))
 # Labels whose probabilities are listed on a page.
 _SCORES = 10
 
-# Characters that HTML does not allow, as the symbols that Unicode has for them.
-_SYMBOLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}
-_SYMBOLS |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
-_LINE_END = re.compile("\r\n?")
+# Characters that neither HTML nor a terminal should get.
+_CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +116,7 @@ class Explanation:
         return asdict(self)
 
     def to_html(self) -> str:
-        """Make a page of its own: the decision, the colored review, the curve of probabilities, the strongest tokens.
-
-        Raises:
-            ModuleNotFoundError: Jinja2 is not installed.
-        """
+        """Make a page of its own, by Jinja2: decision, colored review, curve of probabilities, strongest tokens."""
         return body(self, page=True)
 
     def to_html_fragment(self, words: int | None = None) -> str:
@@ -150,16 +144,13 @@ class Explanation:
         return "".join([*parts, " …" if last < len(read) else rest])
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the probability after every token and the attributions underneath, as a PNG file.
+        """Draw the probability after every token and the attributions underneath; Matplotlib is needed.
 
         Args:
-            path: File to write; directories above it are created.
+            path: PNG file to write; directories above it are created.
 
         Returns:
             The path of the plot.
-
-        Raises:
-            ModuleNotFoundError: Matplotlib is not installed.
         """
         words, target, other = self._read, shorten(self.target, _LABEL), shorten(self._other, _LABEL)
         percent = 100 * np.array([word.probability for word in words], dtype=np.float64)
@@ -224,11 +215,7 @@ def template(path: Path) -> Template:
 
 
 def body(explanation: Explanation, *, page: bool = False) -> str:
-    """Make what a page says of an explanation: decision, colored review, curve, tables; with the page around it or not.
-
-    Raises:
-        ModuleNotFoundError: Jinja2 is not installed.
-    """
+    """Make what a page says of an explanation: decision, colored review, curve, tables; or the page as a whole."""
     html = template(Path(__file__).with_suffix(".html"))
     from markupsafe import Markup
 
@@ -269,13 +256,12 @@ def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]
 def _name_turns(axes: Axes, x: npt.NDArray[np.int64], percent: npt.NDArray[np.float64], names: list[str]) -> None:
     """Name the tokens after which the curve moved most: rises above it, falls below it."""
     axes.set_ylim(-20, 120)
-    changes = np.diff(percent, prepend=percent[:1]) / 100
-    half = len(x) / _NAMED / 2
+    changes, half = np.diff(percent, prepend=percent[:1]) / 100, len(x) / _NAMED / 2
+    arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
     for sign, color, height in ((1, BLUE, 109), (-1, ORANGE, -9)):
+        look: dict[str, Any] = {"color": color, "ha": "center", "va": "center", "fontsize": TICK_SIZE}
         for i in _turns(sign * changes, _NAMED, _NAMED):
             place = (float(np.clip(x[i], 1 + half, len(x) - half)), height)
-            arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 1}
-            look: dict[str, Any] = {"color": color, "ha": "center", "va": "center", "fontsize": TICK_SIZE}
             axes.annotate(names[i], (x[i], percent[i]), place, arrowprops=arrow, **look)
             axes.plot(x[i], percent[i], marker="o", markersize=4, color=color)
 
@@ -304,7 +290,7 @@ def _style(sign: float, strength: float, *, unknown: bool = False, truncated: bo
 def _plain(text: str) -> str:
     """Text that HTML can hold and a page can bear, not escaped yet."""
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return _LINE_END.sub("\n", shown).translate(_SYMBOLS)
+    return _CONTROL.sub("\ufffd", re.sub("\r\n?", "\n", shown))
 
 
 def _escaped(text: str) -> str:

@@ -13,12 +13,12 @@ import glob
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -298,10 +298,10 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
     added = names_to_add(name, rows.columns, added)
     total, schema = rows.total, rows.schema
     if path is not None:
-        skip = (lambda _: None) if options.skip_bad_rows else None
-        total = sum(1 for _ in _with_text(rows, column, skip))
-        if to_parquet and schema is None:
-            schema = schema_of(name, rows.columns, _windows(_with_text(rows, column, skip)))
+        with open(os.devnull, "wb") if options.skip_bad_rows else nullcontext() as bad:
+            total = sum(1 for _ in _with_text(rows, column, bad))
+            if to_parquet and schema is None:
+                schema = schema_of(name, rows.columns, _windows(_with_text(rows, column, bad)))
     return _Job(target, rows, column, added, schema, total, manifest, options)
 
 
@@ -329,15 +329,15 @@ def _score(job: _Job, classifier: Classifier, *, progress: bool) -> int:
     return rows
 
 
-def _with_text(rows: Rows, column: str, skip: Callable[[ReadRow], object] | None) -> Iterator[ReadRow]:
-    """The rows that can be read and have a text; `skip` takes the others, and without it the first one is refused."""
+def _with_text(rows: Rows, column: str, bad: BinaryIO | None) -> Iterator[ReadRow]:
+    """The rows that can be read and have a text; the others go into a file, and without one the first is refused."""
     for read in rows.with_text(column):
         if read.problem is None:
             yield read
-        elif skip is not None:
-            skip(read)
-        else:
+        elif bad is None:
             raise ValueError(f"{rows.name}, {read.place}: {read.problem}; --skip_bad_rows leaves such rows out")
+        else:
+            bad.write(json_line(read._asdict()))
 
 
 def _windows(reads: Iterator[ReadRow]) -> Iterator[list[Row]]:
@@ -347,34 +347,23 @@ def _windows(reads: Iterator[ReadRow]) -> Iterator[list[Row]]:
 
 def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int, list[Path]]:
     """Write the parts that are not there; the number of rows, and all parts in their order."""
-    options, kind, parts, skipped = job.options, job.target.suffix.lower(), parts_of(job.target), 0
-    bad, columns = job.target.with_name(f"{job.target.name}.bad_rows.jsonl"), [*job.rows.columns, *job.added]
+    options, kind, parts = job.options, job.target.suffix.lower(), parts_of(job.target)
+    refused, columns = job.target.with_name(f"{job.target.name}.bad_rows.jsonl"), [*job.rows.columns, *job.added]
     asked = {name: getattr(options, name) for name in ("batch_size", "all_scores", "unsure_below", "unsure_label")}
 
     def answered(row: Row, found: Prediction) -> Row:
         known, scores = [found.known] * options.known_column, (found.scores or {}).values()
         return {**row, **dict(zip(job.added, (*found, *known, *scores), strict=True))}
 
-    with ExitStack() as stack:
-        skip = None
-        if options.skip_bad_rows:
-            file = stack.enter_context(replacing(bad))
-
-            def skip(read: ReadRow) -> None:
-                nonlocal skipped
-                skipped += 1
-                file.write(json_line(read._asdict()))
-
-        reads = _with_text(job.rows, job.text_column, skip)
+    with replacing(refused) if options.skip_bad_rows else nullcontext() as bad:
+        reads = _with_text(job.rows, job.text_column, bad)
         done: list[Path] = []
         while (path := parts / f"part-{len(done):05}{kind}").is_file():
             done.append(path)
         rows = sum(1 for _ in islice(reads, len(done) * options.rows_per_part))
         if done:
             logger.info(f"{parts.name}: {rows:,} rows are done already and skipped")
-        bar = stack.enter_context(
-            tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True)
-        )
+        bar = tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True)
         while True:
             windows = _windows(islice(reads, options.rows_per_part))
             window = next(windows, [])
@@ -390,8 +379,12 @@ def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int
                     bar.update(len(window))
                     window = next(windows, [])
             done.append(path)
-    if skipped:
-        logger.warning(f"{skipped:,} rows that could not be read are in {bad}")
-    elif options.skip_bad_rows:
-        bad.unlink()
+        bar.close()
+    if options.skip_bad_rows:
+        with refused.open("rb") as file:
+            skipped = sum(1 for _ in file)
+        if skipped:
+            logger.warning(f"{skipped:,} rows that could not be read are in {refused}")
+        else:
+            refused.unlink()
     return rows, done

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from ..model.loading import Network
-from ..model.pretrained_models import held, pretrained
+from ..model.pretrained_models import FOLDER
 from ..utils.files import user_path, write_json
 from ..utils.imports import require
-from .classifier import Classifier
+from .classifier import Classifier, find_checkpoint
 from .onnx_graph import OnnxNetwork, onnx_bytes
 
 # Where transformers.js looks for them.
@@ -32,9 +31,8 @@ def export_onnx(
     *,
     output_dir: str | os.PathLike[str] | None = None,
     reviews: str | os.PathLike[str] | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
     max_reviews: int | None = None,
+    **columns: Any,
 ) -> dict[str, Any]:
     """Write a model in ONNX form, with all that programs without torch need to classify texts.
 
@@ -44,19 +42,17 @@ def export_onnx(
     transformers.js looks.
 
     Args:
-        run: A run directory or another directory with a checkpoint and its tokenizer; or a model that comes with the
-            package, by its name.
+        run: A directory with a checkpoint and its tokenizer; or a model that comes with the package, by its name.
         output_dir: In which directory to make the folder, with copies of the configuration and of the tokenizer; in
             that of the run where None. Files of an earlier export are replaced.
         reviews: Labelled reviews to measure the loss of accuracy on, as for `load_reviews`: their test part.
-        text_column: As for `load_reviews`.
-        label_column: As for `load_reviews`.
         max_reviews: Measure on a stratified sample of so many of them.
+        columns: `text_column` and `label_column`, as for `load_reviews`.
 
     Returns:
         What was measured: "bytes" by file; "largest_difference" of a logit from torch's over batches of the "shapes";
-        with `reviews`, which and how many ("reviews"), "accuracy", "changed_answers" (the share that gets another
-        label than from torch) and "mean_probability_difference".
+        with `reviews`, which and how many ("reviews"), "accuracy", and "changed_answers" (the share that gets another
+        label than from torch).
 
     Raises:
         FileNotFoundError: There is no such directory.
@@ -68,22 +64,18 @@ def export_onnx(
     require("onnx", "onnxruntime", extra="onnx")
     from .onnx_classify import OnnxClassifier, probabilities
 
-    source = user_path(run, "the run")
+    source = Path(find_checkpoint(run))
     if not (source / "config.json").is_file():
-        if str(run) not in held():
-            raise FileNotFoundError(f"{source} holds no model; pass a run directory, such as runs/v2_glove-seed42")
-        if output_dir is None:
-            raise ValueError(f"{run} comes with the package, which stays as it is; name a directory with output_dir")
-        source = Path(pretrained(str(run)))
+        raise FileNotFoundError(f"{source} holds no model; pass a run directory, such as runs/v2_glove-seed42")
+    if output_dir is None and source.parent == FOLDER:
+        raise ValueError(f"{run} comes with the package, which stays as it is; name a directory with output_dir")
     classifier = Classifier.from_pretrained(source)
     files = {MODEL: onnx_bytes(classifier.network), INT8: onnx_bytes(classifier.network, int8=True)}
     labelled = None
     if reviews is not None:
-        require("datasets", extra="train")
         from ..data.reviews import load_reviews
 
-        columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
-        labelled = load_reviews(reviews, **columns, max_test_samples=max_reviews).test
+        labelled = load_reviews(reviews, max_test_samples=max_reviews, **columns).test
     target = source if output_dir is None else user_path(output_dir, "the output")
     folder = target / "onnx"
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,15 +101,13 @@ def export_onnx(
     measured: dict[str, Any] = {"bytes": sizes, "largest_difference": differences, "shapes": [*map(list, SHAPES)]}
     if labelled is not None:
         texts = list(labelled["text"])
-        expected = probabilities(classifier.logits(texts))
-        found = {name: probabilities(OnnxClassifier(folder, model=name).logits(texts)) for name in files}
-        answers = {name: scores.argmax(axis=1) for name, scores in {"torch": expected, **found}.items()}
-        distances = {name: np.abs(scores - expected).sum(axis=1) / 2 for name, scores in found.items()}
+        scores = {"torch": probabilities(classifier.logits(texts))}
+        scores |= {name: probabilities(OnnxClassifier(folder, model=name).logits(texts)) for name in files}
+        answers = {name: own.argmax(axis=1) for name, own in scores.items()}
         measured |= {
             "reviews": f"{len(texts):,} test reviews of {reviews}",
             "accuracy": {name: float((own == labelled["label"]).mean()) for name, own in answers.items()},
-            "changed_answers": {name: float((answers[name] != answers["torch"]).mean()) for name in found},
-            "mean_probability_difference": {name: float(own.mean()) for name, own in distances.items()},
+            "changed_answers": {name: float((answers[name] != answers["torch"]).mean()) for name in files},
         }
     write_json(measured, folder / "export.json")
     return measured

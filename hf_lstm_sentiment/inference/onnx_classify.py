@@ -36,22 +36,17 @@ class OnnxClassifier:
         # A review that says "<pad>" means the word.
         self._tokenizer.encode_special_tokens = True
         self._session = onnxruntime.InferenceSession(str(Path(directory) / model), providers=["CPUExecutionProvider"])
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        self.labels: tuple[str, ...] = tuple(json.loads(metadata["labels"]))
+        self.labels: tuple[str, ...] = tuple(json.loads(self._session.get_modelmeta().custom_metadata_map["labels"]))
 
     def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> npt.NDArray[np.float32]:
         """Logits of each text, in order: of two labels that of the second (POSITIVE), else those of all.
 
         Args:
-            texts: The texts; one without a token gets what the model says of nothing.
+            texts: The texts; one without a token gets what the model says of nothing. What is no text is refused.
             batch_size: Texts that are computed together; those of similar length are.
 
         Returns:
             *Shape:* (texts,) or (texts, labels)
-
-        Raises:
-            TypeError: `texts` is one string, or one of them is no string.
-            UnicodeEncodeError: One of them holds half of a surrogate pair.
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of strings")
@@ -81,18 +76,17 @@ class OnnxClassifier:
         """The most probable label of each text and its probability: `for label, score in classifier(texts)`.
 
         Args:
-            texts: As for :meth:`logits`, as is `batch_size`.
-            batch_size: See there.
+            texts: As for :meth:`logits`.
+            batch_size: Likewise.
             all_scores: Add a third element, the probability of every label by its name.
             unsure_below: Say `unsure_label` where no label is as probable as this.
             unsure_label: What to say then.
         """
         answers: list[tuple[Any, ...]] = []
-        for scores in probabilities(self.logits(texts, batch_size=batch_size)):
-            best = int(scores.argmax())
-            label = self.labels[best] if scores[best] >= unsure_below else unsure_label
-            named = [dict(zip(self.labels, scores.tolist(), strict=True))] if all_scores else []
-            answers.append((label, float(scores[best]), *named))
+        for scores in probabilities(self.logits(texts, batch_size=batch_size)).tolist():
+            score, label = max(zip(scores, self.labels, strict=True), key=lambda pair: pair[0])
+            named = [dict(zip(self.labels, scores, strict=True))] if all_scores else []
+            answers.append((label if score >= unsure_below else unsure_label, score, *named))
         return answers
 
 

@@ -223,7 +223,7 @@ def test_an_exported_folder(run, tmp_path, capsys):
     card = SpaceCard.load(folder / "README.md").data
     assert (card.sdk, card.app_file, len(card.short_description) <= 60) == ("static", "index.html", True)
     html = (folder / "index.html").read_text()
-    imports = json.loads(re.search(r'<script type="importmap">(.*)</script>', html)[1])
+    imports = json.loads(re.search(r'<script type="importmap">(.*?)</script>', html, re.DOTALL)[1])
     # In versions that are named, and checked by digests.
     for address in imports["imports"].values():
         assert re.match(r"https://cdn\.jsdelivr\.net/npm/(@huggingface/)?[\w-]+@\d+\.\d+\.\d+/dist/", address)

@@ -284,7 +284,7 @@ def test_a_text_that_the_model_cannot_judge_is_said_to_be_one(one, text, known, 
 )
 def test_html_shows_the_review_and_neither_runs_nor_loads_anything(text):
     one = Explainer(*make(pooling="max", id2label={0: "<em>bad</em>", 1: "<em>good</em>"}))
-    shown = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\u2400").replace("\x9b", "\ufffd")
+    shown = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd").replace("\x9b", "\ufffd")
     explanation = one(text)
     part, page = Page(explanation.to_html_fragment()), Page(explanation.to_html())
     assert part.text == shown

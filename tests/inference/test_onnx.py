@@ -173,8 +173,6 @@ def test_what_is_lost_is_measured_on_the_reviews_that_were_named(trained, tmp_pa
     assert export["reviews"] == f"20 test reviews of {reviews}"
     assert export["accuracy"]["torch"] == export["accuracy"]["model.onnx"] == right
     assert export["changed_answers"] == {"model.onnx": 0, "model_quantized.onnx": changed}
-    difference = export["mean_probability_difference"]
-    assert difference["model.onnx"] < 1e-6 < difference["model_quantized.onnx"] < 0.05
     assert f"20 test reviews of {reviews}: torch {right:.2%}" in summary(export)
 
 
