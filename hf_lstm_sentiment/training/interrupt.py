@@ -140,9 +140,15 @@ class SafeTrainer(Trainer):
             model: Any = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
             target = str(output_dir or self.args.output_dir)
             model.save_pretrained(target, state_dict=state_dict)
-            runs.record_weights(Path(target))
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(target)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Each process writes one; the state of the training alone comes after it.
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            runs.record_files(Path(output_dir))
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[Any] | None:
         sampler = super()._get_train_sampler(*args, **kwargs)

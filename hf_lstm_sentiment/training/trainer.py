@@ -240,7 +240,7 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
     best = runs.checkpoint_at(run, step)
     try:
-        if defect := runs.weights_defect(best):
+        if defect := runs.changed_file(best):
             raise OSError(defect)
         weights = load_file(best / runs.WEIGHTS)
     except (OSError, SafetensorError) as error:

@@ -10,13 +10,10 @@ from __future__ import annotations
 import logging
 import platform
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from .files import file_digest, json_ready, read_json, write_json
 from .messages import differences
@@ -30,7 +27,7 @@ _RECIPE = "recipe.json"
 _CONTENTS = "contents"
 STATE = "trainer_state.json"
 WEIGHTS = "model.safetensors"
-_DIGEST = "model.sha256"
+_DIGESTS = "digests.json"
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -72,10 +69,11 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
                 f"{run} cannot be resumed, it was trained by another recipe: {changed}. Pass the values it was started "
                 "with, or another --output_dir"
             )
-    elif not path.is_file() and run.exists() and not _is_untouched(run):
+    # A training that was killed in its first moment leaves hidden files alone.
+    elif not path.is_file() and any(not left.name.startswith(".") for left in run.rglob("*") if left.is_file()):
         raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in (*run.glob(".*.json.*"), *run.glob("plots/.*.tmp"), *path.parent.glob(".*.json.*")):
+    for left in run.rglob(".*.tmp"):
         logger.info(f"{left.name} was left by a run that was killed and is removed")
         left.unlink()
     write_json({**recipe, **contents}, path)
@@ -106,37 +104,33 @@ def check_contents(run: Path, digests: Mapping[str, str], *, tokenizer: Mapping[
         logger.warning(f"{run} does not record which reviews it was trained on; make sure that they are the same")
 
 
-def record_weights(checkpoint: Path) -> None:
-    """Write the digest of a checkpoint's weights beside them."""
-    (checkpoint / _DIGEST).write_text(file_digest(checkpoint / WEIGHTS), encoding="utf-8")
+def record_files(checkpoint: Path) -> None:
+    """Write the digests of a checkpoint's files beside them."""
+    write_json({path.name: file_digest(path) for path in sorted(checkpoint.iterdir())}, checkpoint / _DIGESTS)
 
 
-def weights_defect(checkpoint: Path) -> str | None:
-    """Say what is wrong with a checkpoint's weights, if anything is."""
-    with safe_open(checkpoint / WEIGHTS, framework="pt") as weights:
-        weights.keys()
-    # Version 0.1.0 wrote no digest.
-    recorded = checkpoint / _DIGEST
-    if recorded.is_file() and recorded.read_text(encoding="utf-8") != file_digest(checkpoint / WEIGHTS):
-        return f"{WEIGHTS} of {checkpoint.name} is not what was saved"
-    return None
-
-
-def _is_untouched(run: Path) -> bool:
-    """Whether a directory is empty, or holds no more than a training that was killed in its first moment leaves."""
-    return run.is_dir() and all(
-        path.name == CHECKPOINTS and path.is_dir() and all(p.name.startswith(f".{_RECIPE}.") for p in path.iterdir())
-        for path in run.iterdir()
-    )
+def changed_file(checkpoint: Path) -> str | None:
+    """Say which file of a checkpoint is not what was saved, if one is; an OSError names one that is not there."""
+    # Version 0.1.0 wrote no digests.
+    recorded = read_json(checkpoint / _DIGESTS) if (checkpoint / _DIGESTS).is_file() else {}
+    changed = (name for name, digest in recorded.items() if file_digest(checkpoint / name) != digest)
+    return next((f"{name} of {checkpoint.name} is not what was saved" for name in changed), None)
 
 
 def newest_whole_checkpoint(run: Path) -> Path | None:
     """Find the newest checkpoint that can be continued from; say which ones it passes over."""
     for step, checkpoint in sorted(_checkpoints(run), reverse=True):
-        defect = _defect(checkpoint, step)
-        if defect is None:
-            _follow_moved_directory(checkpoint)
-            return checkpoint
+        try:
+            # It is written last.
+            state = read_json(checkpoint / STATE)
+            # The best one is needed too, for what is published in the end.
+            needed = {step, state.get("best_global_step") or step}
+            defect = next(filter(None, (changed_file(checkpoint_at(run, place)) for place in needed)), None)
+            if defect is None and state.get("global_step") == step:
+                return checkpoint
+            defect = defect or f"{STATE} is of another step"
+        except (OSError, ValueError) as error:
+            defect = str(error)
         logger.warning(f"{checkpoint.name} is not whole and is passed over: {defect}")
     return None
 
@@ -151,36 +145,3 @@ def _checkpoints(run: Path) -> Iterator[tuple[int, Path]]:
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
         if match and path.is_dir():
             yield int(match[1]), path
-
-
-def _defect(checkpoint: Path, step: int) -> str | None:
-    """What keeps a checkpoint from being continued, if anything does."""
-    try:
-        state = read_json(checkpoint / STATE)
-        if state.get("global_step") != step:
-            return f"{STATE} is of another step"
-        # The best one is needed too, for what is published in the end.
-        for needed in {step, state.get("best_global_step") or step}:
-            if defect := weights_defect(checkpoint.with_name(f"checkpoint-{needed}")):
-                return defect
-        random_states = sorted(checkpoint.glob("rng_state*.pth"))
-        if not random_states:
-            return "rng_state.pth is missing"
-        for path in (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *random_states):
-            with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            if broken is not None:
-                return f"{path.name} is damaged"
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
-        return str(error)
-    return None
-
-
-def _follow_moved_directory(checkpoint: Path) -> None:
-    """Correct the absolute path of the best checkpoint if the run directory was moved since."""
-    path = checkpoint / STATE
-    state = read_json(path)
-    recorded, step = state.get("best_model_checkpoint"), state.get("best_global_step")
-    moved = checkpoint.with_name(f"checkpoint-{step}")
-    if recorded and step and not Path(recorded).is_dir() and moved.is_dir():
-        write_json({**state, "best_model_checkpoint": str(moved.resolve())}, path)

@@ -298,16 +298,17 @@ def test_a_torn_checkpoint_is_passed_over(result, tmp_path, caplog, torn, how):
     assert f"{newest.name} is not whole" in caplog.text
 
 
-def test_the_best_checkpoint_is_found_after_a_move(result, tmp_path):
-    moved = shutil.copytree(result.run_directory, tmp_path / "moved")
-    path = runs.newest_whole_checkpoint(moved) / "trainer_state.json"
-    state = read_json(path)
+def test_a_run_that_was_moved_is_continued(result, again, tmp_path):
+    run = shutil.copytree(result.run_directory, tmp_path / "moved")
+    (run / "metrics.json").unlink()
+    shutil.rmtree(runs.newest_whole_checkpoint(run))
+    path = runs.newest_whole_checkpoint(run) / runs.STATE
     # The old place is still there and still valid.
-    assert state["best_model_checkpoint"].startswith(str(result.run_directory))
-    path.write_text(json.dumps({**state, "best_model_checkpoint": "/gone/checkpoint-1"}))
-    runs.newest_whole_checkpoint(moved)
-    best = moved / "checkpoints" / f"checkpoint-{state['best_global_step']}"
-    assert read_json(path)["best_model_checkpoint"] == str(best)
+    assert read_json(path)["best_model_checkpoint"].startswith(str(result.run_directory))
+    path.write_text(json.dumps({**read_json(path), "best_model_checkpoint": "/gone/checkpoint-1"}))
+    continued = again(output_dir=run, resume=True)
+    assert same_weights(continued.run_directory, result.run_directory)
+    assert continued.metrics["test"] == result.metrics["test"]
 
 
 @pytest.mark.parametrize(("reviews_off", "finishes"), [(-2, True), (12, False)])
