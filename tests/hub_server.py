@@ -22,8 +22,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-LICENSES = {"apache-2.0", "mit", "openrail", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0", "gpl-3.0", "bsd-3-clause", "other"}
-
 
 class HttpError(Exception):
     """An answer that is an error; by the code the client tells errors apart."""
@@ -53,31 +51,27 @@ class File(NamedTuple):
         return sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-class Commit(NamedTuple):
-    parent: str | None
-    message: str
-    files: dict[str, File]
-
-
 class Repository:
-    """Commits, and the names that point at them."""
+    """Commits, each of all the files that it holds, and the names that point at them."""
 
     def __init__(self, name, *, private=False):
         self.name, self.private = name, private
-        self.commits, self.branches, self.tags = {}, {}, {}
+        # Messages of the main branch, the newest first.
+        self.commits, self.branches, self.tags, self.history = {}, {}, {}, []
         self.commit({".gitattributes": File(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n")}, "initial commit")
 
-    def commit(self, files, message="theirs", *, parent=None, branch="main"):
-        """Add what a branch then points at; `files` are all that it holds."""
-        commit = secrets.token_hex(20)
-        self.commits[commit] = Commit(parent or self.branches.get(branch), message, files)
-        self.branches[branch] = commit
+    def commit(self, files, message="theirs", branch="main"):
+        """Add what a branch then points at."""
+        commit = self.branches[branch] = secrets.token_hex(20)
+        self.commits[commit] = files
+        if branch == "main":
+            self.history.insert(0, message)
         return commit
 
     def add(self, files):
         """Somebody's commit to the main branch, of contents by their paths."""
         made = {path: File(content) for path, content in files.items()}
-        return self.commit(self.commits[self.branches["main"]].files | made)
+        return self.commit(self.commits[self.branches["main"]] | made)
 
     def find(self, revision):
         """The commit that a branch, a tag, a pull request or its own hash names."""
@@ -88,41 +82,18 @@ class Repository:
 
     def files(self, revision="main"):
         """What a stranger would download."""
-        return {path: file.content for path, file in self.commits[self.find(revision)].files.items()}
-
-    def history(self):
-        """Messages of the main branch, the newest first."""
-        commit, messages = self.branches["main"], []
-        while commit is not None:
-            messages.append(self.commits[commit].message)
-            commit = self.commits[commit].parent
-        return messages
+        return {path: file.content for path, file in self.commits[self.find(revision)].items()}
 
 
 def check_card(content):
-    """Errors in the metadata of a card."""
-    match = re.match(r"\A---\n(.*?)\n---\n", content, re.DOTALL)
-    if match is None:
-        return ["the card has no metadata"]
+    """What is wrong with the metadata of a card: its license, its results, that they cannot be read."""
     try:
-        data = yaml.safe_load(match[1])
-    except yaml.YAMLError as error:
-        return [f"the yaml metadata cannot be parsed: {' '.join(str(error).split())}"]
-    strings = lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)  # noqa: E731
-    checks = {
-        "license": LICENSES.__contains__,
-        **dict.fromkeys(("pipeline_tag", "library_name", "language"), lambda value: isinstance(value, str)),
-        **dict.fromkeys(("tags", "datasets", "metrics"), strings),
-        "widget": lambda value: strings([example["text"] for example in value]),
-        "model-index": model_index_to_eval_results,
-    }
-    errors = []
-    for key in data.keys() & checks.keys():
-        good = False
-        with suppress(KeyError, TypeError, AttributeError):
-            good = checks[key](data[key])
-        errors += [] if good else [f'"{key}" must be one of the allowed, and is {data[key]!r}']
-    return errors
+        data = yaml.safe_load(re.match(r"\A---\n(.*?)\n---\n", content, re.DOTALL)[1])
+        if "model-index" in data:
+            model_index_to_eval_results(data["model-index"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        return [f"the metadata cannot be read: {error!r}"]
+    return [] if data.get("license", "mit") == "mit" else ['"license" must be one of the allowed']
 
 
 class HubServer:
@@ -132,7 +103,7 @@ class HubServer:
     """
 
     def __init__(self, tokens, *, port=0):
-        self.tokens, self.repositories, self.large_files, self.requests, self._plans = tokens, {}, {}, [], []
+        self.tokens, self.repositories, self.large_files, self._plan = tokens, {}, {}, None
         self.lock = threading.RLock()
         self.signature = secrets.token_hex(8)  # stands in for that of an upload address
         self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (Handler,), {"hub": self}))
@@ -149,27 +120,24 @@ class HubServer:
 
     def once(self, path, action, *, after=0, times=1):
         """Do something when requests for such a path come in, before they are answered; `after` so many others."""
-        self._plans.append([re.compile(path), action, after, times])
+        self._plan = [re.compile(path), action, after, times]
 
     def drop_after(self, uploads, *, times=1, path="/storage/|/commit/"):
-        """Cut the connection of requests to a path: some still succeed, and some then fail; forget all other plans."""
+        """Cut the connection of requests to a path: some still succeed, and some then fail."""
 
         def drop():
             raise DroppedError
 
-        self._plans.clear()
         self.once(path, drop, after=uploads, times=times)
 
     def interfere(self, path):
         """Run what is planned for a request."""
-        due = []
         with self.lock:
-            for plan in self._plans:
-                if plan[0].search(path):
-                    due += [plan[1]] if not plan[2] and plan[3] else []
-                    place = 2 if plan[2] else 3
-                    plan[place] = max(plan[place] - 1, 0)
-        for action in due:
+            if self._plan is None or not self._plan[0].search(path):
+                return
+            _, action, after, times = self._plan
+            self._plan[2 if after else 3] -= 1
+        if not after and times > 0:
             action()
 
 
@@ -189,8 +157,6 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        finally:
-            self.hub.requests.append((self.command, url.path))
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status or self.status)
         sizes = {"Content-Type": "application/json", "Content-Length": str(len(content))}
@@ -288,19 +254,13 @@ class Handler(BaseHTTPRequestHandler):
         return {"url": url, "name": name}
 
     def info(self, repository, revision):
-        commit = repository.find(revision)
-        files = repository.files(commit)
-        card = re.match(rb"\A---\n(.*?)\n---\n", files.get("README.md", b""), re.DOTALL)
-        data = yaml.safe_load(card[1]) if card else {}
-        return {
-            **{"id": repository.name, "sha": commit, "private": repository.private, "tags": data.get("tags", [])},
-            **{key: data.get(key) for key in ("pipeline_tag", "library_name")},
-            "siblings": [{"rfilename": path} for path in sorted(files)],
-        }
+        files = [{"rfilename": path} for path in sorted(repository.files(revision))]
+        about = {"id": repository.name, "sha": repository.find(revision), "private": repository.private}
+        return {**about, "siblings": files, "tags": []}
 
     def tree(self, repository, revision, folder):
         entries = []
-        for path, file in sorted(repository.commits[repository.find(revision)].files.items()):
+        for path, file in sorted(repository.commits[repository.find(revision)].items()):
             if path.startswith(folder):
                 large = {"lfs": {"oid": file.sha256, "size": len(file.content), "pointerSize": 134}} if file.lfs else {}
                 entries.append({"type": "file", "path": path, "size": len(file.content), "oid": file.oid, **large})
@@ -309,13 +269,11 @@ class Handler(BaseHTTPRequestHandler):
         return entries
 
     def refs(self, repository):
-        found = {"branches": [], "tags": [], "converts": [], "pullRequests": []}
-        for name, commit in repository.branches.items():
-            is_pull = name.startswith("refs/pr/")
-            ref = name if is_pull else f"refs/heads/{name}"
-            found["pullRequests" if is_pull else "branches"].append({"name": name, "ref": ref, "targetCommit": commit})
-        found["tags"] = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in repository.tags.items()]
-        return found
+        def listed(names, prefix):
+            return [{"name": n, "ref": f"{prefix}{n}", "targetCommit": c} for n, c in names.items() if "/pr/" not in n]
+
+        found = {"branches": listed(repository.branches, "refs/heads/"), "tags": listed(repository.tags, "refs/tags/")}
+        return {**found, "converts": []}
 
     def branch(self, repository, branch):
         if branch in repository.branches:
@@ -331,7 +289,7 @@ class Handler(BaseHTTPRequestHandler):
         return {}
 
     def preupload(self, repository, revision):
-        there = repository.commits[repository.find(revision)].files
+        there = repository.commits[repository.find(revision)]
         answers = []
         for file in json.loads(self.body)["files"]:
             # Weights of any size, and what is large, are not kept in git.
@@ -354,13 +312,13 @@ class Handler(BaseHTTPRequestHandler):
             head = repository.branches[branch]
             if header["value"].get("parentCommit") not in (None, head):
                 raise HttpError(412, "A commit has happened since. Please refresh and try again.")
-            files = dict(repository.commits[head].files)
+            files = dict(repository.commits[head])
             for operation in operations:
                 self.apply(files, operation["key"], operation["value"])
             target, pull = branch, self.query.get("create_pr") == "1"
             if pull:
                 target = f"refs/pr/{1 + sum(name.startswith('refs/pr/') for name in repository.branches)}"
-            oid = repository.commit(files, header["value"]["summary"], parent=head, branch=target)
+            oid = repository.commit(files, header["value"]["summary"], target)
         url = f"{self.hub.endpoint}/{repository.name}"
         proposed = {"pullRequestUrl": f"{url}/discussions/{target.rpartition('/')[2]}"} if pull else {}
         return {"success": True, "commitOid": oid, "commitUrl": f"{url}/commit/{oid}", "hookOutput": "", **proposed}
@@ -377,7 +335,7 @@ class Handler(BaseHTTPRequestHandler):
     def resolve(self, repository, revision, path):
         commit = repository.find(revision)
         self.reply = {"X-Repo-Commit": commit, "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
-        file = repository.commits[commit].files.get(path)
+        file = repository.commits[commit].get(path)
         if file is None:
             raise HttpError(404, "Entry not found", "EntryNotFound")
         self.reply["ETag"] = f'"{file.sha256 if file.lfs else file.oid}"'

@@ -14,7 +14,6 @@ from transformers import AutoModelForSequenceClassification
 
 from hf_lstm_sentiment import SentimentLSTMForSequenceClassification, predict
 from tests.hub_clients import SHORT, TAG, connected, push, run_stranger
-from tests.hub_server import check_card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,17 +61,3 @@ def test_the_oldest_transformers_that_the_metadata_allow(published):
     facts = {**published["facts"], "transformers": requirement.partition(">=")[2] + "."}
     steps, overlay = ["distrust", "revisions", "classify"], os.environ["OLDEST_TRANSFORMERS"]
     run_stranger(*steps, home=published["folder"] / "oldest", overlay=overlay, **{**published, "facts": facts})
-
-
-def test_the_loopback_hub_refuses_a_bad_card(trained):
-    card = (trained / "README.md").read_text()
-    assert check_card(card) == []
-    for old, new, error in (
-        ("license: mit", "license: nonsense", '"license" must be'),
-        ("type: text-classification", "kind: text-classification", '"model-index" must be'),
-        ("tags:", "tags: sentiment\nothers:", '"tags" must be'),
-        ("  text: ", "  words: ", '"widget" must be'),
-        ("license: mit", "license: [", "cannot be parsed"),
-        ("---", "", "no metadata"),
-    ):
-        assert error in " ".join(check_card(card.replace(old, new, 1)))

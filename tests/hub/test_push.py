@@ -56,12 +56,12 @@ def test_a_run_arrives_as_it_is_in_one_tagged_commit(hub, run):
     pushed, repository = push(run, "user/first"), hub.repositories["user/first"]
     assert received(hub, "user/first") == contents(run)
     accuracy = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
-    assert repository.history() == [f"tiny, seed 42: test accuracy {accuracy:.2%}", "initial commit"]
+    assert repository.history == [f"tiny, seed 42: test accuracy {accuracy:.2%}", "initial commit"]
     assert (repository.tags, repository.branches) == ({TAG: pushed.commit}, {"main": pushed.commit})
     assert pushed.url == f"{hub.endpoint}/user/first"
     assert (pushed.tag, pushed.files) == (TAG, tuple(sorted(PUBLISHED)))
     assert pushed.commit in pushed.snippet
-    large = {name for name, file in repository.commits[pushed.commit].files.items() if file.lfs}
+    large = {name for name, file in repository.commits[pushed.commit].items() if file.lfs}
     assert large == {"model.safetensors"}
     assert not repository.private
 
@@ -69,7 +69,7 @@ def test_a_run_arrives_as_it_is_in_one_tagged_commit(hub, run):
 def test_the_same_push_again_changes_nothing_and_a_tag_is_not_moved(hub, run):
     first = push(run, "user/tagged", commit_message="mine")
     repository, before = hub.repositories["user/tagged"], state(hub)
-    assert repository.history()[0] == "mine"
+    assert repository.history[0] == "mine"
     assert push(run, "user/tagged") == first
     assert state(hub) == before
     assert push(run, "user/tagged", tag="best").commit == first.commit
@@ -80,7 +80,7 @@ def test_the_same_push_again_changes_nothing_and_a_tag_is_not_moved(hub, run):
     assert repository.tags == {TAG: first.commit, "best": first.commit}
     second = push(run, "user/tagged", tag=f"{TAG}-2")
     assert repository.tags == {TAG: first.commit, "best": first.commit, f"{TAG}-2": second.commit}
-    assert len(repository.history()) == 3
+    assert len(repository.history) == 3
     assert received(hub, "user/tagged") == contents(run)
 
 
@@ -93,7 +93,7 @@ def test_only_what_an_earlier_push_left_is_deleted(hub, run):
     (run / "plots" / "old.png").unlink()
     push(run, "user/kept", tag="next")
     assert received(hub, "user/kept").keys() == {*PUBLISHED, *own}
-    assert len(hub.repositories["user/kept"].history()) == 4
+    assert len(hub.repositories["user/kept"].history) == 4
 
 
 @pytest.mark.parametrize(("private", "name"), [(True, "private"), (False, "public")])
@@ -196,7 +196,7 @@ def test_after_a_broken_connection_the_same_push_completes_it(hub, run, uploads,
     pushed = push(run, name)
     assert received(hub, name) == contents(run)
     assert hub.repositories[name].tags == {TAG: pushed.commit}
-    assert len(hub.repositories[name].history()) == 2
+    assert len(hub.repositories[name].history) == 2
 
 
 def test_a_commit_without_its_tag_is_said_and_completed(hub, run):

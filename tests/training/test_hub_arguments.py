@@ -41,8 +41,8 @@ def test_a_training_that_pushes_leaves_the_repository_that_the_script_makes(hub,
     assert received(hub, "user/trained") == contents(tmp_path / "run")
     assert received(hub, "user/trained").keys() == set(PUBLISHED)
     assert repository.tags == {TAG: pushed.commit}
-    assert len(repository.history()) == 2
-    assert repository.history()[0].startswith("tiny, seed 42: test accuracy ")
+    assert len(repository.history) == 2
+    assert repository.history[0].startswith("tiny, seed 42: test accuracy ")
     assert f"On the Hub: {hub.endpoint}/user/trained, commit {pushed.commit}, tag {TAG}" in done.summary()
     assert push(tmp_path / "run", "user/trained").commit == pushed.commit
     # Neither the recipe nor what is published tells where it went and by whose token.
