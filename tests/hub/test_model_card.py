@@ -50,12 +50,9 @@ def test_the_metadata_are_exactly_these(card, metrics):
     assert {result.metric_type: result.metric_value for result in results} == {
         key: value for key, value in metrics["test"].items() if isinstance(value, float)
     }
-    for result in results:
-        assert (result.task_type, result.dataset_type) == ("text-classification", "custom")
-        assert result.dataset_name == metrics["dataset"]["source"]
-        assert result.dataset_split == "held out of train"
-        assert re.search(r"\w", result.metric_name)
-    assert len({example["example_title"] for example in widget}) == len(widget) >= 2
+    of_dataset = ("custom", metrics["dataset"]["source"], "held out of train")
+    assert {(one.dataset_type, one.dataset_name, one.dataset_split) for one in results} == {of_dataset}
+    assert len(widget) >= 2
 
 
 def test_no_section_is_empty_and_nothing_is_left_open(card):
@@ -125,7 +122,6 @@ def test_of_thousands_of_labels_the_worst_are_listed(metrics):
 def test_two_labels_of_other_names(metrics):
     text = of({**metrics, "labels": ["ham", "spam"]}).text
     assert "It answers ham or spam with a probability" in text
-    assert "| Precision (spam) |" in text
     assert re.search(r"ham ones were misclassified as spam and \d+ spam ones as ham", text)
     assert not re.search("POSITIVE|NEGATIVE", text)
 

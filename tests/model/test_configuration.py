@@ -5,13 +5,8 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
-from hf_lstm_sentiment import SentimentLSTMConfig
-
-AUTO_MAP = {
-    "AutoConfig": "configuration_sentiment_lstm.SentimentLSTMConfig",
-    "AutoModel": "modeling_sentiment_lstm.SentimentLSTMModel",
-    "AutoModelForSequenceClassification": "modeling_sentiment_lstm.SentimentLSTMForSequenceClassification",
-}
+from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
+from hf_lstm_sentiment.model.configuration_sentiment_lstm import AUTO_MAP
 
 SIZES = {"vocab_size": 31, "embedding_size": 7, "hidden_size": 5, "num_hidden_layers": 3, "bidirectional": True}
 DROPOUTS = {"embedding_dropout": 0.25, "word_dropout": 0.1, "classifier_dropout": 0.5, "class_weights": [1, 2.5]}
@@ -29,10 +24,10 @@ WRONG_TYPES = [
 ]
 
 INF, NAN = float("inf"), float("nan")
-OUT_OF_RANGE = [
+REFUSED = [
     ({"vocab_size": 0}, "vocab_size is 0; allowed: a whole number of at least 1"),
     ({"embedding_dropout": 1.0}, "embedding_dropout is 1.0; allowed: 0 <= embedding_dropout < 1"),
-    ({"embedding_dropout": NAN}, "embedding_dropout is nan; allowed: 0 <= embedding_dropout < 1"),
+    ({"word_dropout": NAN}, "word_dropout is nan; allowed: 0 <= word_dropout < 1"),
     ({"classifier_dropout": -0.1}, "classifier_dropout is -0.1; allowed: 0 <= classifier_dropout < 1"),
     ({"initializer_range": 0}, "initializer_range is 0; allowed: a finite number above 0"),
     ({"initializer_range": INF}, "initializer_range is inf; allowed: a finite number above 0"),
@@ -40,6 +35,16 @@ OUT_OF_RANGE = [
     ({"pad_token_id": -1}, "pad_token_id is -1; allowed: 0 to 19"),
     ({"naive_padding": True, "pooling": "max"}, "naive_padding with pooling 'max'"),
     ({"naive_padding": True, "bidirectional": True}, "bidirectional True"),
+    ({"num_labels": 1}, "has 1 label(s); allowed: at least 2; leave num_labels and id2label out"),
+    (
+        {"problem_type": "regression"},
+        "this model does 'single_label_classification' only; name the values",
+    ),
+    ({"problem_type": "multi_label_classification"}, "only; train one model of two labels, yes and no"),
+    ({"class_weights": [1]}, "[1]; allowed: 2 finite numbers of at least 0, two or more of them above 0, in the order"),
+    ({"class_weights": [1, -1]}, "of the labels (NEGATIVE, POSITIVE)"),
+    ({"class_weights": [0, 2.5]}, "two or more of them above 0"),
+    ({"class_weights": [1, NAN]}, "finite numbers"),
 ]
 
 
@@ -64,16 +69,30 @@ def test_wrong_type_is_refused_on_construction_and_assignment(name, value):
         setattr(SentimentLSTMConfig(), name, value)
 
 
-@pytest.mark.parametrize(("wrong", "message"), OUT_OF_RANGE)
-def test_value_out_of_range_is_neither_taken_nor_saved(tmp_path, wrong, message):
-    with pytest.raises(StrictDataclassError, match=re.escape(message)):
-        SentimentLSTMConfig(**{"vocab_size": 20, **wrong})
-    config = SentimentLSTMConfig(vocab_size=20)
+@pytest.mark.parametrize(("wrong", "message"), REFUSED)
+def test_what_cannot_be_is_refused_however_it_is_asked_for(tmp_path, wrong, message):
+    def refused():
+        return pytest.raises(StrictDataclassError, match=re.escape(message))
+
+    sizes = {"vocab_size": 20, "embedding_size": 4, "hidden_size": 3}
+    with refused():
+        SentimentLSTMConfig(**{**sizes, **wrong})
+    config = SentimentLSTMConfig(**sizes)
+    model = SentimentLSTMForSequenceClassification(config)
+    model.save_pretrained(tmp_path / "right")
+    with refused():
+        SentimentLSTMForSequenceClassification.from_pretrained(tmp_path / "right", **wrong)
     for name, value in wrong.items():
         setattr(config, name, value)
-    with pytest.raises(StrictDataclassError, match=re.escape(message)):
-        config.save_pretrained(tmp_path)
-    assert not (tmp_path / "config.json").exists()
+    with refused():
+        config.save_pretrained(tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / "config.json").exists()
+    for cls in (SentimentLSTMModel, SentimentLSTMForSequenceClassification):
+        with refused():
+            cls(config)
+    if wrong.keys() & {"num_labels", "problem_type", "class_weights"}:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            model(model.dummy_inputs["input_ids"])
 
 
 SMALLEST = {**dict.fromkeys(SIZES, 1), "bidirectional": False, "pad_token_id": 0, "embedding_dropout": 0.999}

@@ -6,7 +6,6 @@ from operator import attrgetter
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from huggingface_hub.errors import StrictDataclassError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -136,45 +135,6 @@ def test_initial_weights_follow_the_documentation(bidirectional):
     bound = model.classifier.in_features**-0.5
     assert 0.8 * bound < model.classifier.weight.abs().max() <= bound
     assert 0 < model.classifier.bias.abs() <= bound
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_labels": 1}, r"has 1 label.*at least 2.*to predict a number, name the values"),
-        ({"problem_type": "regression"}, "'regression'.*'single_label_classification' only; name the values"),
-        ({"problem_type": "multi_label_classification"}, "only; train one model of two labels, yes and no"),
-        ({"class_weights": [1]}, r"\[1\]; allowed: 2 .* in the order of the labels \(NEGATIVE, POSITIVE\)"),
-        ({"class_weights": [1, -1]}, "numbers of at least 0"),
-        ({"class_weights": [0, 2.5]}, "two or more of them above 0"),
-        ({"class_weights": [1, float("nan")]}, "finite numbers"),
-        ({"naive_padding": True, "pooling": "max"}, "naive_padding with pooling 'max'"),
-        ({"embedding_dropout": 1.0}, "embedding_dropout is 1.0; allowed"),
-        ({"word_dropout": -0.1}, "word_dropout is -0.1; allowed"),
-    ],
-)
-def test_what_cannot_be_is_refused_however_it_is_asked_for(tmp_path, changes, message):
-    def change(config):
-        for name, value in changes.items():
-            setattr(config, name, value)
-        return config
-
-    refused = partial(pytest.raises, (ValueError, StrictDataclassError), match=message)
-    with refused():
-        classifier(**changes)
-    model = classifier()
-    model.save_pretrained(tmp_path)
-    with refused():
-        SentimentLSTMForSequenceClassification.from_pretrained(tmp_path, **changes)
-    with refused():
-        SentimentLSTMForSequenceClassification(change(small()))
-    if changes.keys() & {"num_labels", "problem_type", "class_weights"}:
-        change(model.config)
-        with refused():
-            model(IDS)
-    else:
-        with refused():
-            SentimentLSTMModel(change(small()))
 
 
 # Outputs

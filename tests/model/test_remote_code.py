@@ -2,7 +2,6 @@
 
 import ast
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,19 +9,11 @@ import pytest
 
 import hf_lstm_sentiment
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
-from tests.model.test_configuration import AUTO_MAP
+from hf_lstm_sentiment.hub.publishable import CODE
+from hf_lstm_sentiment.model.configuration_sentiment_lstm import AUTO_MAP
 
 PACKAGE = Path(hf_lstm_sentiment.__file__).parent / "model"
-TRAVELLING = ["configuration_sentiment_lstm.py", "modeling_sentiment_lstm.py", "packed_lstm.py"]
-HEAVY = ["datasets", "evaluate", "matplotlib", "sklearn"]
-
-IMPORT_PACKAGE = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import hf_lstm_sentiment
-# An entry of None stands for a name that must not be imported.
-print(json.dumps(sorted(name for name, module in sys.modules.items() if module is not None)))
-"""
+TRAVELLING = list(CODE)
 
 
 @pytest.mark.parametrize("cls", [SentimentLSTMModel, SentimentLSTMForSequenceClassification])
@@ -47,20 +38,6 @@ def test_travelling_files_import_only_what_everyone_has(name):
             imported.append(node.module)
     roots = {module.partition(".")[0] for module in imported}
     assert roots <= {"torch", "transformers", *sys.stdlib_module_names}
-
-
-def test_importing_the_package_imports_little(tmp_path):
-    command = [sys.executable, "-I", "-c", IMPORT_PACKAGE, str(PACKAGE.parents[1])]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    modules = json.loads(done.stdout)
-    assert not {name.partition(".")[0] for name in modules} & set(HEAVY)
-    # Neither the models nor transformers, which together take longer to import than torch.
-    assert {name for name in modules if name.startswith("hf_lstm_sentiment")} == {
-        "hf_lstm_sentiment",
-        "hf_lstm_sentiment.model",
-        "hf_lstm_sentiment.model.registration",
-    }
-    assert "transformers" not in modules
 
 
 def test_public_names():

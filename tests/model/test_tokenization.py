@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,12 +24,6 @@ def test_special_tokens_come_first_then_words_by_frequency_then_by_first_occurre
     assert vocabulary(tokenizer) == ["<pad>", "<unk>", "film", "good", "the", "is", "bad", "<br", "/>really"]
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
     assert vocabulary(train_tokenizer(iter(CORPUS), vocab_size=2)) == ["<pad>", "<unk>", "film", "good"]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["a", "bb", "c", "dd", "e", "f", "gg"]), min_size=1))
-def test_order_is_that_of_most_common(words):
-    assert vocabulary(train_tokenizer(words))[2:] == [word for word, _ in Counter(words).most_common()]
 
 
 def test_whitespace_scheme_lower_cases_and_splits_on_white_space_only():
@@ -131,8 +124,8 @@ def test_what_is_saved_says_how_it_is_used(saved):
         (CORPUS, {"max_length": 0}, ValueError, "max_length is 0"),
         (["good", None], {}, TypeError, "text 1 is None"),
         ("good", {}, TypeError, "list of strings"),
-        ([], {}, ValueError, "no word found in 0 texts"),
-        (["", "  "], {}, ValueError, "no word found in 2 texts"),
+        ([], {}, ValueError, "no word found in the texts"),
+        (["", "  "], {}, ValueError, "no word found"),
     ],
 )
 def test_nonsense_is_refused(corpus, arguments, error, message):

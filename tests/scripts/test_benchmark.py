@@ -1,10 +1,8 @@
 from argparse import Namespace
-from functools import partial
 
 import benchmark
 import pytest
 import torch
-from benchmark_peers import interleaved, times
 from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,14 +39,6 @@ def test_a_row_says_whether_its_target_is_reached(capsys, value, at_most, reache
     printed = capsys.readouterr().out
     assert ("MISSED" in printed) is not reached
     assert ("at most 1" if at_most else "at least 1") in printed
-
-
-def test_calls_are_measured_in_turn_after_a_first_one():
-    called = []
-    seconds = interleaved({name: partial(called.append, name) for name in "ab"}, repeats=2)
-    assert called == [*"ababab"]
-    assert all(value > 0 for value in seconds.values())
-    assert len(times(lambda: None, repeats=3)) == 3
 
 
 def test_every_backend_has_its_rows(tmp_path, one_thread):
