@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +15,12 @@ from safetensors.numpy import load_file
 
 from ..data.reviews import SPLIT, Reviews, load_run_reviews
 from ..inference.classifier import Classifier, decisions
-from ..utils.files import write_json
+from ..utils.files import json_ready, write_json
 from .errors import check_accuracy
 from .plots import plot_comparison
 from .report import data_uri, render
 from .statistics import bootstrap_difference, count, mcnemar, p_value, percent, spread
 
-# Of a recipe, what names it; everything else is one of its settings.
-_LABELS = ("name", "description", "seed", "disable_tqdm")
 TEST_LOGITS = "test_logits.safetensors"
 # What of a run goes into the table where it was measured: its key, the head of the column, and how it is written.
 _ERRORS = (
@@ -72,8 +70,7 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
     correct: dict[str, dict[int, NDArray[np.bool_]]] = {}
     for result in results:
         runs.setdefault(result.name, []).append(result)
-        right = _correct(result, reviews)
-        if right is not None:
+        if (right := _correct(result, reviews)) is not None:
             correct.setdefault(result.name, {})[result.seed] = right
     found: dict[str, Any] = {
         "dataset": first.metrics["dataset"],
@@ -94,7 +91,7 @@ def compare(results: Sequence[FinishedRun], directory: Path) -> Comparison:
         versions=", ".join(f"{name} {number}" for name, number in found["versions_of_packages"].items()) + ".",
     )
     (directory / "comparison.html").write_text(page, encoding="utf-8")
-    return Comparison(directory, json.loads(json.dumps(found)))
+    return Comparison(directory, json_ready(found))
 
 
 def _identity(dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +123,8 @@ def _settings(results: Sequence[FinishedRun]) -> dict[str, Any]:
         }
         for run in results
     }
-    keys = sorted({key for recipe in recipes.values() for key in recipe} - set(_LABELS))
+    # What names a recipe is none of its settings.
+    keys = sorted({key for one in recipes.values() for key in one} - {"name", "description", "seed", "disable_tqdm"})
     differs = [key for key in keys if len({json.dumps(recipe.get(key)) for recipe in recipes.values()}) > 1]
     return {
         "same": {key: next(iter(recipes.values())).get(key) for key in keys if key not in differs},
@@ -162,8 +160,7 @@ def _neighbors(a: str, b: str, correct: Mapping[str, Mapping[int, NDArray[np.boo
     """Two presets on the same test reviews: McNemar's test per seed, one interval over all seeds of both."""
     of_a, of_b = correct[a], correct[b]
     return {
-        "a": a,
-        "b": b,
+        **{"a": a, "b": b},
         "seeds": {"a": list(of_a), "b": list(of_b)},
         "mcnemar": {str(seed): mcnemar(of_a[seed], of_b[seed]) for seed in of_a if seed in of_b},
         # b - a
@@ -177,8 +174,7 @@ def _tables(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     errors = [error for error in _ERRORS if error[0] in next(iter(presets.values()))]
     versions = []
     for name, found in presets.items():
-        epochs = ", ".join(f"{best} of {n}" for n, best in zip(found["epochs"], found["best_epoch"], strict=True))
-        glove = found.get("glove")
+        epochs, glove = zip(found["epochs"], found["best_epoch"], strict=True), found.get("glove")
         versions.append(
             [
                 name,
@@ -186,24 +182,21 @@ def _tables(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 percent(found["validation_accuracy"]),
                 percent(found["test_accuracy"]),
                 *(show(found[key]) for key, _, show in errors),
-                epochs,
+                _listed(f"{best} of {n}" for n, best in epochs),
                 f"{glove['matched']:,} of {glove['vocabulary']:,}" if glove else "none",
                 f"{found['train_cpu_seconds']['mean'] / 60:.0f} min",
             ]
         )
     pairs = []
     for pair in results["neighbours"]:
-        d = pair["difference"]
-        tests = [
-            f"{seed}: {test['only_a']:,} / {test['only_b']:,}, {p_value(test['p_value'])}"
-            for seed, test in pair["mcnemar"].items()
-        ]
+        d, tests = pair["difference"], pair["mcnemar"].items()
+        both = [f"{s}: {t['only_a']:,} / {t['only_b']:,}, {p_value(t['p_value'])}" for s, t in tests]
         pairs.append(
             [
                 f"{pair['a']} to {pair['b']}",
                 f"{100 * d['difference']:+.2f} points ({100 * d['low']:+.2f} to {100 * d['high']:+.2f})",
                 f"{_listed(pair['seeds']['a'])} to {_listed(pair['seeds']['b'])}",
-                "; ".join(tests) or "no seed of both",
+                "; ".join(both) or "no seed of both",
             ]
         )
     heads = [head for _, head, _ in errors]
@@ -251,5 +244,5 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*blocks, f"The same for all: {_same(results)}"])
 
 
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -61,9 +61,6 @@ class ScoredReviews:
     duplicates: NDArray[np.bool_]
     names: Sequence[str] = SENTIMENT_NAMES
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
     @property
     def predicted(self) -> Indices:
         """The predicted labels. *Shape:* (n,)."""
@@ -78,11 +75,6 @@ class ScoredReviews:
     def probabilities(self) -> NDArray[np.float64]:
         """Probability of the second of two labels, or of each. *Shape:* (n,) or (n, K)."""
         return probabilities_of(self.logits)
-
-    @property
-    def truncated(self) -> NDArray[np.bool_]:
-        """Whether the end of the review is not read. *Shape:* (n,)."""
-        return self.tokens > self.max_length
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -147,7 +139,11 @@ def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
     members: dict[str, tuple[NDArray[Any], Sequence[float], list[str]]] = {
         "words in the review": (scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]),
         "share of unknown words": (scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]),
-        "truncated or not": (scored.truncated, (0,), ["read to the end", f"cut after {scored.max_length}"]),
+        "truncated or not": (
+            scored.tokens,
+            (scored.max_length,),
+            ["read to the end", f"cut after {scored.max_length}"],
+        ),
         "duplicates of training reviews": (scored.duplicates, (0,), ["new", "also in training"]),
     }
     found = {}
@@ -215,7 +211,7 @@ def error_words(scored: ScoredReviews) -> dict[str, list[Row]]:
 
 def changed_decisions(a: ScoredReviews, b: ScoredReviews) -> tuple[Indices, Indices]:
     """Find what classifier b fixes that a misses, and what it breaks, of the same reviews, the largest change first."""
-    actual = np.arange(len(a)), a.labels
+    actual = np.arange(len(a.labels)), a.labels
     change = np.abs(probabilities(b.logits)[actual] - probabilities(a.logits)[actual])
     largest = np.argsort(-change, kind="stable")
     return largest[(b.correct & ~a.correct)[largest]], largest[(a.correct & ~b.correct)[largest]]

@@ -137,7 +137,7 @@ def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
     # Of two, the second one first.
     named = np.argsort(-np.array(actual), kind="stable")[:DRAWN_LABELS].tolist() if len(actual) > 2 else [1, 0]
     counts = {
-        "classified correctly (accuracy)": (int(correct.sum()), len(scored)),
+        "classified correctly (accuracy)": (int(correct.sum()), len(labels)),
         **{f"of the {scored.names[i]} ones (recall)": (hits[i], actual[i]) for i in named},
         **{f"of those predicted {scored.names[i]} (precision)": (hits[i], said[i]) for i in named},
     }
@@ -168,7 +168,7 @@ def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) 
         "predicted": predicted,
         "probabilities": {name: every[name] for name in dict.fromkeys((predicted, actual))},
         "tokens": int(scored.tokens[place]),
-        "truncated": bool(scored.truncated[place]),
+        "truncated": bool(scored.tokens[place] > scored.max_length),
         "duplicate": bool(scored.duplicates[place]),
     }
 

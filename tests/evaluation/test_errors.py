@@ -57,7 +57,6 @@ def made_up(logits, labels, texts=None):
 def test_scoring(scored):
     assert scored.correct.tolist() == [True, False, True, False, True]
     assert scored.tokens.tolist() == [2, 1, 0, 5, 2]
-    assert scored.truncated.tolist() == [False, False, False, True, False]
     # Of the five words of the fourth review three are read, and all of them are known.
     np.testing.assert_array_equal(scored.unknown, [0.5, 0, np.nan, 0, 0.5])
     assert scored.kinds == {"false positives": 0, "false negatives": 1}
