@@ -31,10 +31,17 @@ from ..utils.imports import require
 from ..utils.messages import differences, listed
 from .base_model import refuse_if_seen
 from .inputs import PASSAGES, SOFT_LABELS, TEACHERS, refuse_many_labels
-from .ngram_teacher import Logits, document_vectors, ngrams_and_vectors, teaching_texts
 from .presets import PRESETS
 from .short_texts import PAIRS, generate_pairs, make_passages
-from .transformer_teacher import find_teacher, fit_transformer, transformer_logits
+from .teachers import (
+    Logits,
+    document_vectors,
+    find_teacher,
+    fit_transformer,
+    ngrams_and_vectors,
+    teaching_texts,
+    transformer_logits,
+)
 
 logger = logging.getLogger(__name__)
 

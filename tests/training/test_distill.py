@@ -14,7 +14,7 @@ from hf_lstm_sentiment import PRESETS, Classifier, load_reviews, teach, train
 from hf_lstm_sentiment.evaluation.calibration import fit_temperature
 from hf_lstm_sentiment.training import distill as teaching
 from hf_lstm_sentiment.training.distill import weigh
-from hf_lstm_sentiment.training.ngram_teacher import document_vectors, ngrams_and_vectors
+from hf_lstm_sentiment.training.teachers import document_vectors, ngrams_and_vectors
 from hf_lstm_sentiment.utils.files import read_json
 from hf_lstm_sentiment.utils.run_directory import WEIGHTS
 from tests.reviews import TINY, make_reviews, refused, write_csv

@@ -14,7 +14,7 @@ from hf_lstm_sentiment import teach
 from hf_lstm_sentiment.training import distill
 from hf_lstm_sentiment.training.interrupt import TrainingStopped
 from hf_lstm_sentiment.training.short_texts import PAIRS
-from hf_lstm_sentiment.training.transformer_teacher import MINILM, find_teacher, fit_transformer, transformer_logits
+from hf_lstm_sentiment.training.teachers import MINILM, find_teacher, fit_transformer, transformer_logits
 from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, word_vectors, write_csv
 
@@ -80,7 +80,7 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(fitted, encoder, tmp_path, mo
             self._agreed = 2
 
     with monkeypatch.context() as patch:
-        patch.setattr("hf_lstm_sentiment.training.transformer_teacher.StopAtSignal.on_step_end", stop)
+        patch.setattr("hf_lstm_sentiment.training.teachers.StopAtSignal.on_step_end", stop)
         with pytest.raises(TrainingStopped):
             fit_transformer(encoder, TEXTS, LABELS, tmp_path / "stopped", **FIT)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
