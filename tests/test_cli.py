@@ -148,15 +148,12 @@ def test_explain_reads_standard_input_takes_a_label_and_writes_files(run, capsys
     assert "<!DOCTYPE html>" in (tmp_path / "new" / "a.html").read_text()
 
 
-def test_a_terminal_gets_a_table(run, capsys, monkeypatch):
+def test_a_terminal_gets_a_table_whose_texts_keep_to_their_line(run, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     header, first, second = said(capsys, "predict", *TEXTS, "--model", run, "--known").splitlines()
     assert header.split() == ["label", "score", "known", "text"]
     assert (first.split()[0], second.split()[0]) == ("POSITIVE", "NEGATIVE")
     assert header.index("text") == first.index("a wonderful") == second.index("a terrible")
-
-
-def test_a_table_keeps_texts_on_their_line(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     row = {"label": "A", "score": 0.5, "score_LONG NAME": 0.25, "text": "\x1b[2J\nred " + "long " * 20}
     header, line = table([row], 3)

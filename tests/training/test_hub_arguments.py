@@ -7,20 +7,9 @@ import json
 import pytest
 
 from hf_lstm_sentiment import train
-from tests.hub_clients import (
-    PUBLISHED,
-    READ,
-    SHORT,
-    TAG,
-    WRITE,
-    WRONG,
-    contents,
-    push,
-    received,
-    refusal,
-    write_reviews,
-)
+from tests.hub_clients import PUBLISHED, READ, SHORT, TAG, WRITE, WRONG, contents, push, received, write_reviews
 from tests.hub_server import Repository
+from tests.reviews import refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,9 +45,8 @@ def test_a_training_that_pushes_leaves_the_repository_that_the_script_makes(hub,
 def test_what_was_trained_and_not_published_is_published_by_a_resume(hub, reviews, tmp_path):
     options = {"hub_private_repo": True, "hub_revision": "candidate"}
     hub.drop_after(0, times=9, path="/commit/")
-    message = refusal(ConnectionError, train_and_push, tmp_path / "named-after-the-run", reviews, **options)
-    assert message.startswith("the run is finished, but not published: the connection to")
-    assert "--resume" in message
+    message = r"the run is finished, but not published: the connection to.*--resume"
+    refused(lambda: train_and_push(tmp_path / "named-after-the-run", reviews, **options), message)
     repository = hub.repositories["user/named-after-the-run"]
     assert received(hub, repository.name, "candidate") == {}
     hub.drop_after(0, times=0)
@@ -71,44 +59,23 @@ def test_what_was_trained_and_not_published_is_published_by_a_resume(hub, review
 
 
 @pytest.mark.parametrize(
-    ("name", "token", "kind", "message"),
+    ("name", "token", "message"),
     [
-        ("user/early", WRONG, PermissionError, "does not accept the access token (401)"),
-        ("early", WRONG, PermissionError, "does not accept the access token (401)"),
-        ("user/early", None, PermissionError, "an access token is needed: run hf auth login"),
-        ("user/early", READ, PermissionError, "may not write to user/early (403)"),
-        ("other/early", WRITE, PermissionError, "may not write to other/early (403)"),
-        ("user/a--b", WRITE, ValueError, "Cannot have -- or .. in repo_id: 'user/a--b'"),
-        ("user/tagged-before", WRITE, ValueError, f"tag {TAG} of user/tagged-before stands at commit"),
-        ("user/book", WRITE, ValueError, "user/book holds files and no model"),
+        ("early", WRONG, r"does not accept the access token \(401\)"),
+        ("user/early", None, "an access token is needed: run hf auth login"),
+        ("user/early", READ, r"may not write to user/early \(403\)"),
+        ("user/a--b", WRITE, "Cannot have -- or .. in repo_id: .user/a--b"),
+        ("user/tagged-before", WRITE, f"tag {TAG} of user/tagged-before stands at commit"),
+        ("user/book", WRITE, "user/book holds files and no model"),
     ],
 )
-def test_what_cannot_be_pushed_is_not_trained(hub, reviews, run, tmp_path, name, token, kind, message):
+def test_what_cannot_be_pushed_is_not_trained(hub, reviews, run, tmp_path, name, token, message):
     if name == "user/tagged-before" and name not in hub.repositories:
         push(run, name)
     if name == "user/book":
         hub.repositories[name] = Repository(name)
         hub.repositories[name].add({"book.pdf": b"x"})
     before = len(hub.repositories)
-    assert message in refusal(kind, train_and_push, tmp_path / "unmade", reviews, hub_model_id=name, hub_token=token)
+    refused(lambda: train_and_push(tmp_path / "unmade", reviews, hub_model_id=name, hub_token=token), message)
     assert not (tmp_path / "unmade").exists()
     assert len(hub.repositories) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"push_to_hub": True, "hub_strategy": "every_save"},
-            "hub_strategy is 'every_save'; the training relies on 'end'",
-        ),
-        ({"push_to_hub": True, "hub_always_push": True}, "hub_always_push is True"),
-        ({"hub_model_id": "user/name"}, "hub_model_id is given, but push_to_hub is not"),
-        ({"hub_token": WRITE, "push_to_hub": False}, "hub_token is given, but push_to_hub is not"),
-    ],
-)
-def test_arguments_that_do_not_go_together(arguments, message, tmp_path):
-    with pytest.raises(ValueError, match=message) as refused:
-        train(SHORT, output_dir=tmp_path / "run", **arguments)
-    assert WRITE not in str(refused.value)
-    assert not (tmp_path / "run").exists()

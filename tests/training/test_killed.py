@@ -86,9 +86,11 @@ def assert_same(run, whole):
     assert ours == theirs
 
 
-def test_the_same_seed_gives_the_same_weights_in_another_process(run, whole, tmp_path):
+def test_the_same_seed_gives_the_same_weights_in_another_process_and_pickles_no_arguments(run, whole, tmp_path):
     run(arguments={"dataloader_num_workers": 2})
     assert_same(tmp_path / "run", whole)
+    pickles = [path.name for path in whole.rglob("*") if path.suffix in (".pt", ".pth", ".bin")]
+    assert sorted(pickles) == sorted(["optimizer.pt", "scheduler.pt", "rng_state.pth"] * 2)
 
 
 def test_a_killed_training_resumes_to_the_same_weights(run, whole, tmp_path):
@@ -167,10 +169,3 @@ def test_a_full_disk_is_told_and_what_is_whole_stays_so(run, whole, tmp_path, ta
     if written or target == SAVE_STATE:
         run()
         assert_same(tmp_path / "run", whole)
-
-
-def test_no_arguments_are_pickled(whole):
-    assert not list(whole.rglob("training_args.bin"))
-    assert sorted(path.name for path in whole.glob("checkpoints/*/*.p*t*")) == sorted(
-        ["optimizer.pt", "scheduler.pt", "rng_state.pth"] * 2
-    )

