@@ -88,7 +88,7 @@ def fuzz_json(data):
     """The reader of json and jsonl files."""
     path = file("a.json" if data[:1] < b"\x80" else "a.jsonl", data[1:])
     try:
-        rows = [read.row for read in readers.open_rows(path, readers.FileForm()).read(None)]
+        rows = [read.row for read in readers.open_rows(path, readers.FileForm()).read()]
     except MEANT as error:
         if not str(error).startswith("a.json"):
             raise AssertionError(error) from error

@@ -16,16 +16,16 @@ TEXT_COLUMNS = ("text", "texts", "review", "reviews", "sentence", "content", "co
 LABEL_COLUMNS = ("label", "labels", "sentiment", "polarity", "target", "class")
 
 Row = dict[str, Any]
+# The line that a row begins at, if the file has lines; the row; and why it cannot be read, where it cannot.
+RawRow = tuple[int | None, Row, str | None]
 
 
 class ReadRow(NamedTuple):
-    """A row as a reader of files found it: its place among the rows, from 1, and the line that it begins at."""
+    """A row with its place among all of them, from 1."""
 
     number: int
-    # None where the file has no lines.
     line: int | None
     row: Row
-    # Why it cannot be read, where it cannot.
     problem: str | None = None
 
     @property

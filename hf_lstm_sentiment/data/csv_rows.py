@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..utils.messages import shown
-from .columns import LABEL_COLUMNS, TEXT_COLUMNS, ReadRow
+from .columns import LABEL_COLUMNS, TEXT_COLUMNS, RawRow
 
 logger = logging.getLogger(__name__)
 
@@ -25,22 +26,7 @@ _KNOWN = {*TEXT_COLUMNS, *LABEL_COLUMNS}
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
-class _Form(NamedTuple):
-    """How a file is written."""
-
-    separator: str
-    # Names of its columns, and the line that holds them, as `_plain` has it; None where it has none.
-    columns: list[str]
-    header: list[str] | None
-    # Lines before the header.
-    skipped: int
-    # Whether a space follows each separator.
-    spaced: bool
-    # How a text holds quotes: "doubled", "escaped" by a backslash, or "plain" where no field is quoted.
-    quotes: str = "doubled"
-
-
-def csv_fields(text: Iterable[str], **form: Any) -> Any:
+def csv_reader(text: Iterable[str], **form: Any) -> Any:
     """What `csv.reader` makes of lines; a field may be longer than it allows by itself."""
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     return csv.reader(text, **form)
@@ -52,7 +38,7 @@ def open_csv(
     kind: str,
     separator: str | None,
     column_names: Sequence[str] | None,
-) -> tuple[list[str], Callable[[], Iterator[ReadRow]]]:
+) -> tuple[list[str], Callable[[], Iterator[RawRow]]]:
     """Find out how a file is written, by its first line and by reading it to its end: its columns and their reader.
 
     `lines` opens it; `kind` is .csv or .tsv. A ValueError where it is empty, its header cannot be read, or more than
@@ -64,7 +50,7 @@ def open_csv(
         tried = [usual] if separator or said else _SEPARATORS
         heads: dict[str, list[str]] = {}
         for candidate in tried:
-            fields = csv_fields(islice(lines(), bool(said), None), delimiter=candidate)
+            fields = csv_reader(islice(lines(), bool(said), None), delimiter=candidate)
             heads[candidate] = next(filter(None, fields), [])
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{name}, header: {error}") from error
@@ -87,19 +73,20 @@ def open_csv(
     if chosen != usual:
         logger.info(f"{name}: its fields are separated by {_SEPARATORS[chosen]}")
     spaced = len(header) > 1 and all(field.startswith(" ") for field in heads[chosen][1:])
-    form = _Form(chosen, columns, None if column_names else header, int(said is not None), spaced)
+    dialect: dict[str, Any] = {"delimiter": chosen, "skipinitialspace": spaced}
+    read = partial(_read, lines, columns, None if column_names else header, int(said is not None), dialect)
     # A quote is text where no field is quoted; with one column, a line break in a field would look like two rows.
     ways = ["plain", "doubled"] if kind == ".tsv" and len(columns) > 1 else ["doubled"]
-    clean = (way for quotes in (*ways, "escaped") if _is_clean(name, lines, way := form._replace(quotes=quotes)))
-    best = next(clean, form)
-    if best.quotes == "plain" and (other := next(clean, None)):
-        both = zip(_read(name, lines, best), _read(name, lines, other), strict=False)
-        if place := next((one.place for one, two in both if one.row != two.row), None):
+    clean = (quotes for quotes in (*ways, "escaped") if _is_clean(read(quotes), quotes))
+    best = next(clean, "doubled")
+    if best == "plain" and (other := next(clean, None)):
+        both = enumerate(zip(read(best), read(other), strict=False), start=1)
+        if place := next((f"row {n} (line {one[0]})" for n, (one, two) in both if one[1] != two[1]), None):
             raise ValueError(
-                f"{name}, {place}: its quote may be text, or open a field of several lines; remove it, or put the text "
-                "in quotes as csv does, in which each quote is doubled"
+                f"{name}, {place}: its quote may be text, or open a field of several lines; remove it, or put the "
+                "text in quotes as csv does, in which each quote is doubled"
             )
-    return columns, partial(_read, name, lines, best)
+    return columns, partial(read, best)
 
 
 def _plain(fields: Sequence[str]) -> list[str]:
@@ -130,46 +117,50 @@ def _choose_separator(name: str, names: dict[str, list[str]], usual: str, column
     return fitting[0]
 
 
-def _is_clean(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> bool:
+def _is_clean(rows: Iterator[RawRow], quotes: str) -> bool:
     """Whether a file is read to its end without a problem, and without quotes around what is said to have none."""
-    try:
-        for read in _read(name, lines, form):
-            fields = read.row.values() if form.quotes == "plain" else ()
-            if read.problem or any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields):
+    with suppress(ValueError):
+        for _, row, problem in rows:
+            fields = row.values() if quotes == "plain" else ()
+            if problem or any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields):
                 return False
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
-def _read(name: str, lines: Callable[[], Iterator[str]], form: _Form) -> Iterator[ReadRow]:
-    """Rows of a file; a blank line is none, and neither is a header, which may come again.
+def _read(
+    lines: Callable[[], Iterator[str]],
+    columns: list[str],
+    header: list[str] | None,
+    skipped: int,
+    dialect: Mapping[str, Any],
+    quotes: str,
+) -> Iterator[RawRow]:
+    """Rows of a file, behind so many lines; a blank line is none, and neither is a header, which may come again.
 
-    A ValueError while iterating says in which row the quotes or the bytes are wrong.
+    `header` is as `_plain` has it, and None where there is none. Quotes in a text are "doubled", "escaped" by a
+    backslash, or "plain" where no field is quoted.
     """
-    text: Iterable[str] = islice(lines(), form.skipped, None)
-    if form.quotes == "escaped":
+    text: Iterable[str] = islice(lines(), skipped, None)
+    if quotes == "escaped":
         # Only quotes are escaped in such files: another backslash is one.
         text = (line.replace('\\"', '""') for line in text)
-    quoting = csv.QUOTE_NONE if form.quotes == "plain" else csv.QUOTE_MINIMAL
-    options = {"delimiter": form.separator, "skipinitialspace": form.spaced, "quoting": quoting}
-    reader = csv_fields(text, **options, strict=True)
-    number, line, width, is_first = 0, form.skipped + 1, len(form.columns), form.header is not None
+    quoting: Any = csv.QUOTE_NONE if quotes == "plain" else csv.QUOTE_MINIMAL
+    reader = csv_reader(text, quoting=quoting, strict=True, **dialect)
+    line, width, is_first = skipped + 1, len(columns), header is not None
     try:
         for fields in reader:
-            begins, line = line, form.skipped + reader.line_num + 1
+            begins, line = line, skipped + reader.line_num + 1
             if not fields:
                 continue
-            if is_first or (width > 1 and _plain(fields) == form.header):
+            if is_first or (width > 1 and _plain(fields) == header):
                 is_first = False
                 continue
-            number += 1
-            problem, columns = None, form.columns
+            problem, names = None, columns
             if len(fields) < width or any(fields[width:]):
-                columns = [*columns, *(f"column {place}" for place in range(width + 1, len(fields) + 1))]
-                names = "the header" if form.header else "--column_names"
-                problem = f"it has {len(fields)} fields and {names} {width}; correct it, or quote the text"
-            yield ReadRow(number, begins, dict(zip(columns, fields, strict=False)), problem)
-    except (csv.Error, ValueError) as error:
-        remedy = "; correct its quotes" if isinstance(error, csv.Error) else ""
-        raise ValueError(f"{name}, row {number + 1} (line {line}): {error}{remedy}") from error
+                names = [*columns, *(f"column {place}" for place in range(width + 1, len(fields) + 1))]
+                said = "the header" if header else "--column_names"
+                problem = f"it has {len(fields)} fields and {said} {width}; correct it, or quote the text"
+            yield begins, dict(zip(names, fields, strict=False)), problem
+    except csv.Error as error:
+        raise ValueError(f"{error} (line {line}); correct its quotes") from error

@@ -89,7 +89,7 @@ class _Split(NamedTuple):
         for part in self.rows:
             names = part.class_names.get(self.label or "")
             only = [column for column in (self.text, self.label) if column is not None and column in part.columns]
-            for read in part.with_text(self.text, only):
+            for read in part.read(self.text, only):
                 where, label, problem = f"{part.name}, {read.place}", "", read.problem
                 if self.label is not None and problem is None:
                     value = read.row.get(self.label)

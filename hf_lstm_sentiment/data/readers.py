@@ -10,7 +10,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from ..utils.files import file_digest
 from ..utils.imports import require
 from ..utils.messages import first_line, shown
-from .columns import TEXT_COLUMNS, ReadRow, Row
+from .columns import TEXT_COLUMNS, RawRow, ReadRow, Row
 from .csv_rows import DELIMITERS, open_csv
 
 KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -26,6 +26,7 @@ KINDS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet")
 _HEAD, _LOOKED_AT = 4_096, 100
 _FASTTEXT = "__label__"
 _WRONG_BYTE = re.compile("[\udc80-\udcff]")
+_NAME_IT = "name its encoding, such as --encoding cp1252"
 _OBJECTS = "an object per row is read: one per line, or all in a list"
 
 
@@ -57,7 +58,7 @@ class Rows:
     # What tells its content from another one's.
     state: str
     # Reads the rows; of files of columns, only those named.
-    read: Callable[[Sequence[str] | None], Iterator[ReadRow]]
+    raw: Callable[[Sequence[str] | None], Iterable[RawRow]]
     # Types of the columns as an Arrow schema, where it has them.
     schema: Any = None
     # How many rows there are, where that is known without reading them.
@@ -74,16 +75,26 @@ class Rows:
         features = said.get("info", {}).get("features", {})
         return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
 
-    def with_text(self, column: str, only: Sequence[str] | None = None) -> Iterator[ReadRow]:
-        """The rows, of all columns or those named; one that has no text in a column has a problem."""
-        for read in self.read(only):
-            if read.problem is None and not isinstance(text := read.row.get(column), str):
-                problem = (
-                    f"the text is {shown(text)}; every row needs a string in column {column!r}; correct or remove "
-                    "the row, or name the right column with --text_column"
-                )
-                read = read._replace(problem=problem)
-            yield read
+    def read(self, text_column: str | None = None, only: Sequence[str] | None = None) -> Iterator[ReadRow]:
+        """The rows, of all columns or those named; where it is said which has the texts, one without has a problem.
+
+        What ends them early is a ValueError of a file's content or an OSError, and names the row.
+        """
+        number = 0
+        try:
+            for number, (line, row, problem) in enumerate(self.raw(only), start=1):
+                if text_column is not None and problem is None and not isinstance(text := row.get(text_column), str):
+                    problem = (
+                        f"the text is {shown(text)}; every row needs a string in column {text_column!r}; correct or "
+                        "remove the row, or name the right column with --text_column"
+                    )
+                yield ReadRow(number, line, row, problem)
+        except ValueError as error:
+            raise ValueError(f"{self.name}, row {number + 1}: {error}") from error
+        except Exception as error:
+            # What a stream from the Hub raises when the connection breaks depends on its client.
+            problem = f"{first_line(error)}; call again to go on, or write a damaged file anew"
+            raise OSError(f"{self.name}, row {number + 1}: {problem}") from error
 
 
 def kind_of(path: Path) -> str:
@@ -118,26 +129,23 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
         return _lines(path, form.encoding, newline)
 
     if kind in DELIMITERS:
-        columns, read_csv = open_csv(name, lambda: lines(""), kind, form.separator, form.column_names)
-        return Rows(name, columns, state, lambda _: read_csv())
+        columns, read = open_csv(name, lambda: lines(""), kind, form.separator, form.column_names)
+        return Rows(name, columns, state, lambda _: read())
     if kind == ".txt":
-        first = [read.row["text"] for read in islice(_placed(name, _read_lines(lines(), False)), _LOOKED_AT)]
+        texts = Rows(name, ["text"], state, lambda _: _read_lines(lines(), False))
+        first = [read.row["text"] for read in islice(texts.read(), _LOOKED_AT)]
         has_labels = any(_FASTTEXT in line for line in first)
         if not has_labels and (meant := _table_kind(first)):
             raise ValueError(
                 f"{name}: its lines are those of a table; call the file {meant}, and where it has no header, name its "
                 "columns: --column_names text,label"
             )
-        columns = ["label", "text"] if has_labels else ["text"]
-        return Rows(name, columns, state, lambda _: _placed(name, _read_lines(lines(), has_labels)))
-
-    def read(_: object = None) -> Iterator[ReadRow]:
-        return _placed(name, _read_json(lines()))
-
-    columns = list(dict.fromkeys(chain.from_iterable(found.row for found in read())))
-    if not columns and (bad := next(read(), None)) and bad.problem:
+        return Rows(name, ["label", "text"], state, lambda _: _read_lines(lines(), True)) if has_labels else texts
+    rows = Rows(name, [], state, lambda _: _read_json(lines()))
+    columns = list(dict.fromkeys(chain.from_iterable(read.row for read in rows.read())))
+    if not columns and (bad := next(rows.read(), None)) and bad.problem:
         raise ValueError(f"{name}, {bad.place}: {bad.problem}")
-    return Rows(name, columns, state, read)
+    return replace(rows, columns=columns)
 
 
 def read_text(path: Path, form: FileForm) -> str:
@@ -148,18 +156,7 @@ def read_text(path: Path, form: FileForm) -> str:
         raise ValueError(f"{path.parent.name}/{path.name}: {error}") from error
 
 
-def _placed(name: str, rows: Iterator[ReadRow]) -> Iterator[ReadRow]:
-    """The same rows; what ends their file early says where."""
-    number = 0
-    try:
-        for read in rows:
-            number = read.number
-            yield read
-    except ValueError as error:
-        raise ValueError(f"{name}, row {number + 1}: {error}") from error
-
-
-def _read_json(lines: Iterable[str]) -> Iterator[ReadRow]:
+def _read_json(lines: Iterable[str]) -> Iterator[RawRow]:
     """Rows of a file that holds an object per line, or a list of objects, which is read whole.
 
     Python's own parser reads them: Arrow's, through which `datasets` reads such files, ends the process where a file
@@ -170,15 +167,16 @@ def _read_json(lines: Iterable[str]) -> Iterator[ReadRow]:
     if first[1].lstrip().startswith("["):
         # Blank lines in front count where an error names a line.
         text = "\n" * (first[0] - 1) + "".join(chain([first[1]], (line for _, line in numbered)))
-        for number, value in enumerate(_parse(text), start=1):
-            yield _checked(ReadRow(number, None, {}), value)
+        for value in _parse(text):
+            problem = _problem(value)
+            yield None, {} if problem else value, problem
     elif first[1]:
-        for number, (line, text) in enumerate(chain([first], numbered), start=1):
-            read = ReadRow(number, line, {})
+        for line, text in chain([first], numbered):
             try:
-                yield _checked(read, _parse(text.rstrip()))
+                problem = _problem(value := _parse(text.rstrip()))
             except ValueError as error:
-                yield read._replace(problem=str(error))
+                problem = str(error)
+            yield line, {} if problem else value, problem
 
 
 def _parse(text: str) -> Any:
@@ -201,22 +199,21 @@ def _unambiguous(pairs: list[tuple[str, Any]]) -> Row:
     return row
 
 
-def _checked(read: ReadRow, value: Any) -> ReadRow:
-    """The row of a value, or what is wrong with it."""
+def _problem(value: Any) -> str | None:
+    """Why a value is no row, if it is none."""
     try:
         written = json.dumps(value, ensure_ascii=False)
         written.encode()
     except (UnicodeEncodeError, RecursionError):
-        problem = "it holds half of a surrogate pair, which is no text, or is nested too deep; correct or remove it"
-        return read._replace(problem=problem)
+        return "it holds half of a surrogate pair, which is no text, or is nested too deep; correct or remove it"
     if not isinstance(value, dict):
-        return read._replace(problem=f"it is {written[:60]}; {_OBJECTS}")
+        return f"it is {written[:60]}; {_OBJECTS}"
     if value and all(isinstance(inner, dict | list) for inner in value.values()):
-        return read._replace(
-            problem="it is a whole table in one object; one object per row is read, as pandas writes it with "
+        return (
+            "it is a whole table in one object; one object per row is read, as pandas writes it with "
             'to_json(path, orient="records", lines=True)'
         )
-    return read._replace(row=value)
+    return None
 
 
 def _table_kind(lines: Sequence[str]) -> str:
@@ -230,17 +227,17 @@ def _table_kind(lines: Sequence[str]) -> str:
     return ".jsonl" if lines and re.match(r'\[?\{"', lines[0]) else ""
 
 
-def _read_lines(lines: Iterator[str], has_labels: bool) -> Iterator[ReadRow]:
+def _read_lines(lines: Iterator[str], has_labels: bool) -> Iterator[RawRow]:
     for number, line in enumerate(lines, start=1):
         text = line.removesuffix("\n").removesuffix("\r")
         if not has_labels:
-            yield ReadRow(number, number, {"text": text})
+            yield number, {"text": text}, None
             continue
         label, text = [*text.split(None, 1), "", ""][:2]
         problem = None
         if not label.startswith(_FASTTEXT) or text.lstrip().startswith(_FASTTEXT):
             problem = f"the file has labels of fastText, and this line begins with none or several {_FASTTEXT}"
-        yield ReadRow(number, number, {"label": label.removeprefix(_FASTTEXT), "text": text.strip()}, problem)
+        yield number, {"label": label.removeprefix(_FASTTEXT), "text": text.strip()}, problem
 
 
 def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
@@ -260,14 +257,11 @@ def _lines(path: Path, encoding: str | None, newline: str) -> Iterator[str]:
             decoded = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline=newline)
             for number, line in enumerate(decoded):
                 if not line.isascii() and (wrong := _WRONG_BYTE.search(line)):
-                    raise ValueError(
-                        f"byte {ord(wrong[0]) - 0xDC00:#04x} is not {encoding.upper()}; save the file as UTF-8, or "
-                        "name its encoding, such as --encoding cp1252"
-                    )
+                    byte = f"byte {ord(wrong[0]) - 0xDC00:#04x} is not {encoding.upper()} (line {number + 1})"
+                    raise ValueError(f"{byte}; save the file as UTF-8, or {_NAME_IT}")
                 yield line if number else line.removeprefix("\ufeff")
         except (UnicodeError, LookupError) as error:
-            remedy = "name its encoding, such as --encoding cp1252"
-            raise ValueError(f"it cannot be read as {encoding}: {first_line(error)}; {remedy}") from error
+            raise ValueError(f"it cannot be read as {encoding}: {first_line(error)}; {_NAME_IT}") from error
         except (OSError, EOFError, zlib.error) as error:
             if not packed:
                 raise
@@ -303,17 +297,9 @@ def _open_parquet(name: str, path: Path, state: str) -> Rows:
             for group in range(file.num_row_groups):
                 yield from file.iter_batches(batch_size=1_000, row_groups=[group], columns=only)
 
-    return Rows(name, schema.names, state, lambda only: arrow_rows(name, batches(only)), schema)
+    return Rows(name, schema.names, state, lambda only: arrow_rows(batches(only)), schema)
 
 
-def arrow_rows(name: str, batches: Iterable[Any]) -> Iterator[ReadRow]:
-    """Rows of Arrow's batches; an OSError says after which row one cannot be read."""
-    number = 0
-    try:
-        for batch in batches:
-            for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020
-                yield ReadRow(number, None, row)
-    except Exception as error:
-        # What a stream from the Hub raises when the connection breaks depends on its client.
-        problem = f"{first_line(error)}; call again to go on, or write a damaged file anew"
-        raise OSError(f"{name}, after row {number}: {problem}") from error
+def arrow_rows(batches: Iterable[Any]) -> Iterator[RawRow]:
+    """Rows of Arrow's batches."""
+    return ((None, row, None) for batch in batches for row in batch.to_pylist())

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..model.configuration_sentiment_lstm import check_class_weights
 from ..utils.messages import check_text, check_texts, listed, shown
-from .columns import ReadRow
+from .columns import RawRow
 from .labels import SENTIMENT_NAMES, parse_labels, read_labelled
 from .readers import FileForm, Rows
 from .sources import SPLITS, UNLABELED_NAMES, open_source
@@ -273,14 +273,13 @@ def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -
         if not isinstance(label, str | int | float | list | tuple | dict | None):
             raise TypeError(f"label {place} is {shown(label)}; allowed: texts, whole numbers, booleans")
 
-    def read(_: object) -> Iterator[ReadRow]:
-        for number, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
-            yield ReadRow(number, None, {"text": text, "label": label})
+    def raw(_: object) -> Iterator[RawRow]:
+        return ((None, {"text": text, "label": label}, None) for text, label in zip(texts, labels, strict=True))
 
     from datasets.fingerprint import Hasher
 
     return load_reviews(
-        Rows("texts", ["text", "label"], Hasher.hash([texts, labels]), read, total=len(texts)), **sampling
+        Rows("texts", ["text", "label"], Hasher.hash([texts, labels]), raw, total=len(texts)), **sampling
     )
 
 

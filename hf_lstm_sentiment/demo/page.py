@@ -205,7 +205,7 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
     text_column, answer = find_column(result.name, rows.columns[:-added], column, "text"), rows.columns[-added:][:3]
     first: list[tuple[str, float | None, str]] = []
     counts, unjudged = Counter[str](), 0
-    for read in rows.read(None):
+    for read in rows.read():
         label, score, known = (read.row[name] for name in answer)
         counts[label] += 1
         judged = float(known) >= LEAST_KNOWN

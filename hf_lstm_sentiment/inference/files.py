@@ -331,7 +331,7 @@ def _score(job: _Job, classifier: Classifier, *, progress: bool) -> int:
 
 def _with_text(rows: Rows, column: str, bad: BinaryIO | None) -> Iterator[ReadRow]:
     """The rows that can be read and have a text; the others go into a file, and without one the first is refused."""
-    for read in rows.with_text(column):
+    for read in rows.read(column):
         if read.problem is None:
             yield read
         elif bad is None:

@@ -156,7 +156,7 @@ def test_pasted_reviews_are_classified(models, run, tmp_path, pasted, column, te
     [
         ("a.csv", b"", "a.csv is empty"),
         ("a.csv", b"id,words\n1,good\n", "name it with the field"),
-        ("a.csv", b"text\n\xff\xfe\n", "a.csv, row 1 (line 2): byte 0xff is not UTF-8"),
+        ("a.csv", b"text\n\xff\xfe\n", "a.csv, row 1: byte 0xff is not UTF-8"),
         ("a.csv", b"text,id\ngood\n", "a.csv, row 1 (line 2): it has 1 fields and the header 2"),
         ("a.jsonl", b"[" * 100_000, "nested too deep"),
         ("a.parquet", b"PAR1", "files of this kind are not read here"),

@@ -229,7 +229,7 @@ def test_a_data_set_of_the_hub_is_streamed_and_continued(tmp_path, classifier, a
     # More rows than a stream hands over at once.
     rows = rows_of(f"word{i % 40} number {i}" for i in range(1_050))
     offered(rows, breaks_after=1_030)
-    with pytest.raises(OSError, match=r"^some/reviews, after row 1000: connection lost; call again to go on"):
+    with pytest.raises(OSError, match=r"^some/reviews, row 1001: connection lost; call again to go on"):
         score("some/reviews", tmp_path / "long.csv", classifier, rows_per_part=400)
     assert len(list((tmp_path / "long.csv.parts").glob("part-*.csv"))) == 2
     offered(rows)
@@ -437,11 +437,11 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
     alive, most, read_json = weakref.WeakValueDictionary(), [], readers._read_json
 
     def tracked(lines, **options):
-        for read in read_json(lines, **options):
-            row = Tracked(read.row)
+        for line, row, problem in read_json(lines, **options):
+            row = Tracked(row)
             alive[id(row)] = row
             most.append(len(alive))
-            yield read._replace(row=row)
+            yield line, row, problem
 
     source = write(tmp_path / "in.jsonl", rows_of(f"text {i}" for i in range(200)))
     monkeypatch.setattr(readers, "_read_json", tracked)
