@@ -156,9 +156,6 @@ def initialize_embedding(
         glove: The vectors.
         generator: Source of the random rows, on the CPU whatever the device of the table.
 
-    Returns:
-        How many entries of the vocabulary were matched; that of the padding row never is.
-
     Raises:
         ValueError: The dimensions differ, or no word matches. The table is as it was.
     """

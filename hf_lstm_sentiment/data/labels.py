@@ -47,32 +47,27 @@ def parse_labels(labels: str | Mapping[str, str]) -> Labels:
     where it is written otherwise, one label means two names, or two names differ only in case or spaces.
     """
     meanings: dict[str, str] = {}
-    problem = None
     try:
-        said = (
-            [pair.rpartition("=")[::2] for pair in shlex.split(labels)] if isinstance(labels, str) else labels.items()
-        )
+        said = labels.items() if not isinstance(labels, str) else (p.rpartition("=")[::2] for p in shlex.split(labels))
+        for value, meaning in said:
+            label, name = _key(_as_text(value)), " ".join(("" if meaning is None else str(meaning)).split())
+            if not label:
+                raise ValueError("one of them has no label")
+            if meanings.setdefault(label, name) != name:
+                raise ValueError(f"{label!r} means {meanings[label]!r} and {name!r}")
+        names = tuple(dict.fromkeys(filter(None, meanings.values())))
+        ids = {_key(name): place for place, name in enumerate(names)}
+        if names and ids.keys() <= SENTIMENTS.keys():
+            names, ids = SENTIMENT_NAMES, SENTIMENTS
+        if len({*ids.values()}) < len(names):
+            raise ValueError("two names differ only in case")
+        if len(names) < 2:
+            raise ValueError(f"the names are {list(names)}")
     except (ValueError, AttributeError) as error:
-        said, problem = [], f"{error}".lower()
-    for value, meaning in said:
-        label, name = _key(_as_text(value)), " ".join(("" if meaning is None else str(meaning)).split())
-        if not label:
-            problem = problem or "one of them has no label"
-        elif meanings.setdefault(label, name) != name:
-            problem = f"{label!r} means {meanings[label]!r} and {name!r}"
-    names = tuple(dict.fromkeys(filter(None, meanings.values())))
-    ids = {_key(name): place for place, name in enumerate(names)}
-    if ids.keys() <= SENTIMENTS.keys():
-        names, ids = SENTIMENT_NAMES, SENTIMENTS
-    elif len(ids) < len(names):
-        problem = "two names differ only in case"
-    elif len(names) < 2:
-        problem = problem or f"all of them mean {names[0]!r}"
-    if problem or not meanings:
         raise ValueError(
-            f"labels are {labels!r}: {problem or 'there are none'}; allowed: LABEL=NAME for each label of the data, "
-            "two names at least, or LABEL= to leave its rows out, with a space between them"
-        )
+            f"labels are {labels!r}: {error}; allowed: LABEL=NAME for each label of the data, two names at least, or "
+            "LABEL= to leave its rows out, with a space between them"
+        ) from error
     return Labels(names, {label: ids[_key(name)] if name else None for label, name in meanings.items()})
 
 

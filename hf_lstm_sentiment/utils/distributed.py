@@ -22,16 +22,10 @@ def refuse_to_be_alone() -> None:
 
 def place() -> tuple[int, int]:
     """Return the number of this process, from 0, and how many there are."""
-    rank, processes = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
-    if rank is None and processes is None:
-        return 0, 1
-    try:
-        found = int(rank or ""), int(processes or "")
-    except ValueError:
-        found = 0, 0
-    if not 0 <= found[0] < found[1]:
+    rank, processes = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if not (rank.isdecimal() and processes.isdecimal() and int(rank) < int(processes)):
         raise ValueError(
             f"RANK is {rank!r} and WORLD_SIZE {processes!r} in the environment; allowed: a whole number from 0 and one "
-            "above it, as torchrun sets them, or neither"
+            "above it, as torchrun sets them"
         )
-    return found
+    return int(rank), int(processes)

