@@ -108,10 +108,10 @@ def test_what_is_fixed_and_broken_adds_up(report, trained):
 
 def test_the_page_holds_the_shares_and_excerpts_of_the_json(report):
     _, found, page = report
-    assert found["shares"][0]["accuracy"] == pytest.approx(found["test"]["accuracy"])
-    assert found["shares"][1]["accuracy"] == pytest.approx(found["test"]["recall"])
-    for share in found["shares"]:
-        assert f"{100 * share['low']:.2f} % to {100 * share['high']:.2f} %" in page
+    assert [s["accuracy"] for s in found["shares"][:2]] == pytest.approx(
+        [found["test"][k] for k in ("accuracy", "recall")]
+    )
+    assert all(f"{100 * s['low']:.2f} % to {100 * s['high']:.2f} %" in page for s in found["shares"])
     rows = [row for rows in found["excerpts"].values() for row in rows]
     for row in rows:
         right = row["actual"] == row["predicted"]

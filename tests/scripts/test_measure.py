@@ -79,25 +79,20 @@ def test_the_overlap_is_with_the_training_reviews_of_the_model(model, tmp_path):
     assert "without_overlap" not in second
 
 
-@pytest.mark.parametrize(
-    "sampling",
-    [
-        {"validation_fraction": 0.25, "split_seed": 7},
-        # The share that presets have; sizes of samples do not tell it.
-        {"validation_fraction": 0.2, "split_seed": 7, "max_validation_samples": 10, "label_column": "label"},
-    ],
-)
-def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, monkeypatch, sampling):
+def test_validation_reviews_are_those_of_the_run(model, data, tmp_path, monkeypatch):
     logits, read = Classifier.logits, []
     monkeypatch.setattr(Classifier, "logits", lambda self, texts: (read.append(texts), logits(self, texts))[1])
-    run = record(model, tmp_path / "run", data, **sampling)
-    found = measure([run], dataset=data, split="validation", against=run)
-    expected = load_reviews(data, **sampling)
-    assert read[-1] == expected.validation["text"][:]
-    assert found["split"] == "validation"
-    assert found["dataset"] == expected.summary()
-    assert found["models"][0]["reviews"] == len(expected.validation)
-    assert found["models"][0]["against"]["equal_decisions"] == 1
+    # The share that presets have, too; sizes of samples do not tell it.
+    for place, more in enumerate(
+        ({"validation_fraction": 0.25}, {"max_validation_samples": 10, "label_column": "label"})
+    ):
+        sampling = {"validation_fraction": 0.2, "split_seed": 7, **more}
+        run = record(model, tmp_path / str(place), data, **sampling)
+        found, expected = measure([run], dataset=data, split="validation", against=run), load_reviews(data, **sampling)
+        assert read[-1] == expected.validation["text"][:]
+        assert (found["split"], found["dataset"]) == ("validation", expected.summary())
+        assert found["models"][0]["reviews"] == len(expected.validation)
+        assert found["models"][0]["against"]["equal_decisions"] == 1
 
 
 def test_what_cannot_be_measured_is_refused(model, data, tmp_path):
@@ -131,12 +126,9 @@ def test_agreement_counts_decisions_not_logits():
     assert found == {"equal_decisions": 0.5, "different": 2, "largest_difference": 4.0}
 
 
-def test_the_shipped_model_is_measured_by_default(model, data, monkeypatch):
+def test_the_shipped_model_and_one_of_three_labels(model, data, tmp_path, monkeypatch):
+    three = save_model(tmp_path / "three", ["negative", "neutral", "positive"])
+    (found,) = measure([three], dataset=write_csv(tmp_path / "a.csv", make_rated(120)))["models"]
+    assert np.shape(found["confusion_matrix"]) == (3, 3)
     monkeypatch.setattr(shipped, "FOLDER", model.parent)
     assert measure(dataset=data)["models"][0]["model"] == str(model)
-
-
-def test_a_model_of_three_labels_is_measured(tmp_path):
-    model = save_model(tmp_path / "three", ["negative", "neutral", "positive"])
-    (found,) = measure([model], dataset=write_csv(tmp_path / "a.csv", make_rated(120)))["models"]
-    assert np.shape(found["confusion_matrix"]) == (3, 3)
