@@ -9,7 +9,7 @@ from ablate import ABLATED, ablate, tabulate
 from recorded import read_ablations
 
 from hf_lstm_sentiment import PRESETS, teach
-from tests.reviews import BAD, GOOD, save_with_unlabeled, write_glove
+from tests.reviews import BAD, GOOD, refused, save_with_unlabeled, write_glove
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,10 @@ def test_the_table_begins_with_the_whole_recipe(ablated, tmp_path):
     assert (other["change"][:14], other["seeds"]) == ("the last state", [7])
 
 
-@pytest.mark.parametrize(("part", "value"), [("training", {"precision": "bfloat16"}), ("dataset", {"split_seed": 1})])
-def test_runs_under_other_conditions_are_not_compared(part, value, ablated, tmp_path):
+def test_runs_under_other_conditions_are_not_compared(ablated, tmp_path):
     add(tmp_path, "a", ablated.metrics)
-    add(tmp_path, "b", ablated.metrics, preset="imdb", **{part: {**ablated.metrics[part], **value}})
-    with pytest.raises(ValueError, match=f"b.metrics.json cannot be compared .*{next(iter(value))} was"):
-        tabulate(tmp_path)
+    add(tmp_path, "b", ablated.metrics, preset="imdb", dataset={**ablated.metrics["dataset"], "split_seed": 1})
+    refused(lambda: tabulate(tmp_path), "b.metrics.json cannot be compared .*split_seed was")
 
 
 def test_an_lstm_among_the_teachers_is_refused(teachers, tmp_path):
@@ -88,5 +86,5 @@ def test_an_lstm_among_the_teachers_is_refused(teachers, tmp_path):
     metrics = json.loads((both / "teachers.json").read_text())
     metrics["teachers"]["imdb_teacher"] = {"validation_accuracy": 0.9}
     (both / "teachers.json").write_text(json.dumps(metrics))
-    with pytest.raises(ValueError, match=r"ngrams_and_vectors, imdb_teacher.* without --students"):
-        ablate("ngram_teacher", soft_labels=both)
+    message = "ngrams_and_vectors, imdb_teacher.* without --students"
+    refused(lambda: ablate("ngram_teacher", soft_labels=both), message)

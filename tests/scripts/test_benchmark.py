@@ -31,16 +31,6 @@ def test_the_packed_way_that_is_compared_with_gives_the_same_logits():
     )
 
 
-@pytest.mark.parametrize(("value", "at_most", "reached"), [(2.0, False, True), (1.1, True, False)])
-def test_a_row_says_whether_its_target_is_reached(capsys, value, at_most, reached):
-    made = benchmark.row("a rate", value, "1/s", 1, at_most=at_most, seconds=3.0)
-    assert made["reached"] is reached
-    assert (made["value"], made["target"], made["seconds"]) == (value, 1, 3.0)
-    printed = capsys.readouterr().out
-    assert ("MISSED" in printed) is not reached
-    assert ("at most 1" if at_most else "at least 1") in printed
-
-
 def test_every_backend_has_its_rows(tmp_path, one_thread):
     path = write_csv(tmp_path / "reviews.csv", make_reviews(120))
     model = save_model(tmp_path / "run")

@@ -17,7 +17,6 @@ from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.hub.publishable import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.hub_clients import PUBLISHED, push, received
-from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import make_reviews, refused, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
@@ -46,29 +45,18 @@ def change(run, **tensors):
 def test_a_release_is_what_a_push_would_publish(run, made, hub):
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
     assert files == [name for name in publishable_files(run) if not name.endswith(".py")]
-    assert [path.name for path in made.parent.iterdir()] == ["reviews"]
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in (made, *made.iterdir())), "only its owner reads it"
-    assert 'hf_lstm_sentiment.pretrained("reviews")' in (made / "README.md").read_text()
     # A push adds the code of the package.
     push(made, "user/shipped")
-    published = received(hub, "user/shipped")
-    assert set(published) == set(PUBLISHED) == set(publishable_files(run))
-    for name in TRAVELLING:
-        assert published[name] == (PACKAGE / "model" / name).read_bytes()
+    assert set(received(hub, "user/shipped")) == set(PUBLISHED)
 
 
-def test_weights_are_halved_and_computed_in_float32(run, made):
+def test_weights_are_halved_and_what_that_changes_is_measured_and_told(run, made):
     assert {tensor.dtype for tensor in load_file(made / "model.safetensors").values()} == {torch.float16}
-    assert json.loads((made / "config.json").read_text())["dtype"] == "float32"
     classify = pipeline("text-classification", model=str(made))
     assert {parameter.dtype for parameter in classify.model.parameters()} == {torch.float32}
-    answers = classify(TEXTS, truncation=True)
     ours = predict(TEXTS, model=made)
-    assert [answer["label"] for answer in answers] == [prediction.label for prediction in ours]
-    assert {prediction.label for prediction in ours} == {"NEGATIVE", "POSITIVE"}
-
-
-def test_what_rounding_changes_is_measured_and_told(run, made):
+    assert [answer["label"] for answer in classify(TEXTS, truncation=True)] == [one.label for one in ours]
     reviews = load_reviews(json.loads((run / "checkpoints" / "recipe.json").read_text())["dataset"])
     texts, labels = reviews.test["text"][:], np.array(reviews.test["label"][:])
     before, after = (Classifier.from_pretrained(path).logits(texts) for path in (run, made))
