@@ -56,9 +56,8 @@ def test_errors_are_reported_by_label(study_of_three, run):
     assert found["labels"] == LABELS
     assert sum(row["reviews"] for row in found["confidence"]) == test["reviews"]
     assert sum(row["wrong"] for row in found["confidence"]) == round((1 - test["accuracy"]) * test["reviews"])
-    shares = {row["name"]: row["accuracy"] for row in found["shares"]}
-    for label, of in zip(LABELS, test["per_class"], strict=True):
-        assert shares[f"of the {label} ones (recall)"] == pytest.approx(of["recall"])
+    recall = {row["name"]: row["accuracy"] for row in found["groups"]["label"]}
+    assert recall == pytest.approx({name: of["recall"] for name, of in zip(LABELS, test["per_class"], strict=True)})
     assert "POSITIVE" not in page
     assert "Right here, wrong in short-seed1" in page
     assert any(row["predicted"] in row["probabilities"] for rows in found["excerpts"].values() for row in rows)

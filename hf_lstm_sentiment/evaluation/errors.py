@@ -29,8 +29,8 @@ Row = dict[str, Any]
 # Upper limits of the groups; a last one holds what lies above.
 _LENGTHS = (100, 150, 200, 300, 400, 600)
 _UNKNOWN = (0.0, 0.02, 0.05, 0.1, 0.15)
-# Of more than two labels, those whose errors are shown apart.
-_KINDS = 4
+# Of more than two labels, those whose errors are shown apart, and how many are listed at most.
+_KINDS, _LISTED = 4, 20
 # Words that mark errors: how many, and in how many reviews at least.
 _MARKING, _MIN_COUNT = 15, 20
 _TAG = re.compile(r"<[a-z/][^<>]*>")
@@ -133,10 +133,11 @@ def group(name: str, correct: int, reviews: int) -> Row:
 
 
 def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
-    """Measure accuracy by length, unknown words, truncation and duplicates; groups without a review are left out."""
+    """Measure accuracy by length, unknown words, truncation, duplicates and label; empty groups are left out."""
     lengths = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTHS)]
     shares = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN)]
     members: dict[str, tuple[NDArray[Any], Sequence[float], list[str]]] = {
+        "all": (scored.tokens, (), ["test reviews"]),
         "words in the review": (scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]),
         "share of unknown words": (scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]),
         "truncated or not": (
@@ -146,6 +147,8 @@ def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
         ),
         "duplicates of training reviews": (scored.duplicates, (0,), ["new", "also in training"]),
     }
+    if len(scored.names) <= _LISTED:
+        members["label"] = (scored.labels, range(len(scored.names) - 1), list(scored.names))
     found = {}
     for title, (values, edges, names) in members.items():
         masks = [(values > a) & (values <= b) for a, b in itertools.pairwise([-np.inf, *edges, np.inf])]

@@ -6,7 +6,6 @@ import base64
 import os
 from collections.abc import Sequence
 from importlib.resources import files
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,10 @@ from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
 from ..utils.messages import check_count
-from .calibration import certainty, fit_temperature, measure_calibration, probabilities_of
-from .errors import ScoredReviews, accuracy_by_group, changed_decisions, error_words, group, score_run
-from .plots import DRAWN_LABELS, plot_reliability_diagram
+from .calibration import calibration_bins, fit_temperature, measure_calibration, probabilities_of
+from .errors import ScoredReviews, accuracy_by_group, changed_decisions, error_words, score_run
+from .plots import plot_reliability_diagram
 from .statistics import bootstrap_difference, mcnemar, p_value
-
-# Limits of the bands of confidence; of more than two labels, there is one below.
-_BANDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def write_report(
@@ -72,15 +68,18 @@ def write_report(
     logits = {"as it is": scored.logits}
     if temperature is not None:
         logits["with the temperature"] = scored.logits / temperature
+    n, bins = len(scored.labels), calibration_bins(scored.probabilities, scored.labels)[:5]
     found: dict[str, Any] = {
         "preset": metrics["preset"],
         "seed": metrics["seed"],
         "test": metrics["test"],
         "labels": list(scored.names),
-        "shares": _shares(scored),
         **({} if temperature is None else {"temperature": temperature}),
         "calibration": {name: measure_calibration(z, scored.labels) for name, z in logits.items()},
-        "confidence": _by_confidence(scored),
+        "confidence": [
+            {"low": low, "high": high, "reviews": round(share * n), "wrong": round(share * n * (1 - right))}
+            for low, high, share, _, right in np.transpose(bins).tolist()
+        ],
         "groups": accuracy_by_group(scored),
         "words": error_words(scored),
     }
@@ -126,36 +125,6 @@ def write_report(
     path = directory / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _shares(scored: ScoredReviews) -> list[dict[str, Any]]:
-    """What can be said in "so many of so many reviews", with 95 % intervals; of many labels, of the most frequent."""
-    labels, predicted, correct = scored.labels, scored.predicted, scored.correct
-    actual, said, hits = (
-        np.bincount(column, minlength=len(scored.names)).tolist() for column in (labels, predicted, labels[correct])
-    )
-    # Of two, the second one first.
-    named = np.argsort(-np.array(actual), kind="stable")[:DRAWN_LABELS].tolist() if len(actual) > 2 else [1, 0]
-    counts = {
-        "classified correctly (accuracy)": (int(correct.sum()), len(labels)),
-        **{f"of the {scored.names[i]} ones (recall)": (hits[i], actual[i]) for i in named},
-        **{f"of those predicted {scored.names[i]} (precision)": (hits[i], said[i]) for i in named},
-    }
-    return [group(name, right, reviews) for name, (right, reviews) in counts.items() if reviews]
-
-
-def _by_confidence(scored: ScoredReviews) -> list[dict[str, Any]]:
-    """Reviews and errors by the probability of the predicted label."""
-    two = len(scored.names) == 2
-    bands = _BANDS if two else (0.0, *_BANDS)
-    band = np.digitize(certainty(scored.probabilities), bands[1:-1], right=True)
-    rows = []
-    for number, (low, high) in enumerate(pairwise(bands)):
-        wrong = (band == number) & ~scored.correct
-        kinds = {kind.replace(" ", "_"): int((wrong & (scored.labels == i)).sum()) for kind, i in scored.kinds.items()}
-        row = {"low": low, "high": high, "reviews": int((band == number).sum())}
-        rows.append({**row, **(kinds if two else {}), "wrong": int(wrong.sum())})
-    return rows
 
 
 def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) -> dict[str, Any]:

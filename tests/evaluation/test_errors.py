@@ -64,10 +64,12 @@ def test_scoring(scored):
     assert scored.probabilities[0] == pytest.approx(1 / (1 + math.exp(-0.5)))
     found = accuracy_by_group(scored)
     assert {name: [(g["name"], g["reviews"], g["correct"]) for g in groups] for name, groups in found.items()} == {
+        "all": [("test reviews", 5, 3)],
         "words in the review": [("up to 100", 5, 3)],
         "share of unknown words": [("none", 2, 0), ("over 15 %", 2, 2)],
         "truncated or not": [("read to the end", 4, 3), ("cut after 3", 1, 0)],
         "duplicates of training reviews": [("new", 4, 3), ("also in training", 1, 0)],
+        "label": [("NEGATIVE", 3, 2), ("POSITIVE", 2, 1)],
     }
 
 
