@@ -7,12 +7,10 @@ import io
 import json
 import subprocess
 import sys
-import tempfile
 from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 
-import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
 import hf_lstm_sentiment as package
@@ -30,21 +28,8 @@ pages = ("hub/model_card.md", "inference/explanation.html", "inference/explanati
 for name in (*pages, "evaluation/comparison.html", "evaluation/page.css", "demo/demo.css", "demo/space.md"):
     assert files("hf_lstm_sentiment").joinpath(name).is_file(), name
 
-tokenizer = package.train_tokenizer(["a good film", "a bad film"], scheme="words", max_length=8)
-model = package.SentimentLSTMForSequenceClassification(package.SentimentLSTMConfig(vocab_size=len(tokenizer)))
-with tempfile.TemporaryDirectory() as directory:
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    again = AutoModelForSequenceClassification.from_pretrained(directory)
-    inputs = tokenizer(["a good film", ""], padding=True, return_tensors="pt")
-    # Loaded weights lie elsewhere in memory, which may change the last bit of a product.
-    assert torch.allclose(model.eval()(**inputs).logits, again(**inputs).logits, atol=1e-6)
-    answer = pipeline("text-classification", model=again, tokenizer=tokenizer)("a good film", truncation=True)[0]
-    (prediction,) = package.predict(["a good film"], model=directory)
-    explanation = package.explain("a good film", model=directory)
-assert answer["label"] == prediction.label == explanation.label
+explanation = package.explain("a good film")
 assert "good</span>" in explanation.to_html_fragment()
-
 
 for call in (lambda: package.train("v1"), lambda: package.load_reviews("stanfordnlp/imdb")):
     said = ""
@@ -62,6 +47,7 @@ for shipped in held():
     (prediction,) = package.predict(["A wonderful film, funny and moving."], model=folder)
     (answer,) = pipeline("text-classification", model=str(folder))(["A wonderful film, funny and moving."])
     assert prediction.label == answer["label"] == "POSITIVE", shipped
+    assert AutoModelForSequenceClassification.from_pretrained(folder).num_labels == 2
 
 
 def typed(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -552,44 +552,25 @@ def test_what_is_said_of_the_processor_is_so(dtype):
     assert packed_lstm.autocast_computes_lstm(dtype) == able
 
 
-# Saving, loading, resizing
+# Saving and loading
 
 
 @pytest.mark.parametrize(("cls", "auto"), list(zip(MODELS, AUTOS, strict=True)))
 def test_saved_and_loaded_models_agree_bit_for_bit(tmp_path, cls, auto):
     model = made(cls, torch.float32, num_hidden_layers=2, bidirectional=True, pooling="max")
     model.save_pretrained(tmp_path)
-    saved = load_file(tmp_path / "model.safetensors")
-    assert saved.keys() == model.state_dict().keys()
-    for loader, changes in ((cls, {}), (cls, {"device_map": "auto"}), (auto, {})):
+    assert load_file(tmp_path / "model.safetensors").keys() == model.state_dict().keys()
+    for loader, changes in ((cls, {"device_map": "auto"}), (auto, {})):
         loaded, info = loader.from_pretrained(tmp_path, output_loading_info=True, **changes)
         assert type(loaded) is cls
         assert not any(info.values())
-        assert not loaded.training
-        equal(dict(loaded.state_dict()), saved)
         equal(aligned(loaded)(IDS).to_tuple(), model(IDS).to_tuple())
     # The one loads into the other; a head that was not saved is a new one.
     other, info = MODELS[cls is MODELS[0]].from_pretrained(tmp_path, output_loading_info=True)
-    head = {"classifier.weight", "classifier.bias"}
-    wanted = ({"missing_keys": head} if cls is MODELS[0] else {"unexpected_keys": head}).items()
-    assert {(key, frozenset(names)) for key, names in info.items() if names} == {(k, frozenset(v)) for k, v in wanted}
+    differs = "missing_keys" if cls is MODELS[0] else "unexpected_keys"
+    assert {key: set(names) for key, names in info.items() if names} == {
+        differs: {"classifier.weight", "classifier.bias"}
+    }
     equal(aligned(other).base_model(IDS).pooler_output, model.base_model(IDS).pooler_output)
     if cls is MODELS[0]:
         assert 0 < other.classifier.weight.abs().max() <= other.classifier.in_features**-0.5
-
-
-@pytest.mark.parametrize("size", [30, 10, 20])
-@pytest.mark.parametrize("cls", MODELS)
-def test_resized_table(tmp_path, cls, size):
-    model = cls(small()).eval()
-    before = table(model).detach().clone()
-    logits = model(IDS)[0]
-    model.resize_token_embeddings(size)
-    assert model.config.vocab_size == model.get_input_embeddings().num_embeddings == len(table(model)) == size
-    equal(table(model)[: min(size, 20)], before[:size])
-    equal(model(IDS)[0], logits)
-    model(torch.tensor([[size - 1]]))
-    with pytest.raises(ValueError, match=rf"token id {size} is outside of the embedding table, which has {size} rows"):
-        model(torch.tensor([[size]]))
-    model.save_pretrained(tmp_path)
-    equal(aligned(cls.from_pretrained(tmp_path))(IDS)[0], logits)
