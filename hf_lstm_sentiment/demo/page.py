@@ -41,12 +41,8 @@ MAX_CHARACTERS = 20_000
 MAX_BATCH = 2_000_000
 # Loaded models that are kept.
 MAX_MODELS = 4
-# Rows of a result that are shown.
-_SHOWN = 20
 # Labels that are counted by name, and whose scores a result holds.
 _LABELS = 10
-# Seconds after which uploads and results are deleted.
-_KEEP = 3_600
 _FILES = (".csv", ".tsv", ".jsonl", ".txt")
 # What explains the label that is the most probable one.
 _EXPLAINED = [("the most probable one", "")]
@@ -203,27 +199,20 @@ def _result_table(result: Path, column: str | None, labels: Sequence[str], added
     """How many reviews have which label, and the first ones, as HTML; the last columns, so many, were added."""
     rows = open_rows(result, FileForm(separator=","))
     text_column, answer = find_column(result.name, rows.columns[:-added], column, "text"), rows.columns[-added:][:3]
-    first: list[tuple[str, float | None, str]] = []
-    counts, unjudged = Counter[str](), 0
-    for read in rows.read():
-        label, score, known = (read.row[name] for name in answer)
-        counts[label] += 1
-        judged = float(known) >= LEAST_KNOWN
-        unjudged += not judged
-        if len(first) < _SHOWN:
-            first.append((label, 100 * float(score) if judged else None, read.row[text_column]))
+    found = [[read.row[name] for name in (*answer, text_column)] for read in rows.read()]
+    counts = Counter(label for label, *_ in found)
     # The best label first: they are in the order from the worst to the best, if there is one.
     best = len(labels) - 1
     looks = {labels[place]: _look(place / best) for place in range(best, -1, -1)} | {UNSURE: "var(--unsure)"}
     given = [label for label in looks if counts[label]]
     most = {label for label, _ in counts.most_common(_LABELS)}
     return template(Path(__file__).with_name("batch.html")).render(
-        rows=first,
+        rows=found[:20],
         counts=counts,
         looks=looks,
         named=[label for label in given if label in most],
         others=[counts[label] for label in given if label not in most],
-        unjudged=unjudged,
+        unjudged=sum(float(known) < LEAST_KNOWN for _, _, known, _ in found),
         least_known=LEAST_KNOWN,
         keyed=len({*labels, *given}) > 2,
     )
@@ -255,7 +244,8 @@ def build(models: Models) -> gr.Blocks:
 
     # Plain HTML, which the style sheets of this package dress.
     html = partial(gr.HTML, apply_default_css=False)
-    page = gr.Blocks(title="Explain a review", analytics_enabled=False, delete_cache=(_KEEP, _KEEP))
+    # Uploads and results are deleted after an hour; every hour, it is looked for them.
+    page = gr.Blocks(title="Explain a review", analytics_enabled=False, delete_cache=(3_600, 3_600))
     with page:
         html(
             '<div class="title"><h1>Explain a review</h1><p class="hint">A small LSTM reads a film review from left to '

@@ -384,15 +384,15 @@ def predict(
     Args:
         texts: The reviews: a list, a column of a table, or anything else that yields strings.
         model: As `source` of `Classifier.from_pretrained`, or a `Classifier`, which is loaded already.
-        backend: As for `Classifier.from_pretrained`.
-        dtype: Likewise.
+        backend: As for `Classifier.from_pretrained`, and so is `dtype`.
+        dtype: See there.
         options: `batch_size`, `all_scores`, `unsure_below` and `unsure_label`, as for `Classifier.stream`.
 
     Returns:
         One (label, score) per text, in order, each with the attributes `known` and `scores`.
 
     Raises:
-        ModuleNotFoundError, OSError, TypeError, ValueError: As `Classifier.from_pretrained` and `Classifier.stream`.
+        ModuleNotFoundError, OSError, TypeError, ValueError: As those two.
     """
     check_texts(texts)
     return open_classifier(model, backend, dtype)(texts, **options)

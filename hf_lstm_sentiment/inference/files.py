@@ -107,10 +107,8 @@ def predict_file(
         Rows in the output.
 
     Raises:
-        BlockingIOError: Another run is writing this output.
-        FileExistsError: The output is there already, or `OUTPUT.parts` is something else.
-        FileNotFoundError, OSError: The source, the model or the output's directory is not there, or the Hub cannot be
-            reached.
+        OSError: The source, the model or the directory of the output is not there, or the Hub cannot be reached; the
+            output is there already (FileExistsError), or another run is writing it (BlockingIOError).
         ModuleNotFoundError: Parquet files and the Hub need the extra `train`, the backend "onnx" the extra `onnx`.
         TypeError: There is no such option.
         ValueError: A kind of file that is not read or written, a row without a text (the message names it), a file that
