@@ -27,10 +27,7 @@ from hypothesis import strategies as st
 
 from hf_lstm_sentiment import (
     Classifier,
-    SentimentLSTMConfig,
-    SentimentLSTMForSequenceClassification,
     predict_files,
-    train_tokenizer,
 )
 from hf_lstm_sentiment.cli import main
 from hf_lstm_sentiment.data import readers
@@ -38,6 +35,7 @@ from hf_lstm_sentiment.data.csv_rows import DELIMITERS
 from hf_lstm_sentiment.inference import files as scoring
 from hf_lstm_sentiment.inference.files import predict_file
 from hf_lstm_sentiment.utils.files import only_writer
+from tests.demo_model import save_model
 from tests.reviews import make_reviews, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread", "own_cache")
@@ -55,33 +53,11 @@ TEXTS = [*NASTY, *(text for text, _ in make_reviews(60))]
 ONE_LINE = [text for text in TEXTS if "\n" not in text]
 
 
-def make(seed=0, **changes):
-    torch.manual_seed(seed)
-    tokenizer = train_tokenizer(TEXTS, vocab_size=50, max_length=9)
-    model = SentimentLSTMForSequenceClassification(
-        SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=8, hidden_size=6, **changes)
-    )
-    return model, tokenizer
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "run"
-    for part in make():
-        part.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def classifier(run):
-    return Classifier.from_pretrained(run)
-
-
-@pytest.fixture(scope="module")
-def answers(classifier):
+def answers(small):
     """Of every text, what is said of it alone."""
     texts = [*TEXTS, *(f"word{i % 40} number {i}" for i in range(50))]
-    return {text: classifier([text])[0] for text in texts}
+    return {text: small([text])[0] for text in texts}
 
 
 def rows_of(texts):
@@ -139,25 +115,23 @@ def score(source, output, model, **options):
     return predict_file(source, output, model=model, **{"rows_per_part": 20, "batch_size": 4, **options})
 
 
-def kill(source, output, classifier, calls, **options):
+def kill(source, output, small, calls, **options):
     """End a run in its third part."""
     calls.allowed = len(calls) + 7
     with pytest.raises(SystemExit):
-        score(source, output, classifier, **options)
+        score(source, output, small, **options)
     calls.allowed = None
     calls.clear()
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
 @pytest.mark.parametrize("given_", INPUTS)
-def test_every_pair_of_formats_killed_and_continued(
-    tmp_path, classifier, answers, small_windows, calls, given_, wanted
-):
+def test_every_pair_of_formats_killed_and_continued(tmp_path, small, answers, small_windows, calls, given_, wanted):
     texts = ONE_LINE if given_ == "txt" else TEXTS
     rows = [{"text": text} for text in texts] if given_ == "txt" else rows_of(texts)
     source, output = write(tmp_path / f"in.{given_}", rows), tmp_path / f"out.{wanted}"
-    kill(source, output, classifier, calls)
-    assert score(source, output, classifier) == len(rows)
+    kill(source, output, small, calls)
+    assert score(source, output, small) == len(rows)
     check(read(output), rows, answers)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, output.name])
 
@@ -165,19 +139,19 @@ def test_every_pair_of_formats_killed_and_continued(
 @pytest.mark.parametrize("wanted", OUTPUTS)
 @pytest.mark.parametrize("labels", [("NEGATIVE", "POSITIVE"), ("bad", "so, so", "good")])
 def test_more_columns_where_asked_for_and_unsure_is_an_answer(tmp_path, small_windows, calls, wanted, labels):
-    classifier = Classifier(*make(id2label=dict(enumerate(labels))))
+    small = Classifier.from_pretrained(save_model(tmp_path / "model", labels))
     texts = [*ONE_LINE, "word1 zzz qqq xyz"]
-    bound = sorted(prediction.score for prediction in classifier(texts))[40]
+    bound = sorted(prediction.score for prediction in small(texts))[40]
     rows, options = rows_of(texts), {"all_scores": True, "unsure_below": bound}
     source, output = write(tmp_path / "in.jsonl", rows), tmp_path / f"out.{wanted}"
-    kill(source, output, classifier, calls, known_column=True, **options)
-    assert score(source, output, classifier, known_column=True, **options) == len(rows)
-    expected = classifier(texts, **options)
+    kill(source, output, small, calls, known_column=True, **options)
+    assert score(source, output, small, known_column=True, **options) == len(rows)
+    expected = small(texts, **options)
     assert {"UNSURE"} < {prediction.label for prediction in expected}
     # Scores have all their digits.
-    score(source, tmp_path / f"all.{wanted}", classifier, rows_per_part=1_000, batch_size=64)
+    score(source, tmp_path / f"all.{wanted}", small, rows_per_part=1_000, batch_size=64)
     assert scores_of(read(tmp_path / f"all.{wanted}")) == [
-        found.score for start in range(0, len(texts), 8) for found in classifier(texts[start : start + 8])
+        found.score for start in range(0, len(texts), 8) for found in small(texts[start : start + 8])
     ]
     assert (expected[0].known, expected[-1].known) == (0, 0.25)
     for row, prediction in zip(read(output), expected, strict=True):
@@ -212,32 +186,32 @@ class Builder:
         return datasets.IterableDataset(examples, info=datasets.DatasetInfo(features=features))
 
 
-def test_a_data_set_of_the_hub_is_streamed_and_continued(tmp_path, classifier, answers, small_windows, monkeypatch):
+def test_a_data_set_of_the_hub_is_streamed_and_continued(tmp_path, small, answers, small_windows, monkeypatch):
     def offered(rows, **options):
         monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: Builder(rows, **options))
 
     rows = rows_of(ONE_LINE[:50])
     offered(rows)
     for kind in OUTPUTS:
-        assert score("some/reviews", tmp_path / f"out.{kind}", classifier) == 50
+        assert score("some/reviews", tmp_path / f"out.{kind}", small) == 50
         check(read(tmp_path / f"out.{kind}"), rows, answers)
     with pytest.raises(ValueError, match="Bad split: dev; choose with --split"):
-        score("some/reviews", tmp_path / "none.csv", classifier, split="dev")
+        score("some/reviews", tmp_path / "none.csv", small, split="dev")
     rows[20]["text"] = None
     with pytest.raises(ValueError, match=r"some/reviews, row 21: the text is None; .*; --skip_bad_rows leaves"):
-        score("some/reviews", tmp_path / "none.csv", classifier)
+        score("some/reviews", tmp_path / "none.csv", small)
     # More rows than a stream hands over at once.
     rows = rows_of(f"word{i % 40} number {i}" for i in range(1_050))
     offered(rows, breaks_after=1_030)
     with pytest.raises(OSError, match=r"^some/reviews, row 1001: connection lost; call again to go on"):
-        score("some/reviews", tmp_path / "long.csv", classifier, rows_per_part=400)
+        score("some/reviews", tmp_path / "long.csv", small, rows_per_part=400)
     assert len(list((tmp_path / "long.csv.parts").glob("part-*.csv"))) == 2
     offered(rows)
-    assert score("some/reviews", tmp_path / "long.csv", classifier, rows_per_part=400) == 1_050
+    assert score("some/reviews", tmp_path / "long.csv", small, rows_per_part=400) == 1_050
     assert [row["id"] for row in read(tmp_path / "long.csv")] == [row["id"] for row in rows]
 
 
-def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp_path, classifier, small_windows):
+def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp_path, small, small_windows):
     columns = {
         "text": pa.array(ONE_LINE[:30]).dictionary_encode(),
         "when": pa.array([datetime(2020, 1, 2, 3, 4, i) for i in range(30)], type=pa.timestamp("ns", tz="UTC")),
@@ -247,7 +221,7 @@ def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp
     }
     source = pa.table(columns).replace_schema_metadata({"made by": "hand"})
     pq.write_table(source, tmp_path / "in.parquet", row_group_size=11)
-    score(tmp_path / "in.parquet", tmp_path / "out.parquet", classifier)
+    score(tmp_path / "in.parquet", tmp_path / "out.parquet", small)
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.select(source.column_names).schema.equals(source.schema)
     assert found.select(source.column_names).to_pylist() == source.to_pylist()
@@ -255,18 +229,18 @@ def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp
     assert found.schema.field("score").type == pa.float64()
     assert datasets.load_dataset("parquet", data_files=str(tmp_path / "out.parquet"), split="train").num_rows == 30
     pq.write_table(pa.table({"text": ["a"], "numbers": [[float("nan"), 1.5]]}), tmp_path / "nan.parquet")
-    score(tmp_path / "nan.parquet", tmp_path / "nan.jsonl", classifier)
+    score(tmp_path / "nan.parquet", tmp_path / "nan.jsonl", small)
     assert read(tmp_path / "nan.jsonl")[0]["numbers"] == [None, 1.5]
     for kind, nested in (("csv", '{"a": [3], "b": null}'), ("jsonl", {"a": [3], "b": None})):
-        score(tmp_path / "in.parquet", tmp_path / f"out.{kind}", classifier)
+        score(tmp_path / "in.parquet", tmp_path / f"out.{kind}", small)
         row = read(tmp_path / f"out.{kind}")[3]
         assert (row["when"], row["price"], row["nested"]) == ("2020-01-02 03:04:03+00:00", "0.03", nested)
         pq.write_table(pa.table({"text": ["a"], "picture": [b"\x00"]}), tmp_path / "bytes.parquet")
         with pytest.raises(ValueError, match=r"the data hold a bytes, .*\.parquet"):
-            score(tmp_path / "bytes.parquet", tmp_path / f"bytes.{kind}", classifier)
+            score(tmp_path / "bytes.parquet", tmp_path / f"bytes.{kind}", small)
 
 
-def test_json_objects_of_several_shapes(tmp_path, classifier, small_windows):
+def test_json_objects_of_several_shapes(tmp_path, small, small_windows):
     rows = [
         {"text": "a", "n": 1},
         {"text": "b", "n": 2.5, "more": {"x": 1}},
@@ -275,7 +249,7 @@ def test_json_objects_of_several_shapes(tmp_path, classifier, small_windows):
     ]
     source = write(tmp_path / "in.jsonl", rows)
     for kind in ("jsonl", "csv", "parquet"):
-        score(source, tmp_path / f"out.{kind}", classifier)
+        score(source, tmp_path / f"out.{kind}", small)
     found = read(tmp_path / "out.jsonl")
     # No column is overwritten, though it comes late.
     assert [list(row)[-2:] for row in found] == [["predicted_label", "predicted_score"]] * len(rows)
@@ -290,31 +264,31 @@ def test_json_objects_of_several_shapes(tmp_path, classifier, small_windows):
 
 
 @pytest.mark.parametrize("values", [[1, "one"], [{"a": 1}, [1]], [2**70, 1]])
-def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, classifier, small_windows, values):
+def test_json_without_a_common_type_is_refused_for_parquet_at_once(tmp_path, small, small_windows, values):
     for distance in (0, 20):
         rows = [{"text": "a", "x": values[0]}] * (1 + distance) + [{"text": "b", "x": values[1]}]
         source = write(tmp_path / "in.jsonl", rows)
         with pytest.raises(ValueError, match=r"in\.jsonl, rows \d+ to \d+: no type holds a column: .*\.jsonl"):
-            score(source, tmp_path / "out.parquet", classifier)
-    assert score(source, tmp_path / "out.jsonl", classifier) == 22
+            score(source, tmp_path / "out.parquet", small)
+    assert score(source, tmp_path / "out.jsonl", small) == 22
 
 
 @settings(deadline=None, max_examples=20)
 @given(
     texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30), min_size=1, max_size=9)
 )
-def test_any_text_comes_through(classifier, texts):
+def test_any_text_comes_through(small, texts):
     rows = [{"id": text, "text": text} for text in texts]
     with tempfile.TemporaryDirectory() as directory:
         for given_, wanted in (("csv", "jsonl"), ("jsonl", "csv"), ("csv", "tsv"), ("jsonl", "jsonl")):
             folder = Path(directory)
             output = folder / f"{given_}-out.{wanted}"
-            score(write(folder / f"in.{given_}", rows), output, classifier, rows_per_part=3)
+            score(write(folder / f"in.{given_}", rows), output, small, rows_per_part=3)
             assert [(row["id"], row["text"]) for row in read(output)] == [(text, text) for text in texts]
 
 
 @pytest.mark.parametrize("wanted", OUTPUTS)
-def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
+def test_no_rows_leave_a_header(tmp_path, small, wanted):
     (tmp_path / "in.csv").write_text("id,text\n")
     (tmp_path / "in.txt").write_text("")
     (tmp_path / "in.jsonl").write_text("\n")
@@ -323,7 +297,7 @@ def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
     columns = {"csv": ["id", "text"], "txt": ["text"], "jsonl": [], "parquet": ["id", "text"]}
     for given_, names in columns.items():
         output = tmp_path / f"{given_}.{wanted}"
-        assert score(tmp_path / f"in.{given_}", output, classifier) == 0
+        assert score(tmp_path / f"in.{given_}", output, small) == 0
         assert read(output) == []
         if wanted == "parquet":
             assert pq.read_schema(output).names == [*names, "label", "score"]
@@ -333,10 +307,8 @@ def test_no_rows_leave_a_header(tmp_path, classifier, wanted):
 
 @pytest.mark.parametrize("taken", ["label", "score", "KNOWN"])
 @pytest.mark.parametrize("wanted", OUTPUTS)
-def test_no_column_of_the_source_is_overwritten(tmp_path, classifier, taken, wanted):
-    score(
-        write(tmp_path / "in.csv", [{"text": "a", taken: "0"}]), tmp_path / f"o.{wanted}", classifier, known_column=True
-    )
+def test_no_column_of_the_source_is_overwritten(tmp_path, small, taken, wanted):
+    score(write(tmp_path / "in.csv", [{"text": "a", taken: "0"}]), tmp_path / f"o.{wanted}", small, known_column=True)
     (row,) = read(tmp_path / f"o.{wanted}")
     assert (list(row)[2:], row[taken]) == (["predicted_label", "predicted_score", "predicted_known"], "0")
 
@@ -374,7 +346,7 @@ TAKEN = '{"text": "a", "score_positive": 1, "predicted_score_POSITIVE": 2}'
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_done(
-    tmp_path, classifier, calls, monkeypatch, source, content, output, options, message
+    tmp_path, small, calls, monkeypatch, source, content, output, options, message
 ):
     monkeypatch.chdir(tmp_path)
     if content is not None:
@@ -382,31 +354,31 @@ def test_what_cannot_be_done_is_refused_before_anything_is_done(
     Path("other.csv").symlink_to(source)
     Path("folder").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    refused(lambda: score(source, output, **{"model": classifier, **options}), message)
+    refused(lambda: score(source, output, **{"model": small, **options}), message)
     if content and source.startswith("in.") and source != "in.doc":
-        refused(lambda: predict_files([source], "out", **{"model": classifier, **options}), message)
+        refused(lambda: predict_files([source], "out", **{"model": small, **options}), message)
         Path("out").rmdir()
     assert sorted(tmp_path.rglob("*")) == before
     assert not calls
 
 
 @pytest.mark.parametrize("path", ["out.csv", "out.csv.parts/thesis.txt"])
-def test_what_is_there_already_is_not_touched(tmp_path, classifier, calls, path):
+def test_what_is_there_already_is_not_touched(tmp_path, small, calls, path):
     (tmp_path / "out.csv.parts").mkdir()
     (tmp_path / path).write_text("precious")
     with pytest.raises(FileExistsError, match=rf"{path.split('/')[0]} is there already; move it away, or name another"):
-        score(write(tmp_path / "in.csv", rows_of(["a"])), tmp_path / "out.csv", classifier)
+        score(write(tmp_path / "in.csv", rows_of(["a"])), tmp_path / "out.csv", small)
     assert (tmp_path / path).read_text() == "precious"
     assert not calls
 
 
-def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, classifier, monkeypatch, capsys):
+def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, small, monkeypatch, capsys):
     for kind in INPUTS:
         write(tmp_path / f"in.{kind}", rows_of(ONE_LINE[:9]))
     for name in ("pyarrow", "pyarrow.parquet", "datasets"):
         monkeypatch.setitem(sys.modules, name, None)
     for kind in set(INPUTS) - {"parquet"}:
-        assert score(tmp_path / f"in.{kind}", tmp_path / f"{kind}.csv", classifier) == 9
+        assert score(tmp_path / f"in.{kind}", tmp_path / f"{kind}.csv", small) == 9
     # No bar is shown where standard error is no terminal.
     assert capsys.readouterr().err == ""
     for source, output, extra in (
@@ -415,11 +387,11 @@ def test_text_files_need_no_extra_and_the_others_name_it(tmp_path, classifier, m
         ("stanfordnlp/imdb", "c.csv", "datasets"),
     ):
         with pytest.raises(ModuleNotFoundError, match=rf'{extra} is not installed: pip install ".*\[train\]"'):
-            score(source, tmp_path / output, classifier)
+            score(source, tmp_path / output, small)
 
 
 @pytest.mark.parametrize("wanted", ["csv", "jsonl", "parquet"])
-def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_windows, calls, monkeypatch, wanted):
+def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, small, small_windows, calls, monkeypatch, wanted):
     class Tracked(dict):
         __slots__ = ("__weakref__",)
 
@@ -435,7 +407,7 @@ def test_a_window_of_rows_is_alive_and_not_the_file(tmp_path, classifier, small_
     source = write(tmp_path / "in.jsonl", rows_of(f"text {i}" for i in range(200)))
     monkeypatch.setattr(readers, "_read_json", tracked)
     gc.collect()
-    score(source, tmp_path / f"out.{wanted}", classifier)
+    score(source, tmp_path / f"out.{wanted}", small)
     # Twice over, and the first one a third time for the names of the columns.
     assert len(most) >= 400
     # One window is read while the one before it is still at hand.
@@ -474,21 +446,21 @@ def dies_at(monkeypatch, owner, name, when, *, after=False):
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_anywhere_and_continued_the_output_is_the_same(
-    tmp_path, classifier, small_windows, wanted, owner, name, after
+    tmp_path, small, small_windows, wanted, owner, name, after
 ):
     source, whole = write(tmp_path / "in.jsonl", rows_of(TEXTS[:70])), tmp_path / f"whole.{wanted}"
-    score(source, whole, classifier)
+    score(source, whole, small)
     for when in itertools.count():
         output = tmp_path / f"{when}.{wanted}"
         with pytest.MonkeyPatch.context() as patch:
             dies_at(patch, owner, name, when, after=after)
             # As often as it is called at all.
             with suppress(SystemExit):
-                score(source, output, classifier)
+                score(source, output, small)
                 break
         # After the last step of all there is nothing left to continue.
         if (tmp_path / f".{output.name}.json").exists() or not output.exists():
-            assert score(source, output, classifier) == 70
+            assert score(source, output, small) == 70
         assert output.read_bytes() == whole.read_bytes()
     assert when > 0
     assert output.read_bytes() == whole.read_bytes()
@@ -496,37 +468,37 @@ def test_killed_anywhere_and_continued_the_output_is_the_same(
 
 
 @pytest.fixture
-def stopped(tmp_path, classifier, small_windows, calls):
+def stopped(tmp_path, small, small_windows, calls):
     """A run of 70 rows that was killed in its third part."""
     source = write(tmp_path / "in.csv", rows_of(TEXTS[:70]))
-    score(source, tmp_path / "whole.csv", classifier)
-    kill(source, tmp_path / "out.csv", classifier, calls)
+    score(source, tmp_path / "whole.csv", small)
+    kill(source, tmp_path / "out.csv", small, calls)
     return tmp_path
 
 
-def test_what_is_done_is_not_done_again(stopped, classifier, calls, caplog):
+def test_what_is_done_is_not_done_again(stopped, small, calls, caplog):
     parts = stopped / "out.csv.parts"
     assert sorted(path.name for path in parts.iterdir()) == ["part-00000.csv", "part-00001.csv"]
     # What a kill may leave beside them.
     (parts / ".part-00002.csv.1.tmp").write_bytes(b'torn,"')
     with caplog.at_level(logging.INFO, "hf_lstm_sentiment"):
-        assert score(stopped / "in.csv", stopped / "out.csv", classifier) == 70
+        assert score(stopped / "in.csv", stopped / "out.csv", small) == 70
     assert "40 rows are done already and skipped" in caplog.text
     assert list(itertools.chain(*calls)) == TEXTS[40:70]
     assert (stopped / "out.csv").read_bytes() == (stopped / "whole.csv").read_bytes()
     assert not parts.exists()
 
 
-def test_what_another_source_model_release_or_option_began_is_not_continued(stopped, run, classifier, monkeypatch):
+def test_what_another_source_model_release_or_option_began_is_not_continued(stopped, checkpoint, small, monkeypatch):
     lines = (stopped / "in.csv").read_bytes().splitlines(keepends=True)
     # The same reviews in another order are others; the same ones at another place are the same ones.
     (stopped / "other.csv").write_bytes(b"".join([lines[0], lines[2], lines[1], *lines[3:]]))
     (stopped / "copy.csv").write_bytes((stopped / "in.csv").read_bytes())
-    shorter = Classifier.from_pretrained(run)
+    shorter = Classifier.from_pretrained(checkpoint)
     shorter.max_length -= 1
     before = sorted((stopped / "out.csv.parts").iterdir())
 
-    def differs(message, source="in.csv", model=classifier, **options):
+    def differs(message, source="in.csv", model=small, **options):
         with pytest.raises(ValueError, match=rf"parts is there already and of another run: {message}\. Run it"):
             score(stopped / source, stopped / "out.csv", model, **options)
         assert sorted((stopped / "out.csv.parts").iterdir()) == before
@@ -536,45 +508,44 @@ def test_what_another_source_model_release_or_option_began_is_not_continued(stop
     differs("text_column was None and is 'note'", text_column="note")
     differs("source was 'sha256:.*' and is 'sha256:.*'", "other.csv")
     differs("model was 'sha256:.*' and is 'sha256:.*'", model=shorter)
-    differs("model was 'sha256:.*' and is 'sha256:.*'", model=Classifier(*make(seed=1)))
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "__version__", "9.9")
         differs(r"hf_lstm_sentiment was '.*' and is '9\.9'")
-    assert score(stopped / "copy.csv", stopped / "out.csv", shutil.copytree(run, stopped / "moved")) == 70
+    assert score(stopped / "copy.csv", stopped / "out.csv", shutil.copytree(checkpoint, stopped / "moved")) == 70
 
 
-def test_an_output_that_came_up_meanwhile_is_not_overwritten(stopped, classifier, monkeypatch):
+def test_an_output_that_came_up_meanwhile_is_not_overwritten(stopped, small, monkeypatch):
     output, join = stopped / "out.csv", scoring.join_parts
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "join_parts", lambda *a: (join(*a), output.write_text("precious")))
         for said in ("came up meanwhile", "is there already"):
             with pytest.raises(FileExistsError, match=rf"out\.csv {said}; move it away"):
-                score(stopped / "in.csv", output, classifier)
+                score(stopped / "in.csv", output, small)
             assert output.read_text() == "precious"
     output.unlink()
-    score(stopped / "in.csv", output, classifier)
+    score(stopped / "in.csv", output, small)
     assert not (stopped / "out.csv.parts").exists()
 
 
-def test_a_second_run_is_refused(tmp_path, classifier):
+def test_a_second_run_is_refused(tmp_path, small):
     source, output = write(tmp_path / "in.csv", rows_of(TEXTS[:20])), tmp_path / "out.csv"
     with only_writer(output):
         with pytest.raises(BlockingIOError, match=r"out\.csv is being written by another run at this moment; wait"):
-            score(source, output, classifier)
+            score(source, output, small)
         # Another output is nobody else's.
-        assert score(source, tmp_path / "other.csv", classifier) == 20
-    assert score(source, output, classifier) == 20
+        assert score(source, tmp_path / "other.csv", small) == 20
+    assert score(source, output, small) == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "other.csv", "out.csv"]
 
 
-def test_the_command(stopped, run, capsys):
-    options = ["--model", str(run), "--num_threads", "1"]
+def test_the_command(stopped, checkpoint, capsys):
+    options = ["--model", str(checkpoint), "--num_threads", "1"]
     whole, output = str(stopped / "in.csv"), stopped / "b.csv"
     assert main(["predict", whole, str(output), "--dtype", "bfloat16", "--known", *options]) == 0
     out, err = capsys.readouterr()
     assert re.search(r"b\.csv: 70 reviews, .* reviews per second\n$", out)
     assert err.splitlines()[-1].endswith("in.csv: texts from column 'text'")
-    expected, found = Classifier.from_pretrained(run, dtype=torch.bfloat16)(TEXTS[:70]), read(output)
+    expected, found = Classifier.from_pretrained(checkpoint, dtype=torch.bfloat16)(TEXTS[:70]), read(output)
     assert scores_of(found) == pytest.approx([p.score for p in expected], abs=1e-6)
     assert [float(row["known"]) for row in found] == [p.known for p in expected]
     assert main(["predict", whole, str(stopped / "out.csv"), "--batch_size", "4", *options]) == 1
