@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from matplotlib.axes import Axes
 
-# Characters shown of one token or between two tokens; along an axis, of a token and of a label.
-_LONGEST, _SHORT, _LABEL = 500, 14, 28
-# Tokens and changes of the probability that are listed on a page, and the least of such changes.
-_LISTED, _TURNS, _TURN = 8, 5, 0.02
+# Characters of a label along an axis of a plot.
+_LABEL = 28
+# Changes of the probability that are listed on a page.
+_TURNS = 5
 # Marks of changes that fit side by side along the curve on a narrow screen; names that do along that of a plot.
 _APART, _NAMED = 12, 8
 # Share of known tokens below which a page says that the model cannot judge the text.
 LEAST_KNOWN = 0.5
-# What the opposite of a label is called where there are several, and the lines of their curves.
-_OTHERS, _DASHES = "another label", ((6, 2), (3, 2), (1, 2), (8, 2, 1, 2))
+# The lines of the curves of other labels than the one explained.
+_DASHES = ((6, 2), (3, 2), (1, 2), (8, 2, 1, 2))
 # Labels whose probabilities are listed on a page.
 _SCORES = 10
 
@@ -98,7 +98,9 @@ class Explanation:
     @property
     def _other(self) -> str:
         """What a page calls the opposite of the label explained: the other one of two, or all others."""
-        return next(label for label in self.labels if label != self.target) if len(self.labels) == 2 else _OTHERS
+        return (
+            next(label for label in self.labels if label != self.target) if len(self.labels) == 2 else "another label"
+        )
 
     @property
     def _rivals(self) -> list[int]:
@@ -240,7 +242,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
         across=[f"{100 * (i + 0.5) / len(read):.2f}" for i in range(len(read))],
         turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
         chances=chances,
-        strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:_LISTED] if w.contribution],
+        strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:8] if w.contribution],
     )
 
 
@@ -248,7 +250,7 @@ def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]
     """The places of the largest changes, in order; not two in one place of the curve."""
     largest: list[int] = []
     for i in np.argsort(-changes, kind="stable").tolist():
-        if changes[i] >= _TURN and len(largest) < most and all(abs(i - j) * apart >= len(changes) for j in largest):
+        if changes[i] >= 0.02 and len(largest) < most and all(abs(i - j) * apart >= len(changes) for j in largest):
             largest.append(i)
     return sorted(largest)
 
@@ -289,7 +291,7 @@ def _style(sign: float, strength: float, *, unknown: bool = False, truncated: bo
 
 def _plain(text: str) -> str:
     """Text that HTML can hold and a page can bear, not escaped yet."""
-    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    shown = text if len(text) <= 500 else f"{text[:500]}…"
     return _CONTROL.sub("\ufffd", re.sub("\r\n?", "\n", shown))
 
 
@@ -297,7 +299,7 @@ def _escaped(text: str) -> str:
     return escape(_plain(text))
 
 
-def shorten(text: str, longest: int = _SHORT) -> str:
+def shorten(text: str, longest: int = 14) -> str:
     """The beginning of a text, in characters that neither move a cursor nor end a line."""
     shown = "".join(character if character.isprintable() else "\ufffd" for character in text[:longest])
     return shown if len(text) <= longest else f"{shown[: longest - 1]}…"

@@ -52,6 +52,8 @@ class FileOptions(FileForm):
         all_scores: Add a column `score_LABEL` for every label of the model, too: its probability.
         unsure_below: Probability of the most probable label below which `label` is `unsure_label`; `score` stays.
         unsure_label: Name of that answer.
+        backend: As for `Classifier.from_pretrained`, where a model is named.
+        dtype: Likewise.
         batch_size: Reviews that are computed together.
         rows_per_part: Rows after which what is done is safe from a kill.
     """
@@ -62,6 +64,8 @@ class FileOptions(FileForm):
     all_scores: bool = False
     unsure_below: float | None = None
     unsure_label: str = UNSURE
+    backend: str = "torch"
+    dtype: str | torch.dtype = "float32"
     batch_size: int = 64
     rows_per_part: int = 50_000
 
@@ -76,8 +80,6 @@ def predict_file(
     output: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
-    backend: str = "torch",
-    dtype: str | torch.dtype = "float32",
     split: str = "train",
     progress: bool = True,
     **options: Any,
@@ -96,12 +98,10 @@ def predict_file(
             or one per line), a .parquet file, a .txt file (one review per line, an empty line is an empty review), or
             a data set of the Hub. All but Parquet files may be compressed (.gz).
         output: A .csv, .tsv, .jsonl or .parquet file to write, in a directory that is there.
-        model: As for `predict`, and so are `backend` and `dtype`.
-        backend: See there.
-        dtype: See there.
+        model: As for `predict`.
         split: Split of a data set of the Hub; of no meaning for a file.
         progress: Show a bar where standard error is a terminal.
-        options: Those of :class:`FileOptions`: `text_column`, `skip_bad_rows`, `all_scores`, `batch_size` and so on.
+        options: Those of :class:`FileOptions`: `text_column`, `skip_bad_rows`, `all_scores`, `backend` and so on.
 
     Returns:
         Rows in the output.
@@ -123,7 +123,7 @@ def predict_file(
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent}: no such directory; make it, or name another output than {target}")
     with only_writer(target):
-        classifier = open_classifier(model, backend, dtype)
+        classifier = open_classifier(model, chosen.backend, chosen.dtype)
         rows = _score(_look_through(name, target, split, classifier, chosen), classifier, progress=progress)
         _state(target).unlink()
         return rows
@@ -134,8 +134,6 @@ def predict_files(
     output_dir: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | Classifier | None = None,
-    backend: str = "torch",
-    dtype: str | torch.dtype = "float32",
     progress: bool = True,
     **options: Any,
 ) -> dict[Path, int]:
@@ -150,8 +148,6 @@ def predict_files(
         output_dir: Where the outputs go, under the names of the files, with .csv in the place of .txt and .jsonl in
             that of other json files; made if it is not there.
         model: As for `predict_file`, and so are the others, and the errors.
-        backend: See there.
-        dtype: See there.
         progress: See there.
         options: See there.
 
@@ -168,7 +164,7 @@ def predict_files(
     mine = share(found, *place())
     if not mine:
         return {}
-    classifier = open_classifier(model, backend, dtype)
+    classifier = open_classifier(model, chosen.backend, chosen.dtype)
     user_path(output_dir, "the output").mkdir(parents=True, exist_ok=True)
     jobs, rows = [], {}
     for source, output in mine:
@@ -305,8 +301,10 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
 
 def _contents(source: str, target: Path, classifier: Classifier, options: FileOptions) -> dict[str, Any]:
     """What an output is made of and how."""
+    # The fingerprint tells the backend, too.
+    chosen = {name: value for name, value in asdict(options).items() if name not in ("backend", "dtype")}
     made_by = {"model": classifier.fingerprint(), "hf_lstm_sentiment": __version__}
-    return json_ready({"source": source, **asdict(options), **made_by, "output": target.suffix.lower()})
+    return json_ready({"source": source, **chosen, **made_by, "output": target.suffix.lower()})
 
 
 def _score(job: _Job, classifier: Classifier, *, progress: bool) -> int:

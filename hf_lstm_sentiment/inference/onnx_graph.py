@@ -157,10 +157,9 @@ def make_graph(network: Network, *, int8_weights: bool = False) -> ModelProto:
     sides, direction = (["", "_reverse"], "bidirectional") if lstm.bidirectional else ([""], "forward")
     for layer in range(lstm.num_layers):
         # Of every direction, with the gates in ONNX's order (i, o, f, c), not torch's (i, f, c, o).
-        w, r, *biases = (
-            np.stack([_gates(_numbers(getattr(lstm, f"{name}_l{layer}{side}"))) for side in sides])
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        of_gates = [[getattr(lstm, f"{name}_l{layer}{side}").chunk(4) for side in sides] for name in names]
+        w, r, *biases = (np.stack([_numbers(torch.cat([i, o, f, c])) for i, f, c, o in own]) for own in of_gates)
         hold(f"w{layer}", w)
         hold(f"r{layer}", r)
         constants[f"b{layer}"] = np.concatenate(biases, axis=1)
@@ -202,8 +201,3 @@ logits = Slice(all_scores, zero, batch_size, zero)
 
 def _numbers(tensor: Tensor) -> npt.NDArray[np.float32]:
     return tensor.detach().float().cpu().numpy()
-
-
-def _gates(parameter: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    i, f, c, o = np.split(parameter, 4)
-    return np.concatenate([i, o, f, c])
