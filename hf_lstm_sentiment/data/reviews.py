@@ -7,7 +7,8 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,14 +49,11 @@ class Reviews:
         train: Reviews to train on.
         validation: Reviews for early stopping and every choice.
         test: Reviews for the final figure.
-        held_out: Parts taken off the source's training reviews because it has no such split.
-        notes: What a reader of the results must know.
-        overlap: For "validation" and "test": `row` of each review that stands word for word in `train` or `unlabeled`,
-            or in what else is trained on.
-        test_in_validation: How many test reviews stand word for word in `validation`, which chooses the epoch.
         split_seed: Seed of the random splits.
         unlabeled: Reviews without a label, where they were asked for: the columns `text` and `row`.
-        digests: For each part, "unlabeled" too where it is there: sha256 over its texts and labels in their order.
+        passages: Other texts that are trained on.
+        held_out: Parts taken off the source's training reviews because it has no such split.
+        notes: What a reader of the results must know.
         validation_fraction: The share that was split off for validation; None where the source has such a split.
         label_names: Names of the labels: as the source orders its classes, numbers rising, texts by the alphabet, or as
             the user named them.
@@ -67,38 +65,44 @@ class Reviews:
     test: Dataset
     split_seed: int
     unlabeled: Dataset | None = None
+    passages: Dataset | None = None
     held_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    overlap: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    test_in_validation: int = 0
-    digests: Mapping[str, str] = field(default_factory=dict)
     validation_fraction: float | None = None
     label_names: tuple[str, ...] = SENTIMENT_NAMES
 
-    def vocabulary_texts(self, *more: Dataset) -> Iterable[str]:
+    @cached_property
+    def _fingerprints(self) -> dict[str, tuple[str, NDArray[np.uint64]]]:
+        parts = ("train", "validation", "test", "unlabeled", "passages")
+        return {name: _digests(part) for name in parts if (part := getattr(self, name)) is not None}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of each part of the source, "unlabeled" too where it is there: its texts and labels in order."""
+        return {name: digest for name, (digest, _) in self._fingerprints.items() if name != "passages"}
+
+    @cached_property
+    def overlap(self) -> dict[str, NDArray[np.int64]]:
+        """Of "validation" and "test": `row` of each review that stands word for word in a text that is trained on."""
+        found = {name: texts for name, (_, texts) in self._fingerprints.items()}
+        trained_on = np.concatenate([found[name] for name in ("train", "unlabeled", "passages") if name in found])
+        held_out = {"validation": self.validation, "test": self.test}
+        return {k: _whole_numbers(part, "row")[np.isin(found[k], trained_on)] for k, part in held_out.items()}
+
+    def vocabulary_texts(self) -> Iterable[str]:
         """Training and validation texts in the order of the source, which decides ties in the vocabulary.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
-        Unlabeled reviews follow, where there are any, and then `more` texts. They are read whenever they are iterated.
+        Unlabeled reviews follow, where there are any, and then passages. They are read whenever they are iterated.
         """
         from datasets import concatenate_datasets
 
         parts = [self.train, self.validation] if "validation" in self.held_out else [self.train]
         labelled = concatenate_datasets([part.select_columns(["text", "row"]) for part in parts])
         ordered = labelled.select(np.argsort(_whole_numbers(labelled, "row"), kind="stable"))
-        others = [*([] if self.unlabeled is None else [self.unlabeled]), *more]
-        return cast(
-            Iterable[str], concatenate_datasets([p.select_columns(["text"]) for p in (ordered, *others)])["text"]
-        )
-
-    def trained_with(self, more: Dataset) -> Reviews:
-        """The same reviews where more texts are trained on: held-out ones that stand among them overlap, too."""
-        known, overlap = _digests(more)[1], {}
-        for key, rows in self.overlap.items():
-            part: Dataset = getattr(self, key)
-            found = _whole_numbers(part, "row")[np.isin(_digests(part)[1], known)]
-            overlap[key] = np.union1d(rows, found)
-        return replace(self, overlap=overlap)
+        others = [part for part in (self.unlabeled, self.passages) if part is not None]
+        texts = concatenate_datasets([part.select_columns(["text"]) for part in (ordered, *others)])
+        return cast(Iterable[str], texts["text"])
 
     def class_weights(self, weights: str | Sequence[float]) -> list[float]:
         """What a review counts in the loss, by its label: the numbers given, also as one text with commas.
@@ -120,6 +124,9 @@ class Reviews:
 
     def summary(self) -> dict[str, Any]:
         """What `metrics.json` says of the data."""
+        test, validation = (self._fingerprints[part][1] for part in ("test", "validation"))
+        # Validation reviews choose the epoch.
+        repeated = int(np.isin(test, validation).sum())
         return {
             "source": self.source,
             **{part: len(getattr(self, part)) for part in ("train", "validation", "test")},
@@ -129,8 +136,8 @@ class Reviews:
             "held_out": list(self.held_out),
             **({} if self.validation_fraction is None else {"validation_fraction": self.validation_fraction}),
             "in_train_too": {part: len(rows) for part, rows in self.overlap.items()},
-            **({"test_in_validation": self.test_in_validation} if self.test_in_validation else {}),
-            "digests": dict(self.digests),
+            **({"test_in_validation": repeated} if repeated else {}),
+            "digests": self.digests,
             "notes": list(self.notes),
         }
 
@@ -235,19 +242,11 @@ def load_reviews(
     if names != SENTIMENT_NAMES:
         said = (f"{name} ({count:,} training reviews)" for name, count in _counts(parts["train"], names).items())
         logger.info(f"{len(names):,} labels, in this order: {listed(said)}")
-    digests = {part: _digests(parts[part]) for part in ("train", "validation", "test", "unlabeled") if part in parts}
-    trained_on = np.concatenate([digests[part][1] for part in ("train", "unlabeled") if part in digests])
     return Reviews(
         source=name,
         split_seed=split_seed,
         held_out=tuple(held_out),
         notes=tuple(notes),
-        overlap={
-            part: _whole_numbers(parts[part], "row")[np.isin(digests[part][1], trained_on)]
-            for part in ("validation", "test")
-        },
-        test_in_validation=int(np.isin(digests["test"][1], digests["validation"][1]).sum()),
-        digests={part: digest for part, (digest, _) in digests.items()},
         validation_fraction=validation_fraction if "validation" in held_out else None,
         label_names=names,
         **parts,
@@ -310,19 +309,15 @@ def _stratified(part: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 
 def _split_off(part: Dataset, fraction: float, seed: int, names: Sequence[str]) -> tuple[Dataset, Dataset]:
     """Take a stratified share off reviews: what remains, and the share; each has every label."""
-    counts = _counts(part, names)
-    rarest = min(counts.values())
-    if min(round(share * rarest) for share in (fraction, 1 - fraction)) >= 1:
-        taken = _stratified(part, round(fraction * len(part)), seed)
-        both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
-        if not any(_missing(side, names) for side in both):
-            return both
-    least = math.ceil(1 / min(fraction, 1 - fraction))
-    few = (f"{count:,} of {name!r}" for name, count in sorted(counts.items(), key=itemgetter(1)) if count < least)
+    taken = _stratified(part, max(round(fraction * len(part)), 1), seed)
+    both = part.select(np.setdiff1d(np.arange(len(part)), taken)), part.select(taken)
+    if not any(_missing(side, names) for side in both):
+        return both
+    rarest = (f"{count:,} of {name!r}" for name, count in sorted(_counts(part, names).items(), key=itemgetter(1)))
     raise ValueError(
-        f"{len(part):,} reviews, {listed(few) or f'{rarest:,} of the rarest label'}, are too few to split off "
-        f"{fraction:.0%} with every label on both sides; at least {least} of each label are needed; add reviews, or "
-        "give labels one name or none with --labels"
+        f"{len(part):,} reviews, {listed(rarest)}, are too few to split off {fraction:.0%} with every label on both "
+        f"sides; at least {math.ceil(1 / min(fraction, 1 - fraction))} of each label are needed; add reviews, or give "
+        "labels one name or none with --labels"
     )
 
 

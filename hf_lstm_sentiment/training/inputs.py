@@ -104,13 +104,7 @@ class Inputs:
             reviews = reviews_from(*self._given, **self._sampling)
         for model in self._models:
             model.check(reviews)
-        for passages in self._passages:
-            reviews = reviews.trained_with(passages)
-        return reviews
-
-    @property
-    def _passages(self) -> list[Dataset]:
-        return [] if self._soft_labels is None else self._soft_labels.passages
+        return reviews if self._soft_labels is None else replace(reviews, passages=self._soft_labels.passages)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -122,7 +116,7 @@ class Inputs:
                 extend_tokenizer(tokenizer, self.reviews.train["text"], recipe.extend_vocab)
             return tokenizer
         return train_tokenizer(
-            self.reviews.vocabulary_texts(*self._passages),
+            self.reviews.vocabulary_texts(),
             scheme=recipe.scheme,
             vocab_size=recipe.vocab_words,
             max_length=recipe.max_length,
@@ -253,13 +247,12 @@ class SoftLabels:
             self.digests["passages"] = recorded[PASSAGES]
         self.facts = {key: metrics[key] for key in _OF_TEACHERS if key in metrics}
 
-    @cached_property
-    def passages(self) -> list[Dataset]:
-        """A data set of short texts with a `probability` each, where a transformer labeled some."""
-        from datasets import load_dataset
+    @property
+    def passages(self) -> Dataset | None:
+        """Short texts with a `probability` each, where a transformer labeled some."""
+        from datasets import Dataset
 
-        files = [str(self._folder / PASSAGES)] if "passages" in self.digests else []
-        return [load_dataset("parquet", data_files=file, split="train") for file in files]
+        return Dataset.from_parquet(str(self._folder / PASSAGES)) if "passages" in self.digests else None
 
     @cached_property
     def _stored(self) -> dict[str, NDArray[Any]]:
@@ -285,7 +278,7 @@ class SoftLabels:
         assert reviews.unlabeled is not None
         labeled = reviews.train.cast_column("label", Value("float64"))
         parts = [reviews.unlabeled.add_column("label", self._stored["probability"].astype(np.float64))]
-        for passages in self.passages:
+        if (passages := reviews.passages) is not None:
             parts.append(passages.rename_column("probability", "label").add_column("row", np.arange(len(passages))))
         return concatenate_datasets([labeled, *(part.cast(labeled.features) for part in parts)])
 

@@ -141,7 +141,7 @@ REFUSED = {
     },
     "a class of one": ([*AB, "c"], None, "row 13 .*label 'c' stands in one training review only"),
     "3,000 classes of one": (range(3_000), None, "label '0' .* and so do 2,999 more of the 3,000 labels"),
-    "too few": ([*AB, "c", "c", "c"], None, "2 of 'c', are too few to split off 20% .* at least 5 of each"),
+    "too few": ([*AB, "c", "c", "c"], None, "2 of 'c', .* are too few to split off 20% .* at least 5 of each"),
     "two rows": (["neg", "pos"], None, "too few to split off 20%"),
     "a label two ways": (AB, "a=x A=y b=z", "'a' means 'x' and 'y'; allowed: LABEL=NAME"),
     "names said of another case": (AB, "a=x b=X", "two names differ only in case"),
