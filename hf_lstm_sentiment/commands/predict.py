@@ -131,9 +131,8 @@ def table(rows: Iterable[dict[str, Any]], width: int) -> Iterator[str]:
 
 def _classify(paths: list[str], output_dir: str | None, *, split: str | None, **options: Any) -> str:
     """Classify one file or data set, or this process's share of many files; what there is to say of it."""
-    from ..inference.files import parts_of, predict_file, predict_files
+    from ..inference.files import predict_file, predict_files
     from ..utils.distributed import place
-    from ..utils.files import user_path
 
     rank, processes = place()
     start = time.perf_counter()
@@ -148,9 +147,5 @@ def _classify(paths: list[str], output_dir: str | None, *, split: str | None, **
             f"several processes cannot write one file; name several inputs and --output_dir, or start one process for "
             f"{output}"
         )
-    # Of a run that is continued, the rate would count reviews that were classified before.
-    continued = parts_of(user_path(output, "the output")).exists()
     rows = predict_file(source, output, split=split or "train", **options)
-    seconds = time.perf_counter() - start
-    rate = "since it was continued" if continued else f"{rows / seconds:,.0f} reviews per second"
-    return f"{output}: {rows:,} reviews, {seconds:.1f} s, {rate}"
+    return f"{output}: {rows:,} reviews, {time.perf_counter() - start:.1f} s"

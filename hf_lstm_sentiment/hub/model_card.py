@@ -33,7 +33,7 @@ _NAMES_OF_MANY = {
 _ROWS, _PAIRS = 20, 5
 _EXAMPLE = "Slow at first, but worth it in the end."
 # What the model's page on the Hub offers to try.
-_WIDGET = {
+EXAMPLES = {
     "Positive": "A warm, funny film with a wonderful cast. I loved every minute of it.",
     "Negative": "The plot makes no sense and the acting is terrible. A waste of two hours.",
     "Mixed": _EXAMPLE,
@@ -143,5 +143,5 @@ def _card_data(preset: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCa
         eval_results=results,
         # Only a repository of the Hub has a commit; a directory may look like one.
         base_model=base["name"].partition("@")[0] if "revision" in base else None,
-        widget=[{"example_title": title, "text": text} for title, text in _WIDGET.items()] if is_sentiment else None,
+        widget=[{"example_title": title, "text": text} for title, text in EXAMPLES.items()] if is_sentiment else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+@dataclass(eq=False, repr=False)
 class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of texts for scikit-learn: `cross_val_score(SentimentClassifier(), texts, labels)`.
 
@@ -55,30 +57,17 @@ class SentimentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             says little: measure with other texts.
     """
 
-    def __init__(
-        self,
-        model_name_or_path: str | os.PathLike[str] | None = "reviews",
-        *,
-        preset: str | Preset | None = None,
-        epochs: float | None = None,
-        learning_rate: float | None = None,
-        extend_vocab: int | None = None,
-        glove: str | os.PathLike[str] | None = None,
-        freeze_encoder: bool | None = None,
-        class_weights: str | Sequence[float] | None = None,
-        seed: int = 42,
-        output_dir: str | os.PathLike[str] | None = None,
-    ) -> None:
-        self.model_name_or_path = model_name_or_path
-        self.preset = preset
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.extend_vocab = extend_vocab
-        self.glove = glove
-        self.freeze_encoder = freeze_encoder
-        self.class_weights = class_weights
-        self.seed = seed
-        self.output_dir = output_dir
+    model_name_or_path: str | os.PathLike[str] | None = "reviews"
+    _: KW_ONLY
+    preset: str | Preset | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None
+    extend_vocab: int | None = None
+    glove: str | os.PathLike[str] | None = None
+    freeze_encoder: bool | None = None
+    class_weights: str | Sequence[float] | None = None
+    seed: int = 42
+    output_dir: str | os.PathLike[str] | None = None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -19,14 +19,14 @@ from ..data.reviews import READING
 from ..evaluation.calibration import cross_validate_temperature, fit_temperature, measure_coverage
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
-from ..hub.model_card import make_model_card
+from ..hub.model_card import EXAMPLES, make_model_card
 from ..hub.publishable import CARD
 from ..hub.push import PushedRun
 from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path
 from ..utils.imports import require
-from ..utils.messages import check_count, listed, shown
+from ..utils.messages import check_count, shown
 from .inputs import Inputs
 from .presets import DEFAULTS, PRESETS, Preset, find_preset
 from .trainer import Body, exact_batches, free_logits, run_recipe
@@ -44,11 +44,6 @@ _UNUSED = {
     "soft_labels": "has no teachers",
     "pretrained": "does not start from a language model",
 }
-_EXAMPLES = (
-    "A warm, funny film with a wonderful cast. I loved every minute of it.",
-    "The plot makes no sense and the acting is terrible. A waste of two hours.",
-    "Slow at first, but worth it in the end.",
-)
 
 
 @dataclass(frozen=True)
@@ -86,17 +81,9 @@ class TrainingResult:
             apart = test.get("without_overlap")
             without = f"; test accuracy without them {apart['accuracy']:.2%}" if apart else ""
             facts["overlap"] = f"{shared:,} test reviews are trained on, too{without}"
-        if labels := metrics.get("labels"):
-            weights = [f" (weight {weight:.3g})" for weight in metrics.get("class_weights", ())] or [""] * len(labels)
-            facts["labels"] = listed(name + weight for name, weight in zip(labels, weights, strict=True))
         if glove := metrics.get("glove"):
             tokens = f"{glove['matched']:,} of {glove['vocabulary']:,} tokens ({glove['coverage']:.2%})"
             facts["word vectors"] = f"{tokens}, {glove['source']}"
-        if base := metrics.get("base_model"):
-            words = "".join(f", {count:,} {what}" for what, count in base.get("new_words", {}).items())
-            facts["started from"] = f"{base['name']}: {', '.join(base['kept'])}{words}"
-            if known := base.get("may_know"):
-                facts["started from"] += f"; it may know reviews of {listed(known)} that are held out here"
         if before := metrics.get("base_validation"):
             facts["before training"] = f"{before['accuracy']:.2%} validation accuracy"
         lines = [
@@ -226,7 +213,8 @@ def train(
     plan = {"seed": seed, "flags": flags, "texts": given, "resume": resume, "num_threads": num_threads}
     metrics, pushed = run_recipe(body, recipe, run, **plan, **options)
     # With what was written to disk, as a user will.
-    answers = zip(_EXAMPLES, Classifier.from_pretrained(run)(_EXAMPLES), strict=True)
+    examples = list(EXAMPLES.values())
+    answers = zip(examples, Classifier.from_pretrained(run)(examples), strict=True)
     return TrainingResult(run, metrics, tuple((text, label, score) for text, (label, score) in answers), pushed)
 
 

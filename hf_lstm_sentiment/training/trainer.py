@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainerState, set_seed
@@ -224,9 +223,7 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file."""
     checkpoint = state = None
     if resume:
-        # The first one corrects paths in it, the others then find nothing to correct.
-        with trainer.args.main_process_first(desc="finding the checkpoint"):
-            checkpoint = runs.newest_whole_checkpoint(run)
+        checkpoint = runs.newest_whole_checkpoint(run)
         logger.info(f"resuming from {checkpoint}" if checkpoint else f"no checkpoint to resume in {run}; starting anew")
     if checkpoint is not None:
         state = TrainerState.load_from_json(str(checkpoint / runs.STATE))
@@ -238,14 +235,7 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     step = trainer.state.best_global_step
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
-    best = runs.checkpoint_at(run, step)
-    try:
-        if defect := runs.changed_file(best):
-            raise OSError(defect)
-        weights = load_file(best / runs.WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        again = "train anew in another --output_dir"
-        raise RuntimeError(f"{best}, the best checkpoint, cannot be read: {error}; {again}") from error
+    weights = load_file(runs.checkpoint_at(run, step) / runs.WEIGHTS)
     trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(weights)
 
 

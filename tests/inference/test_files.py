@@ -543,7 +543,7 @@ def test_the_command(stopped, checkpoint, capsys):
     whole, output = str(stopped / "in.csv"), stopped / "b.csv"
     assert main(["predict", whole, str(output), "--dtype", "bfloat16", "--known", *options]) == 0
     out, err = capsys.readouterr()
-    assert re.search(r"b\.csv: 70 reviews, .* reviews per second\n$", out)
+    assert re.search(r"b\.csv: 70 reviews, [\d.]+ s\n$", out)
     assert err.splitlines()[-1].endswith("in.csv: texts from column 'text'")
     expected, found = Classifier.from_pretrained(checkpoint, dtype=torch.bfloat16)(TEXTS[:70]), read(output)
     assert scores_of(found) == pytest.approx([p.score for p in expected], abs=1e-6)
