@@ -141,7 +141,8 @@ def train(
             presets that start from one only.
         model_name_or_path: A trained classifier to start from: one that comes with the package ("reviews"), a run
             directory, or a repository of the Hub, also `NAME@REVISION`. Its tokenizer, its sizes and the length that it
-            reads take the place of the preset's. Its head is kept where the labels are the same.
+            reads take the place of the preset's. Its head is kept where the labels are the same, and where no epoch is
+            better then, so are all of its weights.
         extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones. They start from
             the vectors of `glove` where it holds them, else at random.
         own_vocabulary: Train the tokenizer on the new reviews instead; words that the model knows keep their vectors.

@@ -154,7 +154,9 @@ def run_recipe(
         )
         start = time.perf_counter()
         with stop.listening():
-            _train_to_the_best(trainer, run, resume=resume)
+            kept = _train_to_the_best(trainer, run, resume=resume, base="base_validation" in facts)
+        if kept:
+            facts["dataset"]["notes"].append(f"no epoch was better than {facts['base_model']['name']}, which is kept")
         metrics = {
             "preset": recipe.name,
             "seed": seed,
@@ -219,8 +221,14 @@ class Clock(TrainerCallback, ExportableState):
         self.cpu_seconds += self._cpu_mark
 
 
-def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
-    """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file."""
+def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool, base: bool) -> bool:
+    """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file.
+
+    With a base of the same labels, its weights are a candidate, too; whether they are the best.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    before = trainer.evaluate() if base else {}
+    start = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} if base else {}
     checkpoint = state = None
     if resume:
         checkpoint = runs.newest_whole_checkpoint(run)
@@ -235,8 +243,15 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool) -> None:
     step = trainer.state.best_global_step
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
-    weights = load_file(runs.checkpoint_at(run, step) / runs.WEIGHTS)
+    weights, state = load_file(runs.checkpoint_at(run, step) / runs.WEIGHTS), trainer.state
+    kept = False
+    if base:
+        state.log_history.insert(0, {**before, "epoch": 0, "step": 0})
+        score, sign = before[f"eval_{trainer.args.metric_for_best_model}"], 1 if trainer.args.greater_is_better else -1
+        if kept := sign * score >= sign * (state.best_metric or 0):
+            state.best_metric, state.best_global_step, weights = score, 0, start
     trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(weights)
+    return kept
 
 
 def _stored(state: TrainerState, callback: str) -> dict[str, Any]:

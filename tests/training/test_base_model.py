@@ -13,7 +13,18 @@ from safetensors.torch import load_file, save_file
 
 from hf_lstm_sentiment import Classifier, train
 from hf_lstm_sentiment.utils.files import file_digest, read_json
-from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, word_vectors, write_csv, write_glove
+from tests.reviews import (
+    BAD,
+    GOOD,
+    NOISE,
+    TINY,
+    make_reviews,
+    refused,
+    same_weights,
+    word_vectors,
+    write_csv,
+    write_glove,
+)
 
 # One in which nothing but words that are new can change.
 STILL = replace(TINY, epochs=1, learning_rate=1e-12)
@@ -111,8 +122,25 @@ def test_new_words_are_appended_with_vectors_of_glove_where_there(fit, base, new
     assert re.search("allowed: 1 to 1[0-9][0-9]$", said)
 
 
+@pytest.mark.parametrize(("rate", "kept"), [(10, True), (1e-2, False)])
+def test_a_base_that_no_epoch_improves_is_kept_and_said_to_be(fit, copy, rate, kept, new):
+    # One that is less sure than it could be.
+    weights = load_file(copy / "model.safetensors")
+    save_file({**weights, "classifier.weight": weights["classifier.weight"] / 2}, copy / "model.safetensors")
+    preset = replace(STILL, learning_rate=rate, epochs=2, metric_for_best_model="loss")
+    result = fit(preset, dataset=new, model_name_or_path=copy)
+    metrics, card = result.metrics, (result.run_directory / "README.md").read_text()
+    assert same_weights(result.run_directory, copy) == kept == (metrics["best_epoch"] == 0)
+    assert [row["epoch"] for row in metrics["history"]] == [0, 1, 2]
+    assert metrics["history"][0]["validation_loss"] == pytest.approx(metrics["base_validation"]["loss"], abs=1e-6)
+    assert (metrics["validation"]["loss"] < metrics["base_validation"]["loss"] - 1e-4) != kept
+    for said in (result.summary(), card):
+        assert ("no epoch was better than" in said) == kept
+    assert ("the best was 0, which is the base model" in card) == kept
+
+
 def test_a_frozen_encoder_stays_and_the_head_learns(fit, base, new, tmp_path, caplog):
-    preset = replace(STILL, learning_rate=1e-2, glove="stanfordnlp/glove")
+    preset = replace(STILL, learning_rate=1e-2, glove="stanfordnlp/glove", metric_for_best_model="loss")
     fit(preset, dataset=new, model_name_or_path=base, freeze_encoder=True, glove="none.txt")
     assert "glove=none.txt is not used" in caplog.text
     there, here = (load_file(run / "model.safetensors") for run in (base, tmp_path / "run"))
