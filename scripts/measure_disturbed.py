@@ -30,6 +30,16 @@ def _swap(*pairs: tuple[str, str]) -> Callable[[str], str]:
     return disturb
 
 
+def _misread(*pages: str) -> Callable[[str], str]:
+    def disturb(text: str) -> str:
+        text = text.replace("'", "\u2019")
+        for page in pages:
+            text = text.encode().decode(page, errors="ignore")
+        return text
+
+    return disturb
+
+
 def _between_tags(disturb: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: "".join(p if p.startswith("<") else disturb(p) for p in re.split(r"(<[^>]*>)", text))
 
@@ -57,13 +67,18 @@ DISTURBANCES: dict[str, Callable[[str], str]] = {
     "numbered entities": _between_tags(_numbers),
     "entities escaped twice": _between_tags(lambda text: _entities(text).replace("&", "&amp;")),
     "hexadecimal apostrophes": _swap(("'", "&#x27;")),
+    "apostrophes' numbers without an end": _swap(("'", "&#39")),
+    "doubled apostrophes": _swap(("'", "''")),
     "typographic marks": _swap(("'", "\u2019"), ("--", "\u2014"), ("...", "\u2026")),
     "primes": _swap(("'", "\u2032")),
     "full-width apostrophes": _swap(("'", "\uff07")),
     "reversed apostrophes": _swap(("'", "\u201b")),
     "C1 bytes": _swap(("'", "\x92"), ("--", "\x97")),
     "escaped quotes": _swap(("'", "\\'"), ('"', '\\"')),
-    "mojibake": lambda text: text.replace("'", "\u2019").encode().decode("cp1252", errors="ignore"),
+    "low bytes": _swap(("'", "\x19"), ("--", "\x14")),
+    "mojibake": _misread("cp1252"),
+    "mojibake of a Mac": _misread("mac_roman"),
+    "mojibake twice": _misread("cp1252", "cp1252"),
     "n?t": _swap(("n't", "n?t")),
     "no apostrophe in n't": lambda text: re.sub(r"(?i)\b(?!can't|won't)([a-z]+n)'(t)\b", r"\1\2", text),
     "literal \\n": _swap(("<br />", "\\n")),
@@ -109,7 +124,7 @@ def main() -> None:
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     for name in DISTURBANCES:
-        print(f"{name:30}", *(f"{each[name]:8.2%} {each[name] - each['clean']:+8.2%}" for each in found))
+        print(f"{name:36}", *(f"{each[name]:8.2%} {each[name] - each['clean']:+8.2%}" for each in found))
 
 
 if __name__ == "__main__":
