@@ -70,18 +70,17 @@ def file_of(name: str, file: str, revision: str | None) -> Path:
     """Find a file of a checkpoint in a directory, or fetch it from a repository of the Hub."""
     if (path := Path(name, file)).is_file():
         return path
+    if path.parent.is_dir():
+        raise FileNotFoundError(f"the directory {name} holds no {file}; pass a run directory or a Hub repository")
     from transformers.utils.hub import cached_file
 
     try:
-        found = cached_file(name, file, revision=revision)
+        return Path(cast(str, cached_file(name, file, revision=revision)))
     except OSError as error:
         own = ", ".join(held())
         raise OSError(
             f"model {name} is no directory here, none of the package ({own}), nor was it found on the Hub: {error}"
         ) from error
-    if found is None:
-        raise FileNotFoundError(f"model {name} holds no {file}; pass a run directory or a Hub repository")
-    return Path(found)
 
 
 def _damaged(path: Path, error: BaseException | str) -> ValueError:
