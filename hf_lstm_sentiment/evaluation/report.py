@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -144,17 +143,14 @@ def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) 
 
 def render(template: str, **values: Any) -> str:
     """Fill a template of this room, with the look of all pages; all that is not marked as HTML is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    folder = files(__package__)
-    css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    environment = Environment(loader=PackageLoader(__package__ or "", "."), autoescape=True, **options)
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
     environment.filters["p_value"] = p_value
     environment.filters["count"] = lambda number: f"{number:,}"
-    text = folder.joinpath(template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(css=css, **values)
+    return environment.get_template(template).render(**values)
 
 
 def data_uri(plot: Path) -> str:

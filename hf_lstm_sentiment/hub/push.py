@@ -113,7 +113,7 @@ def push_run(
         PermissionError: There is no access token, or it is wrong, or it may not write there.
         ValueError: The run cannot be published, a name is not one, the Hub refuses the card, the repository holds
             another kind of model or has the other visibility, or the tag stands at another commit.
-        OSError: The Hub refuses for another reason; the message says which.
+        OSError: The Hub refuses for another reason, or is in trouble; the message says which.
     """
     run, branch = user_path(run, "the run"), revision or _MAIN
     if create_pr and tag is not None:
@@ -284,10 +284,8 @@ def _explain(error: BaseException, repo_id: str) -> tuple[type[Exception] | None
         return PermissionError, _may_not_write(repo_id)
     if status in (409, 412):
         return OSError, f"somebody else changed {repo_id} during the push ({status}), nothing was sent. {again}"
-    if status == 429 or status >= 500:
-        return ConnectionError, f"the Hub is busy or in trouble ({status}). {again}, later"
     reason = " ".join((cause.server_message or type(cause).__name__).split())
-    return ValueError if status == 400 else OSError, f"the Hub refuses the push to {repo_id} ({status}): {reason}"
+    return OSError, f"the Hub refuses the push to {repo_id} ({status}: {reason}). {again}"
 
 
 def _may_not_write(repo_id: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import socket
-import sys
 
 import evaluate
 import numpy as np
@@ -14,7 +12,6 @@ import pytest
 import torch
 from datasets import Dataset
 
-from hf_lstm_sentiment.evaluation import metrics
 from hf_lstm_sentiment.evaluation.metrics import SentimentMetrics, evaluate_logits
 
 
@@ -116,11 +113,3 @@ def test_no_network_and_no_files(monkeypatch, tmp_path):
 def test_wrong_columns_are_refused(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         evaluate_logits(logits, labels)
-
-
-def test_missing_library_is_reported_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "evaluate", None)
-    spec = importlib.util.spec_from_file_location(f"{metrics.__package__}.without_evaluate", metrics.__file__)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.raises(ModuleNotFoundError, match=r'evaluate.*pip install "hf_lstm_sentiment\[train\]"'):
-        spec.loader.exec_module(module)
