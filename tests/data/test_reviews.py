@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
 from hf_lstm_sentiment.data.sources import check_reviews_source
-from tests.reviews import make_reviews, rows_of, save_with_unlabeled, write_csv
+from tests.reviews import make_reviews, rows_of, save_parts, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
 
@@ -64,24 +64,13 @@ def test_a_directory_with_splits_keeps_them(tmp_path):
     assert reviews.held_out == ()
     assert list(reviews.vocabulary_texts()) == [text for text, _ in train]
     # Two names of one part are joined, as in a directory and so in what was saved by `datasets`.
-    parts = {"train": train, "validation": valid, "dev": test}
-    DatasetDict(
-        {k: Dataset.from_dict({"text": [t for t, _ in v], "label": [y for _, y in v]}) for k, v in parts.items()}
-    ).save_to_disk(tmp_path / "saved")
-    assert pairs(load_reviews(tmp_path / "saved").validation) == valid + test
+    saved = save_parts(tmp_path / "saved", train=train, validation=valid, dev=test)
+    assert pairs(load_reviews(saved).validation) == valid + test
     # Validation reviews are never taken from the test split.
     reviews = load_reviews(directory(tmp_path / "two", train=train, test=test))
     assert pairs(reviews.test) == test
     assert sorted(pairs(reviews.train) + pairs(reviews.validation)) == sorted(train)
     assert (len(reviews.validation), reviews.held_out) == (6, ("validation",))
-
-
-@pytest.mark.parametrize("kind", ["saved", "saved_dict"])
-def test_data_sets_on_disk(tmp_path, kind):
-    made = make_reviews(40)
-    data = Dataset.from_list([{"text": text, "label": label} for text, label in made])
-    (DatasetDict(train=data) if kind == "saved_dict" else data).save_to_disk(tmp_path / kind)
-    assert rows_of(load_reviews(tmp_path / kind)) == made
 
 
 def test_json_is_read_by_python(tmp_path, monkeypatch):
@@ -101,24 +90,19 @@ def test_json_is_read_by_python(tmp_path, monkeypatch):
         load_reviews(tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("tsv", "\t")])
-def test_texts_of_a_directory_are_texts(tmp_path, kind, separator):
+def test_texts_of_a_directory_are_texts(tmp_path):
     made = [*make_reviews(20), ("null", 0), ("NA", 1), ("007", 0), ("true", 1), ("", 0), ("1e5", 1)]
-    for name, rows in (("train-0", made[:10]), ("train-1", made[10:]), ("test", made[20:])):
-        lines = [separator.join(map(str, row)) for row in [("text", "label"), *rows]]
-        (tmp_path / f"{name}.{kind}").write_text("\n".join(lines))
-    reviews = load_reviews(tmp_path)
+    reviews = load_reviews(directory(tmp_path, **{"train-0": made[:10], "train-1": made[10:], "test": made[20:]}))
     assert pairs(reviews.test) == made[20:]
     assert sorted(texts_and_labels(reviews)) == sorted([*made, *made[20:]])
 
 
-@pytest.mark.parametrize(("kind", "write"), [("csv", Dataset.to_csv), ("parquet", Dataset.to_parquet)])
-def test_the_directory_at_hand(tmp_path, monkeypatch, kind, write):
+def test_the_directory_at_hand(tmp_path, monkeypatch):
     made = make_reviews(20)
-    folder = tmp_path / "mine"
-    (folder / "below").mkdir(parents=True)
-    write(Dataset.from_dict({"text": [t for t, _ in made], "label": [y for _, y in made]}), folder / f"train.{kind}")
-    for place, source in ((folder, "."), (folder / "below", "..")):
+    (tmp_path / "mine" / "below").mkdir(parents=True)
+    columns = {"text": [text for text, _ in made], "label": [label for _, label in made]}
+    Dataset.from_dict(columns).to_parquet(tmp_path / "mine" / "train.parquet")
+    for place, source in ((tmp_path / "mine", "."), (tmp_path / "mine" / "below", "..")):
         monkeypatch.chdir(place)
         reviews = load_reviews(source)
         assert sorted(texts_and_labels(reviews)) == sorted(made)
@@ -177,9 +161,8 @@ def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
 
 
 def test_a_directory_without_a_train_split_is_refused(tmp_path):
-    DatasetDict(test=Dataset.from_list([{"text": "a", "label": 1}])).save_to_disk(tmp_path / "d")
     with pytest.raises(ValueError, match="'test'; one must be called 'train'"):
-        load_reviews(tmp_path / "d")
+        load_reviews(save_parts(tmp_path / "d", test=[("a", 1)]))
 
 
 def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
@@ -200,11 +183,8 @@ def test_overlap_with_all_that_is_trained_on_is_counted(tmp_path):
 
 @pytest.mark.parametrize(("unlabeled", "overlap"), [(False, []), (True, [2]), (None, [2])])
 def test_unlabeled_reviews_overlap_where_they_are_read(tmp_path, unlabeled, overlap):
-    save_with_unlabeled(tmp_path / "d")
-    splits = datasets.load_from_disk(tmp_path / "d")
-    extra = datasets.Dataset.from_dict({"text": [splits["test"][2]["text"]], "label": [-1]})
-    splits["unsupervised"] = datasets.concatenate_datasets([splits["unsupervised"], extra])
-    splits.save_to_disk(tmp_path / "with")
+    train, test, extra = make_reviews(200), make_reviews(60, seed=1), make_reviews(150, seed=2)
+    save_parts(tmp_path / "with", train=train, test=test, unsupervised=[(t, -1) for t, _ in (*extra, test[2])])
     reviews = load_reviews(tmp_path / "with", unlabeled=unlabeled)
     assert reviews.overlap["test"].tolist() == overlap
     assert set(reviews.digests) == {"train", "validation", "test", *(["unlabeled"] if overlap else [])}
