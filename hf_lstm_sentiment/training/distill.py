@@ -87,7 +87,6 @@ def teach(
     output_dir: str | os.PathLike[str] = "runs/teachers",
     students: Sequence[str | os.PathLike[str]] = (),
     teacher: str | os.PathLike[str] | None = None,
-    teacher_epochs: float = 1.0,
     short_texts: str | os.PathLike[str] | None = None,
     passages: int = 160_000,
     bf16: bool = False,
@@ -104,7 +103,6 @@ def teach(
         students: Run directories of classifiers that are teachers, too. They must have been trained on the same split.
         teacher: A transformer that is fitted too, as for `find_teacher`: an encoder or a classifier of two labels.
             It also labels short passages, which a student reads beside the reviews. None does without.
-        teacher_epochs: Passes of the transformer over the labeled texts.
         short_texts: Labeled short texts, as for `load_reviews`, for the transformer and for the student; a tenth of
             them validates and calibrates it, and a tenth, the test part, is not read. Only with a teacher.
         passages: How many passages are cut from the unlabeled reviews or generated; an eighth as many pairs of
@@ -162,7 +160,7 @@ def teach(
         facts: dict[str, Any] = {}
         if teacher is not None:
             short = None if short_texts is None else load_short_texts(short_texts)
-            options: dict[str, Any] = {"epochs": teacher_epochs, "passages": passages, "bf16": bf16, "seed": seed}
+            options: dict[str, Any] = {"passages": passages, "bf16": bf16, "seed": seed}
             found["transformer"], facts = _ask_transformer(teacher, reviews, short, directory, **options)
         metrics = {**settings, **_weigh_all(found, reviews, directory / SOFT_LABELS), **facts}
         metrics["versions"] = runs.versions("scikit-learn", "gensim", "numpy")
@@ -234,7 +232,6 @@ def _ask_transformer(
     passages: int,
     seed: int,
     bf16: bool,
-    epochs: float,
 ) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
     """Fit a transformer, ask it about reviews, and let it label passages, which no other teacher does.
 
@@ -247,7 +244,7 @@ def _ask_transformer(
     labeled = [reviews.train] if short is None else [reviews.train, short.train]
     texts = [*chain(*(part["text"][:] for part in labeled), *pairs)]
     labels = [*chain(*(part["label"][:] for part in labeled)), *[1, 0] * len(pairs)]
-    fit_transformer(source, texts, labels, folder, epochs=epochs, seed=seed, bf16=bf16)
+    fit_transformer(source, texts, labels, folder, epochs=1.0, seed=seed, bf16=bf16)
     seconds, digest = time.perf_counter() - start, file_digest(folder / runs.WEIGHTS)
     kept, ask = partial(_kept, directory), partial(transformer_logits, folder, bf16=bf16)
     answers = kept("transformer", partial(_answers, ask, reviews), digest=digest, before=seconds)

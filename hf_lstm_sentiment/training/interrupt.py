@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy
 
 from ..utils import run_directory as runs
 from ..utils.messages import first_line
@@ -94,9 +94,7 @@ class StopAtSignal(TrainerCallback):
         if self._agreed:
             raise TrainingStopped(self._agreed, state.global_step)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """End here if the signal came after the last step."""
         self._training = False
         if number := self._agreed or self._told:
@@ -120,14 +118,6 @@ class _LengthGroupedSampler(LengthGroupedSampler):
 
 class SafeTrainer(Trainer):
     """A Trainer that tells a full disk from a defect, pickles no arguments, and resumes in the middle of an epoch."""
-
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Evaluate; the loss is that of the reviews, and not of batches that processes were filled up with."""
-        output = super().evaluation_loop(*args, **kwargs)
-        metrics = output.metrics or {}
-        for name in [name for name in metrics if name.endswith("_exact_loss")]:
-            metrics[name.replace("_exact_loss", "_loss")] = metrics.pop(name)
-        return output
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)

@@ -28,9 +28,11 @@ class Preset:
         max_length: Tokens read of each review, the first ones.
         train_max_length: Tokens read of each training review, where that is another number.
         validation_fraction: As for `load_reviews`.
-        soft_labels, glove, pretrained, model_name_or_path, own_vocabulary, freeze_encoder, class_weights: As for
-            :func:`train`; None does without.
+        soft_labels, glove, pretrained, model_name_or_path, freeze_encoder, class_weights: As for :func:`train`; None
+            does without.
         extend_vocab: As for :func:`train`; 0 adds no word.
+        own_vocabulary: Train the tokenizer on the reviews, with such a model too; words that it knows keep their
+            vectors.
         embedding_size, hidden_size, num_hidden_layers, bidirectional, pooling, embedding_dropout, word_dropout,
             classifier_dropout, freeze_embeddings, naive_padding: As in `SentimentLSTMConfig`.
         learning_rate: Of Adam, without weight decay.

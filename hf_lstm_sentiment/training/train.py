@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # What of a preset is chosen for each training.
-_FLAGS = ("extend_vocab", "own_vocabulary", "freeze_encoder", "class_weights")
+_FLAGS = ("extend_vocab", "freeze_encoder", "class_weights")
 # What a preset does that has no use for a source.
 _UNUSED = {
     "glove": "does not start from word vectors",
@@ -112,7 +112,6 @@ def train(
     pretrained: str | os.PathLike[str] | None = None,
     model_name_or_path: str | os.PathLike[str] | None = None,
     extend_vocab: int | None = None,
-    own_vocabulary: bool | None = None,
     freeze_encoder: bool | None = None,
     class_weights: str | Sequence[float] | None = None,
     output_dir: str | os.PathLike[str] | None = None,
@@ -145,7 +144,6 @@ def train(
             better then, so are all of its weights.
         extend_vocab: Add so many words of the new reviews to its vocabulary, the most frequent ones. They start from
             the vectors of `glove` where it holds them, else at random.
-        own_vocabulary: Train the tokenizer on the new reviews instead; words that the model knows keep their vectors.
         freeze_encoder: Train the head alone.
         class_weights: What a review counts in the loss, by its label: "balanced", by which all labels count alike, or
             a number for each label in their order, also as one text with commas. Every review counts 1 where None.

@@ -289,10 +289,9 @@ def free_logits(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 def _compute_metrics(prediction: Any) -> dict[str, float]:
     """The metrics of an epoch, from the logits of each review."""
     measured = evaluate_logits(free_logits(prediction.predictions), prediction.label_ids)
-    # The Trainer has its own counts; trackers take numbers only.
-    return {
-        "exact_loss" if name == "loss" else name: value for name, value in measured.items() if isinstance(value, float)
-    }
+    # The loss takes the place of the Trainer's, which is of batches that processes were filled up with. The Trainer has
+    # its own counts, and trackers take numbers only.
+    return {name: value for name, value in measured.items() if isinstance(value, float)}
 
 
 def _training_facts(trainer: Trainer) -> dict[str, Any]:

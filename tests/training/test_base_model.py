@@ -92,8 +92,8 @@ def assert_known_words_keep_their_vectors(result, base):
 
 
 def test_with_a_vocabulary_of_its_own_known_words_keep_their_vectors(fit, base, new, glove):
-    options = {"model_name_or_path": base, "glove": glove, "own_vocabulary": True}
-    result = fit(replace(STILL, vocab_words=53), dataset=new, **options)
+    preset = replace(STILL, vocab_words=53, own_vocabulary=True)
+    result = fit(preset, dataset=new, model_name_or_path=base, glove=glove)
     table, found = assert_known_words_keep_their_vectors(result, base)
     assert set(FRESH) <= set(found)
     assert not found["<pad>"].any()
@@ -195,9 +195,12 @@ def test_what_a_base_may_know_of_the_held_out_reviews_is_said(fit, base, tmp_pat
     [
         ({"extend_vocab": 0}, "extend_vocab is 0; allowed: a whole number of at least 1"),
         ({"preset": replace(STILL, extend_vocab=-1)}, "extend_vocab is -1; allowed: a whole number of at least 1"),
-        ({"own_vocabulary": True, "extend_vocab": 2}, "extend_vocab is 2, and own_vocabulary is True"),
+        (
+            {"preset": replace(STILL, own_vocabulary=True), "extend_vocab": 2},
+            "extend_vocab is 2, and own_vocabulary is True",
+        ),
         ({"preset": replace(STILL, pretrained="a"), "pretrained": "runs/language_model"}, "pass one of them"),
-        ({"model_name_or_path": None, "own_vocabulary": True}, "pass model_name_or_path too"),
+        ({"model_name_or_path": None, "extend_vocab": 2}, "pass model_name_or_path too"),
         ({"model_name_or_path": None, "freeze_encoder": True}, "the encoder starts at random"),
         ({"model_name_or_path": "/no/such/run"}, "no such file or directory"),
         ({}, "trained with hf_lstm_sentiment 99.0, and this is .*pip install --upgrade"),
