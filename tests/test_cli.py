@@ -14,7 +14,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 import hf_lstm_sentiment
 from hf_lstm_sentiment import PRESETS, Classifier, load_reviews, teach
@@ -186,15 +185,6 @@ def test_an_error_is_one_line_with_the_status_1_and_a_wrong_command_line_has_2(
     error = said(capsys, "predict", "--model", run, *words, status=status)
     assert problem in error
     assert status == 2 or (error.startswith("error: ") and error.count("\n") == 1)
-
-
-def test_accelerates_single_thread_is_overruled_for_predictions_too(run, capsys, monkeypatch, one_thread):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(3))
-    monkeypatch.setattr("psutil.cpu_count", lambda logical: 3)
-    said(capsys, "predict", "a film", "--model", run)
-    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from hf_lstm_sentiment.training.arguments import check_processes
-from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped, _LengthGroupedSampler
+from hf_lstm_sentiment.training.interrupt import StopAtSignal, TrainingStopped
 from hf_lstm_sentiment.utils import run_directory as runs
 from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import make_reviews, same_weights, write_csv
@@ -182,16 +181,3 @@ def test_one_process_in_the_place_of_several_is_refused(monkeypatch, tmp_path, e
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=refused) if refused else nullcontext():
         check_processes(arguments)
-
-
-def test_batches_of_similar_length_do_not_depend_on_the_global_generator():
-    lengths = [i % 37 + 1 for i in range(200)]
-    orders = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        sampler = _LengthGroupedSampler(LengthGroupedSampler(8, lengths=lengths), 42)
-        sampler.set_epoch(3)
-        orders.append(list(sampler))
-    sampler.set_epoch(4)
-    assert orders[0] == orders[1] != list(sampler)
-    assert sorted(orders[0]) == list(range(200))
