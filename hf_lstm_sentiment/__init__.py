@@ -31,28 +31,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "Classifier": "inference.classifier",
-    "Prediction": "inference.classifier",
-    "predict": "inference.classifier",
-    "predict_file": "inference.files",
-    "predict_files": "inference.files",
-    "predict_sentences": "inference.sentences",
-    "SentimentClassifier": "training.estimator",
-    "SentimentLSTMConfig": "model.configuration_sentiment_lstm",
-    "SentimentLSTMForSequenceClassification": "model.modeling_sentiment_lstm",
-    "SentimentLSTMModel": "model.modeling_sentiment_lstm",
-    "PRESETS": "training.presets",
-    "Explainer": "inference.explain",
-    "explain": "inference.explain",
-    "load_glove": "data.glove",
-    "load_reviews": "data.reviews",
-    "pretrain": "training.pretrain",
-    "pretrained": "model.pretrained_models",
-    "teach": "training.distill",
-    "train": "training.train",
-    "train_tokenizer": "model.tokenization",
+_NAMES = {
+    "data.glove": ("load_glove",),
+    "data.reviews": ("load_reviews",),
+    "inference.classifier": ("Classifier", "Prediction", "predict"),
+    "inference.explain": ("Explainer", "explain"),
+    "inference.files": ("predict_file", "predict_files"),
+    "inference.sentences": ("predict_sentences",),
+    "model.configuration_sentiment_lstm": ("SentimentLSTMConfig",),
+    "model.modeling_sentiment_lstm": ("SentimentLSTMForSequenceClassification", "SentimentLSTMModel"),
+    "model.pretrained_models": ("pretrained",),
+    "model.tokenization": ("train_tokenizer",),
+    "training.distill": ("teach",),
+    "training.estimator": ("SentimentClassifier",),
+    "training.presets": ("PRESETS",),
+    "training.pretrain": ("pretrain",),
+    "training.train": ("train",),
 }
+_LAZY = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "PRESETS",

@@ -114,12 +114,9 @@ def teach(
             `validation_fraction`, 42 and that of the preset `imdb` where not given, must be those of the student.
 
     Raises:
-        BlockingIOError: Another process is writing there.
-        FileExistsError: The directory holds teachers, and `resume` is false.
-        FileNotFoundError: One of the students is no finished run.
+        OSError: Another process is writing there, a student is no finished run, or there are teachers to be resumed.
         ModuleNotFoundError: An optional dependency is missing; the message holds the command that installs it.
-        ValueError: Data that cannot be used, teachers that were fitted on other data, a student that was trained on
-            another split, or two of one name.
+        ValueError: Data that cannot be used, teachers that were fitted on other data, or students of another split.
     """
     require("gensim", "sklearn", "datasets", extra="teach")
     source = os.fspath(dataset or PRESETS["imdb"].dataset)
