@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data.reviews import load_run_reviews
 from ..inference.explain import Explainer
+from ..inference.explanation import template
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path, write_json
 from ..utils.imports import require
@@ -141,16 +142,9 @@ def _excerpt(scored: ScoredReviews, place: int, probabilities: Sequence[float]) 
     }
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of this room, with the look of all pages; all that is not marked as HTML is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
-    environment = Environment(loader=PackageLoader(__package__ or "", "."), autoescape=True, **options)
-    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
-    environment.filters["p_value"] = p_value
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment.get_template(template).render(**values)
+def render(name: str, **values: Any) -> str:
+    """Fill a template of this room; all that is not marked as HTML is escaped."""
+    return template(Path(__file__).with_name(name)).render(p_value=p_value, **values)
 
 
 def data_uri(plot: Path) -> str:

@@ -365,7 +365,7 @@ def check_unsure(below: float | None, name: str, labels: Sequence[str]) -> None:
     if below is not None and (not isinstance(below, int | float) or not 1 / len(labels) < below <= 1):
         why = f"of {len(labels)} labels, the most probable one is never less so"
         raise ValueError(f"unsure_below is {below!r}; allowed: above {1 / len(labels):.4g} ({why}), to 1")
-    if below is not None and (not name.strip() or name in labels):
+    if below is not None and (not isinstance(name, str) or not name.strip() or name in labels):
         raise ValueError(f"unsure_label is {name!r}; allowed: a text that is none of the model's labels")
 
 

@@ -207,13 +207,15 @@ def css() -> str:
 
 
 def template(path: Path) -> Template:
-    """Read a template of HTML, in which `plain` and `short` make of a text what a page can show."""
+    """Read a template of HTML, in which all that is not marked as HTML is escaped; a text may be made `plain`."""
     require("jinja2", extra="train")
-    from jinja2 import Environment
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"plain": _plain, "short": shorten}
-    return environment.from_string(path.read_text(encoding="utf-8"))
+    looks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
+    environment = Environment(loader=FileSystemLoader(path.parent), autoescape=True, **looks)
+    environment.filters |= {"plain": _plain, "short": shorten, "count": "{:,}".format}
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    return environment.get_template(path.name)
 
 
 def body(explanation: Explanation, *, page: bool = False) -> str:
@@ -228,7 +230,7 @@ def body(explanation: Explanation, *, page: bool = False) -> str:
     listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
     return html.render(
         explanation=explanation,
-        css=Markup(css()) if page else None,  # noqa: S704 - our own
+        page=page,
         review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
         labels=[_plain(label) for label in (explanation._other, explanation.target)],
         positive=100 * explanation.probabilities[labels.index(explanation.target)],
