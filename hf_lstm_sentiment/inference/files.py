@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -360,20 +360,16 @@ def _classify(job: _Job, classifier: Classifier, *, progress: bool) -> tuple[int
         if done:
             logger.info(f"{parts.name}: {rows:,} rows are done already and skipped")
         bar = tqdm(total=job.total, initial=rows, unit=" reviews", disable=None if progress else True)
-        while True:
-            windows = _windows(islice(reads, options.rows_per_part))
-            window = next(windows, [])
-            # Without a row there is one part, which holds the header.
-            if done and not window:
-                break
+        # Without a row there is one part, which holds the header.
+        while (first := next(reads, None)) or not done:
+            left = chain([first] if first else [], islice(reads, options.rows_per_part - 1))
             path = parts / f"part-{len(done):05}{kind}"
             with replacing(path) as part, row_writer(part, kind, columns, job.schema, header=not done) as write:
-                while window:
+                for window in _windows(left):
                     found = classifier([row[job.text_column] for row in window], **asked)
                     write(list(map(answered, window, found)))
                     rows += len(window)
                     bar.update(len(window))
-                    window = next(windows, [])
             done.append(path)
         bar.close()
     if options.skip_bad_rows:
