@@ -28,7 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.hub.model_card import make_model_card
-from hf_lstm_sentiment.hub.publishable import CARD, CONFIG, publishable_files
+from hf_lstm_sentiment.hub.push import CARD, CONFIG, publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from hf_lstm_sentiment.training.presets import DEFAULTS

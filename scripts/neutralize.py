@@ -29,7 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.encoding import pad_batch
 from hf_lstm_sentiment.data.labels import SENTIMENT_NAMES
-from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.training.presets import DEFAULTS

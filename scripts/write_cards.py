@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hf_lstm_sentiment import PRESETS
 from hf_lstm_sentiment.hub.model_card import make_model_card
-from hf_lstm_sentiment.hub.publishable import CARD
+from hf_lstm_sentiment.hub.push import CARD
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from hf_lstm_sentiment.utils.files import read_json
 from hf_lstm_sentiment.utils.run_directory import METRICS

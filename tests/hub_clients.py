@@ -16,8 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 from hf_lstm_sentiment import __version__, train
-from hf_lstm_sentiment.hub.publishable import publishable_files
-from hf_lstm_sentiment.hub.push import push_run
+from hf_lstm_sentiment.hub.push import publishable_files, push_run
 from tests.model.test_remote_code import TRAVELLING
 from tests.reviews import TINY, make_reviews, write_csv
 

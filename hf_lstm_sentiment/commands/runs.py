@@ -44,8 +44,7 @@ def push(words: Sequence[str]) -> None:
     )
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    from ..hub.publishable import publishable_files
-    from ..hub.push import push_run
+    from ..hub.push import publishable_files, push_run
 
     show_log()
     if given.pop("dry_run"):

@@ -20,8 +20,7 @@ from ..evaluation.calibration import cross_validate_temperature, fit_temperature
 from ..evaluation.metrics import evaluate_logits
 from ..evaluation.plots import plot_confusion_matrix, plot_coverage, plot_training_curves
 from ..hub.model_card import EXAMPLES, make_model_card
-from ..hub.publishable import CARD
-from ..hub.push import PushedRun
+from ..hub.push import CARD, PushedRun
 from ..inference.classifier import Classifier
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils.files import user_path

@@ -11,7 +11,7 @@ import pytest
 
 from hf_lstm_sentiment import Classifier
 from hf_lstm_sentiment.hub import handler as packaged
-from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import publishable_files
 from tests.hub_clients import push, received
 from tests.reviews import make_reviews
 

@@ -13,7 +13,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_lstm_sentiment import PRESETS, pretrained
 from hf_lstm_sentiment.hub.model_card import make_model_card
-from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import publishable_files
 from tests.hub_clients import ROOT
 from tests.hub_server import check_card
 

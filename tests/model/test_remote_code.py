@@ -9,7 +9,7 @@ import pytest
 
 import hf_lstm_sentiment
 from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, SentimentLSTMModel
-from hf_lstm_sentiment.hub.publishable import CODE
+from hf_lstm_sentiment.hub.push import CODE
 from hf_lstm_sentiment.model.configuration_sentiment_lstm import AUTO_MAP
 
 PACKAGE = Path(hf_lstm_sentiment.__file__).parent / "model"

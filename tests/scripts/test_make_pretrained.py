@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from hf_lstm_sentiment import Classifier, SentimentLSTMForSequenceClassification, load_reviews, predict, pretrained
-from hf_lstm_sentiment.hub.publishable import publishable_files
+from hf_lstm_sentiment.hub.push import publishable_files
 from hf_lstm_sentiment.model import pretrained_models as shipped
 from tests.hub_clients import PUBLISHED, push, received
 from tests.reviews import make_reviews, refused, write_csv
