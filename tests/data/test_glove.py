@@ -82,16 +82,8 @@ def test_reads_wanted_words_up_to_the_last_one(kind, tmp_path):
     assert load_glove(str(path), {"bad"}, dimension=3).words == {"bad": 0}
     assert load_glove(path, []).vectors.shape == (0, 3)
     refuse(path, "line 3", check=False)
+    assert vectors.source == (f"{kind}:glove.test.3d.txt" if kind.endswith("zip") else kind)
     assert load_glove(pack(path, GOOD), ["absent"]).vectors.shape == (0, 3)
-
-
-def test_source_is_named_without_directory(tmp_path, monkeypatch):
-    pack(tmp_path / "my.txt.gz", GOOD)
-    for home in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(home, str(tmp_path))
-    assert load_glove("~/my.txt.gz", ["good"]).source == "my.txt.gz"
-    (tmp_path / "my.zip").write_bytes(zipped(**{"deep/down.txt": GOOD}))
-    assert load_glove(tmp_path / "my.zip", ["good"]).source == "my.zip:down.txt"
 
 
 TEXTS = {
@@ -309,8 +301,7 @@ def make_vectors(**rows):
     return GloveVectors("test.txt", words, np.array(list(rows.values()), np.float32))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("padding", [0, -5, None])
+@pytest.mark.parametrize(("dtype", "padding"), [(torch.float32, 0), (torch.bfloat16, -5), (torch.float32, None)])
 def test_embedding_takes_matched_rows_in_place(dtype, padding):
     embedding = nn.Embedding(5, 2, padding_idx=padding).to(dtype).requires_grad_(False)
     weight, address = embedding.weight, embedding.weight.data_ptr()
@@ -326,21 +317,17 @@ def test_embedding_takes_matched_rows_in_place(dtype, padding):
     assert coverage._asdict() == {"matched": 2, "vocabulary": 5, "coverage": 0.4}
 
 
-# tokenizers lists a vocabulary in another order in each process.
-WORDS = [(f"w{i}", i) for i in range(39)]
-ORDERS = [WORDS[::-1], WORDS[20:] + WORDS[:20]]
-
-
 def test_random_rows_have_the_spread_of_the_matched_ones_and_come_from_the_generator():
     rows = np.random.default_rng(1).standard_normal((40, 50)).astype(np.float32) * 3
     # A vector that no word of the vocabulary wants must not count.
     rows[39] = 1_000
     vectors = GloveVectors("test.txt", {f"w{i}": i for i in range(40)}, rows)
+    words = [(f"w{i}", i) for i in range(39)]
 
-    def draw(seed, order=WORDS):
+    def draw(seed, order=1):
         embedding, state = nn.Embedding(2_000, 50), torch.get_rng_state()
         generator = torch.Generator().manual_seed(seed)
-        initialize_embedding(embedding, {**dict(order), "absent": 39}, vectors, generator=generator)
+        initialize_embedding(embedding, {**dict(words[::order]), "absent": 39}, vectors, generator=generator)
         assert torch.equal(torch.get_rng_state(), state)
         return embedding.weight.detach()
 
@@ -350,7 +337,8 @@ def test_random_rows_have_the_spread_of_the_matched_ones_and_come_from_the_gener
     assert drawn.std().item() == pytest.approx(rows[:39].std(), rel=0.02)
     assert drawn.mean().item() == pytest.approx(0, abs=0.05)
     assert drawn.std(dim=1).min() > 1
-    assert all(torch.equal(first, draw(0, order)) for order in (WORDS, *ORDERS))
+    # tokenizers lists a vocabulary in another order in each process.
+    assert torch.equal(first, draw(0, order=-1))
     assert not torch.equal(first, draw(2))
 
 

