@@ -15,7 +15,7 @@ from datasets import Dataset
 from hf_lstm_sentiment import load_reviews, train_tokenizer
 from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
 from hf_lstm_sentiment.data.sources import check_reviews_source
-from tests.reviews import make_reviews, rows_of, save_parts, write_csv
+from tests.reviews import make_reviews, save_parts, write_csv
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb"
 
@@ -130,9 +130,8 @@ def test_sources_that_are_not_there(asked, tmp_path, monkeypatch):
 
 def test_a_data_set_of_the_hub_is_described_and_then_loaded(monkeypatch):
     part = Dataset.from_list([{"text": t, "label": y} for t, y in make_reviews(20)])
-    builder = Mock(
-        config=SimpleNamespace(data_files=None), **{"as_dataset.return_value": {"train": part, "test": part}}
-    )
+    builder = Mock(config=SimpleNamespace(data_files=None))
+    builder.as_dataset.return_value = {"train": part, "test": part}
     monkeypatch.setattr(datasets, "load_dataset_builder", {"somebody/reviews": builder}.__getitem__)
     check_reviews_source("somebody/reviews")
     assert builder.mock_calls == []
