@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,8 +69,7 @@ class Teaching:
         """What was measured, for a console."""
         dataset, accuracy = self.metrics["dataset"], self.metrics["cross_validated_accuracy"]
         teachers = (
-            f"{name:<22} validation accuracy {teacher['validation_accuracy']:.2%}, weight {teacher['weight']:.2f}, "
-            f"{teacher['seconds']:,.0f} s\n"
+            f"{name:<22} validation accuracy {teacher['validation_accuracy']:.2%}, weight {teacher['weight']:.2f}\n"
             for name, teacher in self.metrics["teachers"].items()
         )
         return (
@@ -165,14 +163,11 @@ def teach(
     return Teaching(directory, metrics)
 
 
-def _ask_all(
-    reviews: Reviews, directory: Path, students: Sequence[Path], seed: int
-) -> dict[str, tuple[dict[str, Logits], float]]:
-    """Fit or take up the n-grams, and ask the students; by name the logits of each, and its seconds."""
+def _ask_all(reviews: Reviews, directory: Path, students: Sequence[Path], seed: int) -> dict[str, dict[str, Logits]]:
+    """Fit or take up the n-grams, and ask the students; the logits of each by name."""
     kept = partial(_kept, directory)
-    vectors, seconds = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})
-    ngrams = kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors["vectors"]), before=seconds)
-    found = {"ngrams_and_vectors": ngrams}
+    vectors = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})["vectors"]
+    found = {"ngrams_and_vectors": kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors))}
     for run in students:
         metrics = read_json(run / runs.METRICS)
         refuse_if_seen(metrics["dataset"], reviews, f"student {run}", "hf-lstm-sentiment train")
@@ -189,14 +184,14 @@ def _ask_all(
     return found
 
 
-def _weigh_all(found: Mapping[str, tuple[dict[str, Logits], float]], reviews: Reviews, path: Path) -> dict[str, Any]:
+def _weigh_all(found: Mapping[str, dict[str, Logits]], reviews: Reviews, path: Path) -> dict[str, Any]:
     """Weigh the teachers and write the soft labels; what `teachers.json` says of it."""
     from scipy.special import expit
 
     assert reviews.unlabeled is not None
     labels = np.asarray(reviews.validation["label"][:])
     validation, unlabeled = (
-        np.stack([logits[part] for logits, _ in found.values()], axis=1) for part in ("validation", "unlabeled")
+        np.stack([logits[part] for logits in found.values()], axis=1) for part in ("validation", "unlabeled")
     )
     weights, bias, held_out = weigh(validation, labels)
     rows = np.asarray(reviews.unlabeled["row"][:], dtype=np.int64)
@@ -204,12 +199,8 @@ def _weigh_all(found: Mapping[str, tuple[dict[str, Logits], float]], reviews: Re
     return {
         "dataset": reviews.summary(),
         "teachers": {
-            name: {
-                "validation_accuracy": float(np.mean((validation[:, i] > 0) == labels)),
-                "weight": float(weights[i]),
-                "seconds": seconds,
-            }
-            for i, (name, (_, seconds)) in enumerate(found.items())
+            name: {"validation_accuracy": float(np.mean((logits > 0) == labels)), "weight": float(weight)}
+            for name, logits, weight in zip(found, validation.T, weights, strict=True)
         },
         "validation_accuracy": float(np.mean((validation @ weights + bias > 0) == labels)),
         # The weights were fitted on the reviews that the figure above is measured on; these were not.
@@ -229,33 +220,33 @@ def _ask_transformer(
     passages: int,
     seed: int,
     bf16: bool,
-) -> tuple[tuple[dict[str, Logits], float], dict[str, Any]]:
+) -> tuple[dict[str, Logits], dict[str, Any]]:
     """Fit a transformer, ask it about reviews, and let it label passages, which no other teacher does.
 
-    Its logits and seconds, and what `teachers.json` says of it.
+    Its logits, and what `teachers.json` says of it.
     """
     from scipy.special import expit
 
-    start, folder = time.perf_counter(), directory / "transformer"
-    pairs = generate_pairs(_FITTED_PAIRS, seed=seed + 1)
+    folder, pairs = directory / "transformer", generate_pairs(_FITTED_PAIRS, seed=seed + 1)
     labeled = [reviews.train] if short is None else [reviews.train, short.train]
     texts = [*chain(*(part["text"][:] for part in labeled), *pairs)]
     labels = [*chain(*(part["label"][:] for part in labeled)), *[1, 0] * len(pairs)]
     fit_transformer(source, texts, labels, folder, epochs=1.0, seed=seed, bf16=bf16)
-    seconds, digest = time.perf_counter() - start, file_digest(folder / runs.WEIGHTS)
-    kept, ask = partial(_kept, directory), partial(transformer_logits, folder, bf16=bf16)
-    answers = kept("transformer", partial(_answers, ask, reviews), digest=digest, before=seconds)
+    digest, ask = file_digest(folder / runs.WEIGHTS), partial(transformer_logits, folder, bf16=bf16)
+    kept = partial(_kept, directory)
+    answers = kept("transformer", partial(_answers, ask, reviews), digest=digest)
     facts: dict[str, Any] = {"transformer": {"source": os.fspath(source), "texts": len(texts), "weights": digest}}
     # On short texts it is another classifier than on long ones, and is calibrated by itself.
-    validation, known = answers[0]["validation"], np.asarray(reviews.validation["label"][:])
+    validation, known = answers["validation"], np.asarray(reviews.validation["label"][:])
     if short is not None:
         held_out, known = short.validation["text"][:], np.asarray(short.validation["label"][:])
-        validation = kept("transformer_short", lambda: {"validation": ask(held_out)}, digest=digest)[0]["validation"]
+        validation = kept("transformer_short", lambda: {"validation": ask(held_out)}, digest=digest)["validation"]
         facts["short_texts"] = {**short.summary(), "validation_accuracy": float(np.mean((validation > 0) == known))}
     weight, bias, _ = weigh(validation[:, None], known)
     kinds = make_passages(teaching_texts(reviews)[2], passages, seed=seed)
-    asked, _ = kept("passages", lambda: {"logits": ask([*chain(*kinds.values())])}, digest=f"{digest} {passages}")
-    probabilities = np.asarray(expit(asked["logits"] * weight[0] + bias), dtype=np.float32)
+    cuts = [*chain(*kinds.values())]
+    asked = kept("passages", lambda: {"logits": ask(cuts)}, digest=f"{digest} {passages}")["logits"]
+    probabilities = np.asarray(expit(asked * weight[0] + bias), dtype=np.float32)
     facts["passages"] = _write_passages(directory / PASSAGES, kinds, probabilities, short)
     return answers, facts
 
@@ -296,28 +287,20 @@ def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> No
         file.write(save(dict(arrays), metadata=metadata))
 
 
-def _kept(
-    directory: Path, name: str, make: Callable[[], dict[str, Logits]], *, digest: str = "", before: float = 0.0
-) -> tuple[dict[str, Logits], float]:
-    """What was made once and is kept on disk, and the seconds that it took, `before` included.
-
-    The digest is that of a student's weights: one that was trained anew under the same name is asked again.
-    """
+def _kept(directory: Path, name: str, make: Callable[[], dict[str, Logits]], *, digest: str = "") -> dict[str, Logits]:
+    """What was made once and is kept on disk, unless the digest, of a student's weights, has changed since."""
     path = directory / f"{name}.safetensors"
     if path.is_file():
         with safe_open(path, framework="np") as file:
             known = (file.metadata() or {}).get("weights", "")
         if known == digest:
             logger.info(f"{name}: there already")
-            stored = load_file(path)
-            return stored, float(stored.pop("seconds")[0])
+            return load_file(path)
         logger.info(f"{name}: its weights have changed since it was asked")
     logger.info(f"{name}: being made")
-    start = time.perf_counter()
     made = make()
-    seconds = before + time.perf_counter() - start
-    _save({**made, "seconds": np.asarray([seconds])}, path, weights=digest)
-    return made, seconds
+    _save(made, path, weights=digest)
+    return made
 
 
 def weigh(logits: Logits, labels: NDArray[np.int64]) -> tuple[Logits, float, NDArray[np.int64]]:
