@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerFast
 
 from ..data.glove import GloveVectors
 from ..data.reviews import Reviews
-from ..evaluation.metrics import evaluate_logits
 from ..inference.classifier import Classifier, find_checkpoint
 from ..model.loading import file_of, find_weights
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -108,7 +107,7 @@ class BaseModel:
         """Copy the weights into a model of the same sizes, the head too where the labels are the same.
 
         Words of its vocabulary that this model does not know start from the vectors of GloVe, or at random. Returns
-        what `metrics.json` says of it, and of how it classifies the validation reviews where it knows their labels.
+        what `metrics.json` says of it.
         """
         network, names = self._classifier.network, model.config.id2label
         table, counts = self._word_vectors(vocabulary, vectors, generator)
@@ -131,13 +130,7 @@ class BaseModel:
             **({} if same_words else {"new_words": counts}),
             **({"may_know": known} if (known := self._may_know(reviews)) else {}),
         }
-        if not same_labels:
-            return {"base_model": facts}
-        # From raw text, as it reads it.
-        held_out = reviews.validation
-        seen = np.isin(held_out["row"][:], reviews.overlap["validation"])
-        logits = self._classifier.logits(held_out["text"][:])
-        return {"base_model": facts, "base_validation": evaluate_logits(logits, held_out["label"][:], overlap=seen)}
+        return facts
 
     def _word_vectors(
         self, vocabulary: Mapping[str, int], glove: GloveVectors | None, generator: torch.Generator

@@ -175,7 +175,7 @@ class Inputs:
             facts["pretraining"] = self._language_model.facts
         if self._base is not None:
             start = cast(SentimentLSTMForSequenceClassification, model)
-            facts |= self._base.load_into(start, vocabulary, self.vectors, generator, self.reviews)
+            facts["base_model"] = self._base.load_into(start, vocabulary, self.vectors, generator, self.reviews)
         elif self.vectors is not None:
             table = cast(nn.Embedding, model.get_input_embeddings())
             coverage = initialize_embedding(table, vocabulary, self.vectors, generator=generator)

@@ -229,6 +229,11 @@ class _Classification(Body):
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForSequenceClassification:
         return SentimentLSTMForSequenceClassification(inputs.config())
 
+    def validate(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        logits, labels = _exact_logits(trainer, encoded["validation"])
+        seen = np.isin(encoded["validation"]["row"][:], inputs.reviews.overlap["validation"])
+        return evaluate_logits(logits, labels, overlap=seen)
+
     def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         logits, labels = _exact_logits(trainer, encoded["validation"])
         _check_score(trainer, evaluate_logits(logits, labels))

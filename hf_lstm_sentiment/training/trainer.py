@@ -66,6 +66,10 @@ class Body:
         """Make the model, with random weights."""
         raise NotImplementedError
 
+    def validate(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
+        """Measure the validation reviews."""
+        raise NotImplementedError
+
     def measure(self, trainer: Trainer, inputs: Inputs, encoded: Mapping[str, Dataset]) -> dict[str, Any]:
         """Check, calibrate and measure the best weights; what `metrics.json` says of it."""
         raise NotImplementedError
@@ -154,9 +158,12 @@ def run_recipe(
         )
         start = time.perf_counter()
         with stop.listening():
-            kept = _train_to_the_best(trainer, run, resume=resume, base="base_validation" in facts)
-        if kept:
-            facts["dataset"]["notes"].append(f"no epoch was better than {facts['base_model']['name']}, which is kept")
+            base = facts.get("base_model", {})
+            if "head" in base.get("kept", ()):
+                facts["base_validation"] = body.validate(trainer, inputs, encoded)
+            _train_to_the_best(trainer, run, resume=resume, base=facts.get("base_validation"))
+        if not trainer.state.best_global_step:
+            facts["dataset"]["notes"].append(f"no epoch was better than {base['name']}, which is kept")
         metrics = {
             "preset": recipe.name,
             "seed": seed,
@@ -221,13 +228,12 @@ class Clock(TrainerCallback, ExportableState):
         self.cpu_seconds += self._cpu_mark
 
 
-def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool, base: bool) -> bool:
+def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool, base: Mapping[str, Any] | None) -> None:
     """Train, or continue to train, and leave the best checkpoint's weights in the model, as they are in its file.
 
-    With a base of the same labels, its weights are a candidate, too; whether they are the best.
+    With a `base` of the same labels, of which this was measured, the weights of the start are a candidate, too.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
-    before = trainer.evaluate() if base else {}
     start = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} if base else {}
     checkpoint = state = None
     if resume:
@@ -244,14 +250,13 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool, base: bool)
     if not step:
         raise RuntimeError(f"the training in {run} ended without an evaluation; is there at least one whole epoch?")
     weights, state = load_file(runs.checkpoint_at(run, step) / runs.WEIGHTS), trainer.state
-    kept = False
     if base:
-        state.log_history.insert(0, {**before, "epoch": 0, "step": 0})
-        score, sign = before[f"eval_{trainer.args.metric_for_best_model}"], 1 if trainer.args.greater_is_better else -1
-        if kept := sign * score >= sign * (state.best_metric or 0):
+        before = {"eval_loss": base["loss"], "eval_accuracy": base["accuracy"], "epoch": 0, "step": 0}
+        state.log_history.insert(0, before)
+        score, sign = base[str(trainer.args.metric_for_best_model)], 1 if trainer.args.greater_is_better else -1
+        if sign * score >= sign * (state.best_metric or 0):
             state.best_metric, state.best_global_step, weights = score, 0, start
     trainer.accelerator.unwrap_model(trainer.model).float().load_state_dict(weights)
-    return kept
 
 
 def _stored(state: TrainerState, callback: str) -> dict[str, Any]:
