@@ -1,1 +1,1 @@
-"""What the console command does: each word of it is a module here, which reads its options and calls the package."""
+"""What the console command does: each word of it is a function, which reads its options and calls the package."""
