@@ -7,9 +7,11 @@ import shutil
 import subprocess
 
 import pytest
+from datasets import Dataset
 from transformers import AutoTokenizer, pipeline
 
 from hf_lstm_sentiment import Classifier, pretrained, train_tokenizer
+from hf_lstm_sentiment.data.encoding import encode_reviews
 
 PLAIN = "I don't think it's good."
 TWICE = "\u00c3\u00a2\u00e2\u201a\u00ac\u00e2{}"
@@ -117,10 +119,12 @@ def test_emoji_and_emoticons_carry_an_opinion():
         assert (positive > 0).all()
 
 
-def test_pipeline_and_classifier_read_the_same():
-    texts = [text for case in CASES for text in case]
+def test_training_pipeline_and_classifier_read_the_same(tokenizer):
+    texts, classifier = [text for case in CASES for text in case], Classifier.from_pretrained()
+    trained_on = encode_reviews(Dataset.from_dict({"text": texts}), tokenizer, max_length=classifier.max_length)
+    assert trained_on["input_ids"][:] == classifier.token_ids(texts)
     found = pipeline("text-classification", model=pretrained(), truncation=True)(texts)
-    for one, other in zip(found, Classifier.from_pretrained()(texts), strict=True):
+    for one, other in zip(found, classifier(texts), strict=True):
         assert (one["label"], one["score"]) == (other.label, pytest.approx(other.score, abs=1e-5))
 
 
