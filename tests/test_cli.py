@@ -127,6 +127,9 @@ def test_standard_input_holds_a_text_a_line(run, capsys, feed, content):
     assert [row["text"] for row in found] == ["a film", "", "Émouvant 🎬"]
     feed(b"")
     assert said(capsys, "predict", "-", "--model", run) == ""
+    for content in (b"text\tlabel\ngood\t1\n", b'{"text": "good"}\n'):
+        feed(content)
+        assert "standard input holds a table; write it to a ." in said(capsys, "predict", "-", "--model", run, status=1)
 
 
 def test_explain_reads_standard_input_takes_a_label_and_writes_files(run, capsys, feed, own_cache, tmp_path):

@@ -152,10 +152,15 @@ def say(text: str) -> None:
 
 
 def input_lines() -> Iterator[str]:
-    """The texts of standard input, one a line."""
+    """The texts of standard input, one a line; a ValueError where they are a table."""
+    from ..data.readers import table_kind
+
     try:
-        for line in sys.stdin.buffer:
-            yield line.decode("utf-8-sig").rstrip("\r\n")
+        for number, line in enumerate(sys.stdin.buffer):
+            text = line.decode("utf-8-sig").rstrip("\r\n")
+            if not number and (kind := table_kind([text])):
+                raise ValueError(f"standard input holds a table; write it to a {kind} file, and name that")
+            yield text
     except UnicodeDecodeError as error:
         raise ValueError(f"standard input is not in UTF-8 ({error.reason}); convert it") from error
 

@@ -135,7 +135,7 @@ def open_rows(path: Path, form: FileForm, *, name: str | None = None) -> Rows:
         texts = Rows(name, ["text"], state, lambda _: _read_lines(lines(), False))
         first = [read.row["text"] for read in islice(texts.read(), _LOOKED_AT)]
         has_labels = any(_FASTTEXT in line for line in first)
-        if not has_labels and (meant := _table_kind(first)):
+        if not has_labels and (meant := table_kind(first)):
             raise ValueError(
                 f"{name}: its lines are those of a table; call the file {meant}, and where it has no header, name its "
                 "columns: --column_names text,label"
@@ -216,12 +216,12 @@ def _problem(value: Any) -> str | None:
     return None
 
 
-def _table_kind(lines: Sequence[str]) -> str:
+def table_kind(lines: Sequence[str]) -> str:
     """The kind of table that lines of texts are, by as many tabs in each, by JSON, or by a header."""
     tabs = {line.count("\t") for line in lines if line}
     if len(lines) > 1 and len(tabs) == 1 and tabs != {0}:
         return ".tsv"
-    names = re.split("[,;|]", "".join(lines[:1]).lower())
+    names = re.split("[,;|\t]", "".join(lines[:1]).lower())
     if len(names) > 1 and not {*TEXT_COLUMNS}.isdisjoint(names) and all(re.fullmatch(r"[\w.]*", n) for n in names):
         return ".csv"
     return ".jsonl" if lines and re.match(r'\[?\{"', lines[0]) else ""
