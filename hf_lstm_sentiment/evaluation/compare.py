@@ -21,7 +21,6 @@ from .plots import plot_comparison
 from .report import data_uri, render
 from .statistics import bootstrap_difference, count, mcnemar, p_value, percent, spread
 
-TEST_LOGITS = "test_logits.safetensors"
 # What of a run goes into the table where it was measured: its key, the head of the column, and how it is written.
 _ERRORS = (
     ("macro_f1", "macro F1", percent),
@@ -104,8 +103,8 @@ def _correct(run: FinishedRun, reviews: Reviews) -> NDArray[np.bool_] | None:
     """Whether a run classifies each test review correctly; None where that is not recorded. *Shape:* (n,)."""
     if run.has_weights:
         logits = Classifier.from_pretrained(run.path).logits(reviews.test["text"][:])
-    elif (run.path / TEST_LOGITS).is_file():
-        logits = load_file(run.path / TEST_LOGITS)["logits"]
+    elif (recorded := run.path / "test_logits.safetensors").is_file():
+        logits = load_file(recorded)["logits"]
     else:
         return None
     correct: NDArray[np.bool_] = decisions(logits) == np.asarray(reviews.test["label"][:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 # Modules of transformers with the factories.
@@ -22,7 +22,7 @@ def register() -> None:
     for name in (_CONFIGURATIONS, _MODELS):
         if name in sys.modules:
             _add_entries(sys.modules[name])
-    if _MODELS not in sys.modules and not any(isinstance(finder, _Watch) for finder in sys.meta_path):
+    if _MODELS not in sys.modules:
         sys.meta_path.insert(0, _Watch())
 
 
@@ -40,15 +40,14 @@ def _add_entries(module: ModuleType) -> None:
 
 
 class _Watch(MetaPathFinder):
-    """Finds nothing itself: it has the modules that others find tell when they are imported."""
+    """Has modules that Python finds tell when they are imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname not in (_CONFIGURATIONS, _MODELS):
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next((s for finder in others if (s := finder.find_spec(fullname, path, target))), None)
+        spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
