@@ -127,17 +127,14 @@ def evaluate_it():
             return evaluate.MetricInfo(description="", citation="", features=features)
 
         def _compute(self, predictions, references):
-            right = sum(p == r for p, r in zip(predictions, references, strict=True))
-            return {"accuracy": right / len(references)}
+            return {"accuracy": sum(map(int.__eq__, predictions, references)) / len(references)}
 
     model, tokenizer = pulled()
-    labels = [1, 0, 0, 1]
-    right = sum(model.config.label2id[best] == label for best, label in zip(BEST, labels, strict=True))
-    examples = datasets.Dataset.from_dict({"text": TEXTS * 4, "label": labels * 4})
+    examples = datasets.Dataset.from_dict({"text": TEXTS * 4, "label": [1, 0, 0, 1] * 4})
     measured = evaluate.evaluator("text-classification").compute(
         model, examples, tokenizer=tokenizer, metric=Accuracy(), label_mapping=model.config.label2id
     )
-    assert measured["accuracy"] == right / 4
+    assert measured["accuracy"] == sum(map(int.__eq__, map(model.config.label2id.get, BEST), [1, 0, 0, 1])) / 4
 
 
 def fine_tune():

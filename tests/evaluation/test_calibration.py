@@ -57,15 +57,12 @@ def test_calibration_agrees_with_scikit_learn():
     assert after["expected_calibration_error"] < before["expected_calibration_error"]
 
 
-def test_temperature_is_that_of_a_logistic_regression():
+def test_temperature_is_that_of_a_logistic_regression_and_measured_on_reviews_that_it_was_not_fitted_on():
     logits, labels = overconfident()
     regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10).fit(logits[:, None], labels)
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(1 / regression.coef_[0, 0], rel=1e-4)
     assert temperature == pytest.approx(2, rel=0.1)
-
-
-def test_a_temperature_is_measured_on_reviews_that_it_was_not_fitted_on():
     logits, labels = overconfident(200)
     fitted = measure_calibration(logits / fit_temperature(logits, labels), labels)
     unseen = cross_validate_temperature(logits, labels)

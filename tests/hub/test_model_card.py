@@ -194,23 +194,15 @@ def test_what_it_shows_is_published_with_it(card, trained):
     assert code == set(re.findall(r"`(\w+\.py)`", card.text))
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "found", "said"),
-    [
-        # Of small logits it may be none whatever the accuracy.
-        (0.9, {}, "| Temperature | none: the best one for the validation reviews lies beyond 0.05 to 20 |"),
-        (0.9, {"temperature": 1.25}, "1.250, fitted on the validation reviews and folded into the head |"),
-        (0.9, None, None),
-    ],
-)
-def test_the_temperature_or_why_there_is_none(metrics, accuracy, found, said):
+def test_the_temperature_or_why_there_is_none_and_the_cross_validated_accuracy_of_teachers(metrics):
     other = {name: value for name, value in metrics.items() if name not in ("temperature", "calibration")}
-    other["validation"] = {**metrics["validation"], "accuracy": accuracy}
-    text = of({**other, **(found or {})}, calibrate=found is not None).text
-    assert (said in text) if said else ("Temperature" not in text)
-
-
-def test_of_teachers_the_cross_validated_accuracy_is_given(metrics):
+    for calibrate, found, said in (
+        (True, {}, "| Temperature | none: the best one for the validation reviews lies beyond 0.05 to 20 |"),
+        (True, {"temperature": 1.25}, "1.250, fitted on the validation reviews and folded into the head |"),
+        (False, {}, None),
+    ):
+        text = of({**other, **found}, calibrate=calibrate).text
+        assert (said in text) if said else ("Temperature" not in text)
     teachers = {"teachers": {"one": {"validation_accuracy": 0.8}}, "validation_accuracy": 0.95}
     dataset = {**metrics["dataset"], "unlabeled": 7}
     for more, said in (
