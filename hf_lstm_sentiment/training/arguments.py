@@ -46,10 +46,8 @@ _FIXED: Mapping[str, Any] = {
 }
 # What recipes and `TrainingArguments` call the same.
 _OF_RECIPE = ("learning_rate", "lr_scheduler_type", "warmup_steps", "max_grad_norm")
-_POSITIVE = (
-    *("gradient_accumulation_steps", "learning_rate", "num_train_epochs"),
-    *("per_device_eval_batch_size", "per_device_train_batch_size"),
-)
+_BATCHES = ("per_device_train_batch_size", "per_device_eval_batch_size")
+_POSITIVE = ("gradient_accumulation_steps", "learning_rate", "num_train_epochs", *_BATCHES)
 # What is measured of two labels only, and of more.
 _OF_TWO, _OF_MANY = ("precision", "recall", "f1", "roc_auc"), ("macro_f1",)
 # Each metric that can choose the best epoch, and whether more of it is better.
@@ -106,15 +104,12 @@ def make_arguments(
     defaults = {
         **{name: getattr(recipe, name) for name in _OF_RECIPE},
         "num_train_epochs": recipe.epochs,
-        "per_device_train_batch_size": recipe.batch_size,
-        "per_device_eval_batch_size": recipe.batch_size,
+        **dict.fromkeys(_BATCHES, recipe.batch_size),
         "train_sampling_strategy": "group_by_length" if recipe.group_by_length else "random",
         # AdamW without weight decay is Adam (Kingma and Ba 2015).
         "optim": "adamw_torch",
         "weight_decay": 0.0,
-        "eval_strategy": "epoch",
-        "save_strategy": "epoch",
-        "logging_strategy": "epoch",
+        **dict.fromkeys(("eval_strategy", "save_strategy", "logging_strategy"), "epoch"),
         # The best one and the newest one.
         "save_total_limit": 2,
         "report_to": "none",

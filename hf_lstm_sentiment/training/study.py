@@ -11,7 +11,6 @@ from typing import Any
 from ..evaluation.compare import Comparison, FinishedRun, compare
 from ..utils import run_directory as runs
 from ..utils.files import read_json, user_path
-from ..utils.imports import require
 from .presets import DEFAULTS, Preset, find_preset
 from .train import train
 
@@ -47,7 +46,6 @@ def study(
         ValueError: An unknown preset, no seeds, or the same one twice; recorded results of other data.
         FileExistsError, ModuleNotFoundError, OSError: As :func:`train`.
     """
-    require("accelerate", "datasets", "evaluate", "jinja2", "matplotlib", "scipy", "sklearn", extra="train")
     recipes = [find_preset(preset) for preset in presets]
     names = [recipe.name for recipe in recipes]
     for what, values in (("presets", names), ("seeds", list(seeds))):
@@ -61,17 +59,15 @@ def study(
     results = []
     for number, (preset, seed) in enumerate(plan, start=1):
         run = folder / f"{preset.name}-seed{seed}"
-        record = None if recorded is None else user_path(recorded) / preset.name / f"seed-{seed}"
-        whole = record is None or not (record / runs.METRICS).is_file() or run.exists()
-        path = run if whole or record is None else record
+        record = user_path(recorded or ".") / preset.name / f"seed-{seed}"
+        whole = recorded is None or not runs.is_finished(record) or run.exists()
         logger.info(f"run {number} of {len(plan)}: {preset.name}, seed {seed}" + ("" if whole else f", from {record}"))
         if whole:
             train(preset, seed=seed, output_dir=run, resume=True, **training)
-            recipe = {**DEFAULTS, **runs.read_recipe(run)}
-        metrics = read_json(path / runs.METRICS)
-        if not whole:
-            dataset = os.fspath(training.get("dataset") or preset.dataset)
-            recipe = {**asdict(preset), "dataset": dataset, "seed": seed, **metrics["options"]}
-        results.append(FinishedRun(preset.name, seed, path, recipe, metrics, has_weights=whole))
+        metrics = read_json((run if whole else record) / runs.METRICS)
+        dataset = os.fspath(training.get("dataset") or preset.dataset)
+        known = {**asdict(preset), "dataset": dataset, "seed": seed, **metrics["options"]}
+        recipe = {**DEFAULTS, **runs.read_recipe(run)} if whole else known
+        results.append(FinishedRun(preset.name, seed, run if whole else record, recipe, metrics, has_weights=whole))
     # The other processes of a launch have trained with this one, and have nothing more to do.
     return compare(results, directory) if int(os.environ.get("RANK", "0")) == 0 else Comparison(directory, {})
