@@ -35,10 +35,9 @@ class ReadRow(NamedTuple):
 
 
 def find_column(name: str, columns: Sequence[str], wanted: str | None, kind: str) -> str:
-    """Choose the column that holds the texts or the labels, and say so on the console.
+    """Choose the column of texts or of labels, the `wanted` one or by its name, and say so; `kind` is text or label.
 
-    It is the `wanted` one, else the one that is likely by its name; `name` is that of the data, `kind` "text" or
-    "label". A ValueError says what there is where not exactly one can be meant.
+    A ValueError, which names the data, says what there is where not exactly one can be meant.
     """
     likely, others = candidates(columns, kind)
     found = likely or others if wanted is None else [wanted]

@@ -39,11 +39,7 @@ def open_csv(
     separator: str | None,
     column_names: Sequence[str] | None,
 ) -> tuple[list[str], Callable[[], Iterator[RawRow]]]:
-    """Find out how a file is written, by its first line and by reading it to its end: its columns and their reader.
-
-    `lines` opens it; `kind` is .csv or .tsv. A ValueError where it is empty, its header cannot be read, or more than
-    one separator is possible.
-    """
+    """Find out how a file is written, by its first line and by reading it to its end: its columns and their reader."""
     try:
         said = _SEP_LINE.fullmatch(next(lines(), ""))
         usual = separator or (said[1] if said else DELIMITERS[kind])

@@ -118,14 +118,10 @@ class _Split(NamedTuple):
 def read_labelled(
     splits: Mapping[str, Sequence[Rows]], *, text_column: str | None, label_column: str | None, labels: Labels | None
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """Find the columns of splits, check every value and write what is read into the cache.
+    """Find the columns of splits, check every value and write what is read into the cache; the names of the labels.
 
-    Of each split the columns `text` (string), `label` (an id; not of unlabeled reviews) and `row` (from 0), and the
-    names of the labels. Where it is not said what these mean, the usual words for two sentiments mean these, and any
-    other labels of the training reviews are names: in the order of a ClassLabel, numbers rising, texts by the alphabet.
-
-    A ValueError names a column that is not there, a missing text or label, a label that no training review has, a
-    label without reviews, a number with a fraction or several labels of one review.
+    Of each split the columns `text`, `label` (an id; not of unlabeled reviews) and `row` (from 0). Where it is not said
+    what labels mean, the usual words for two sentiments mean these, and any others of the training reviews are names.
     """
     found: dict[str, _Split] = {}
     # Of each label as it is written: how often it stands in each split, and where the first one does.
@@ -219,11 +215,8 @@ def _find_labels(counts: Mapping[str, Counter[str]], first: Mapping[str, str], c
     elif len(meant) == 2 and sum(trained[text] for text in odd) <= max(1, trained.total() // 100):
         problem = f"{first[odd[0]]}: {_unknown(odd[0], '0 or 1, neg or pos, good or bad, and such')}"
     elif lone:
-        problem = (
-            f"{first[lone[0]]}: label {shown(lone[0])} stands in one training review only"
-            + (f", and so do {len(lone) - 1:,} more of the {len(trained):,} labels" if len(lone) > 1 else "")
-            + f"; every label needs several; {_REMEDY}"
-        )
+        few = f"{len(lone):,} of the {len(trained):,} labels stand in one training review only, as {shown(lone[0])}"
+        problem = f"{first[lone[0]]}: {few}; every label needs several; {_REMEDY}"
     else:
         numbers = all(re.fullmatch(r"-?[0-9]+", text) for text in trained)
         ranks = {name: rank for rank, name in enumerate(classes)}

@@ -90,10 +90,9 @@ class Reviews:
         return {k: _whole_numbers(part, "row")[np.isin(found[k], trained_on)] for k, part in held_out.items()}
 
     def vocabulary_texts(self) -> Iterable[str]:
-        """Training and validation texts in the order of the source, which decides ties in the vocabulary.
+        """Training and validation texts in the order of the source, which decides ties; then unlabeled and passages.
 
         Validation reviews count towards the vocabulary, as in the reference experiment; their labels are not used.
-        Unlabeled reviews follow, where there are any, and then passages. They are read whenever they are iterated.
         """
         from datasets import concatenate_datasets
 
@@ -254,11 +253,7 @@ def load_reviews(
 
 
 def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -> Reviews:
-    """Make reviews of texts and labels, checked, split and sampled as :func:`load_reviews` does it.
-
-    Labels are texts, whole numbers or booleans. A TypeError where `texts` or `labels` are no sequence, or one of
-    them is anything else; a ValueError as of `load_reviews`, or where there are not as many labels as texts.
-    """
+    """Make reviews of texts and labels (texts, whole numbers or booleans), split as :func:`load_reviews` does it."""
     check_texts(texts)
     if isinstance(labels, str | Mapping) or hasattr(labels, "columns") or not isinstance(labels, Iterable):
         raise TypeError(f"labels is {shown(labels)}; pass a list with one for each review")

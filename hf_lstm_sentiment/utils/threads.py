@@ -21,12 +21,10 @@ Part = TypeVar("Part")
 
 
 def share_out(work: Callable[[Part], None], parts: Sequence[Part], *, alone: bool = False) -> None:
-    """Do some work on every part, in as many threads of Python as torch has threads; each part is computed by one.
+    """Do some work on every part, in as many threads of Python as torch has threads; on a GPU, one by one, `alone`.
 
-    torch's own threads split one product and wait for each other at every step.
-    torch and onnxruntime compute without Python's lock. Beyond :data:`WORKERS` threads, and where there are fewer parts
-    than threads, each worker gets several of torch's. A single part is left to all of them, and so are the parts one by
-    one where the work is to be done `alone`, on a GPU.
+    torch's own threads split one product and wait for each other at every step; they are left a single part, and shared
+    out where there are fewer parts, or more threads than :data:`WORKERS`.
     """
     threads = torch.get_num_threads()
     workers = min(threads, len(parts), WORKERS)
@@ -47,8 +45,8 @@ def share_out(work: Callable[[Part], None], parts: Sequence[Part], *, alone: boo
 def flushing_denormals() -> Iterator[None]:
     """Compute with zero for numbers below 1e-38, in this thread and in those that torch starts from now on.
 
-    The gradient at the first words of a long review is that small, and no weight feels it. Some processors compute with
-    such numbers a hundred times slower: a training step of the reference model takes twelve times as long on them.
+    The gradient at the first words of a long review is that small, and no weight feels it; on some processors, a
+    training step of the reference model takes twelve times as long with such numbers.
     """
     before = bool((torch.tensor(1e-30) * 1e-10) == 0)
     torch.set_flush_denormal(True)

@@ -137,8 +137,8 @@ REFUSED = {
     **{
         f"a slip {x[:9]}": ([*["neg", "pos"] * 20, x], None, SLIP.format(".*")) for x in ("pso", "2", "-1", "x" * 10**6)
     },
-    "a class of one": ([*AB, "c"], None, "row 13 .*label 'c' stands in one training review only"),
-    "3,000 classes of one": (range(3_000), None, "label '0' .* and so do 2,999 more of the 3,000 labels"),
+    "a class of one": ([*AB, "c"], None, "row 13 .*1 of the 3 labels stand in one training review only, as 'c'"),
+    "3,000 classes of one": (range(3_000), None, "3,000 of the 3,000 labels stand in one .*, as '0'"),
     "too few": ([*AB, "c", "c", "c"], None, "2 of 'c', .* are too few to split off 20% .* at least 5 of each"),
     "two rows": (["neg", "pos"], None, "too few to split off 20%"),
     "a label two ways": (AB, "a=x A=y b=z", "'a' means 'x' and 'y'; allowed: LABEL=NAME"),
