@@ -14,7 +14,6 @@ from ..utils.files import file_digest, local_path
 from ..utils.imports import package_folder, require
 from ..utils.messages import first_line
 from .columns import RawRow
-from .labels import SENTIMENTS
 from .readers import KINDS, FileForm, Rows, arrow_rows, check_kind, kind_of, open_rows, read_text
 
 if TYPE_CHECKING:
@@ -153,11 +152,9 @@ def _labelled_folders(path: Path, form: FileForm) -> dict[str, list[Rows]]:
     for split, folder in [("train", path), *sorted((f.name, f) for f in path.iterdir() if f.is_dir())]:
         if any(kind_of(file) not in ("", ".txt") for file in folder.iterdir() if file.is_file()):
             continue
-        found = [inner for inner in folder.iterdir() if inner.is_dir() and not inner.name.startswith((".", "_"))]
+        found = [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and inner.name[0] not in "._"]
         named = [inner for inner in found if inner.name not in (_UNLABELED, *SPLITS) and any(inner.glob("*.txt"))]
-        meant = {inner: SENTIMENTS.get(inner.name.lower(), inner.name) for inner in named}
-        if len(set(meant.values())) > 1:
-            named.sort(key=lambda inner: (str(meant[inner]), inner.name))
+        if len(named) > 1:
             splits[split] = [_folder_rows(inner, form) for inner in named]
             if (folder / _UNLABELED).is_dir():
                 splits["unlabeled"] = [_folder_rows(folder / _UNLABELED, form)]
