@@ -52,15 +52,6 @@ def without_origin(config):
     return {**config.to_dict(), "_name_or_path": None}
 
 
-def test_defaults_are_those_of_the_reference_experiment():
-    config = SentimentLSTMConfig()
-    assert config.model_type == "sentiment_lstm"
-    assert (config.vocab_size, config.embedding_size, config.hidden_size) == (25_002, 100, 256)
-    assert (config.num_hidden_layers, config.bidirectional, config.pooling) == (1, False, "last")
-    assert (config.freeze_embeddings, config.naive_padding) == (False, False)
-    assert (config.initializer_range, config.pad_token_id) == (1.0, 0)
-
-
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
 def test_wrong_type_is_refused_on_construction_and_assignment(name, value):
     with pytest.raises(StrictDataclassError, match=f"'{name}'"):

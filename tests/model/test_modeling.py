@@ -111,10 +111,16 @@ seeds = st.integers(0, 2**16)
 # Construction
 
 
-def test_reference_model_has_the_published_number_of_parameters():
-    model = SentimentLSTMForSequenceClassification(SentimentLSTMConfig())
+def test_the_defaults_are_the_reference_model():
+    model, config = SentimentLSTMForSequenceClassification(SentimentLSTMConfig()), SentimentLSTMConfig()
     assert model.num_parameters() == 25_002 * 100 + 4 * 256 * (100 + 256) + 2 * 4 * 256 + 257 == 2_867_049
     assert model.num_parameters(only_trainable=True) == 2_867_049
+    assert (config.pooling, config.naive_padding, config.initializer_range, config.pad_token_id) == (
+        "last",
+        False,
+        1,
+        0,
+    )
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -158,14 +164,11 @@ def test_loss_is_cross_entropy_of_any_number_of_labels(labels, weights):
             equal(model(IDS, labels=LABELS.to(dtype)).loss, output.loss)
 
 
-def test_weights_of_a_probability_between_two_labels():
-    output = classifier(class_weights=[1.0, 3.0])(IDS, labels=torch.full((6,), 0.25))
-    losses = F.binary_cross_entropy_with_logits(output.logits[:, 1], torch.full((6,), 0.25).double(), reduction="none")
-    close(output.loss, (losses * 1.5).mean())
-
-
 @pytest.mark.parametrize("z", [-1e4, 1e4])
-def test_loss_of_an_extreme_answer_is_finite(z):
+def test_loss_of_a_probability_is_weighted_and_that_of_an_extreme_answer_finite(z):
+    soft = torch.full((6,), 0.25, dtype=torch.float64)
+    output = classifier(class_weights=[1.0, 3.0])(IDS, labels=soft)
+    close(output.loss, 1.5 * F.binary_cross_entropy_with_logits(output.logits[:, 1], soft))
     model = classifier()
     model.classifier.bias.data.fill_(z)
     model.classifier.weight.data.zero_()
@@ -179,9 +182,12 @@ def test_loss_of_an_extreme_answer_is_finite(z):
 def test_wrong_labels_are_refused(wrong):
     with pytest.raises(ValueError, match=rf"a label is {wrong}.*allowed: 0 \(NEGATIVE\), 1 \(POSITIVE\)"):
         classifier()(IDS, labels=torch.tensor([0, 1, wrong, 0, 1, 0]))
-    for shape in ((), (5,), (6, 1)):
+    for shape in ((5,), (6, 1)):
         with pytest.raises(ValueError, match=r"the batch has 6 reviews, so it must be \(6,\)"):
             classifier()(IDS, labels=torch.zeros(shape))
+
+
+def test_wrong_labels_of_three_are_refused():
     three = classifier(id2label={0: "bad", 1: "fair", 2: "good"})
     for label in (3, -1, 0.5, float("nan")):
         with pytest.raises(ValueError, match=rf"a label is {label}.*a whole number from 0 \(bad\) to 2 \(good\)"):
