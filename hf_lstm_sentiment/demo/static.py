@@ -8,13 +8,12 @@ import json
 import os
 import re
 import shutil
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from ..inference.classifier import UNSURE, Classifier, check_unsure
-from ..inference.explanation import LEAST_KNOWN, css
+from ..inference.explanation import LEAST_KNOWN, css, template
 from ..inference.onnx_graph import make_graph
 from ..utils.files import empty_folder, user_path, write_json
 from ..utils.imports import require
@@ -60,18 +59,15 @@ def export_static(
     check_unsure(unsure_below, UNSURE, classifier.labels)
     graph = make_graph(classifier.network, int8_weights=True).SerializeToString()
     here, token = Path(__file__), classifier.tokenizer.id_to_token
-    html, style, readme = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".html", ".css", ".md"))
-    copies = {} if vendor is None else _checked(html, user_path(vendor))
-    for address, path in copies.items():
-        html = html.replace(address, f"./lib/{path.name}")
-    page = Template(html).substitute(
-        limits=json.dumps([LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS]),
+    style, readme = (here.with_suffix(kind).read_text(encoding="utf-8") for kind in (".css", ".md"))
+    page = template(here.with_suffix(".html")).render(
+        limits=[LEAST_KNOWN, unsure_below or 0, MAX_CHARACTERS],
         about=f"{classifier.parameters:,} parameters; reads up to {classifier.max_length:,} tokens.",
-        examples="\n".join(
-            f'<button type="button" data-text="{escape(text)}">{escape(name)}</button>'
-            for name, text in EXAMPLES.items()
-        ),
+        examples=EXAMPLES,
     )
+    copies = {} if vendor is None else _checked(page, user_path(vendor))
+    for address, path in copies.items():
+        page = page.replace(address, f"./lib/{path.name}")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": classifier.max_length,

@@ -92,11 +92,9 @@ class OnnxClassifier:
 
 def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Probability of every label from the logits that a classifier gives. *Shape:* (texts, labels)."""
-    wide = np.asarray(logits, dtype=np.float64)
-    if wide.ndim == 1:
-        wide = np.stack([np.zeros_like(wide), wide], axis=1)
-    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    z = np.asarray(logits, dtype=np.float64)
+    z = np.stack([np.zeros_like(z), z], axis=1) if z.ndim == 1 else z
+    return np.asarray(np.exp(z - np.logaddexp.reduce(z, axis=1, keepdims=True)))
 
 
 def main() -> None:

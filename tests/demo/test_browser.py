@@ -288,7 +288,7 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page, tmp_path):
     upload(page, broken)
     page.get_by_role("button", name="Classify").click()
     alert = page.locator("#many-result [role=alert]")
-    alert.get_by_text("broken.csv, row 1 (line 2): byte 0xff is not UTF-8").wait_for()
+    alert.get_by_text("broken.csv, row 1: byte 0xff is not UTF-8").wait_for()
     page.get_by_role("tab", name="One review").click()
     read(page, "<img src=x onerror=\"document.title='taken'\"> wonderful")
     page.locator("#opinion .verdict").wait_for()
