@@ -15,14 +15,7 @@ from .statistics import checked_columns
 try:
     import evaluate
     from datasets import Features, Sequence, Value
-    from sklearn.metrics import (
-        accuracy_score,
-        confusion_matrix,
-        f1_score,
-        precision_recall_fscore_support,
-        roc_auc_score,
-        top_k_accuracy_score,
-    )
+    from sklearn import metrics
 except ModuleNotFoundError:
     require("datasets", "evaluate", "sklearn", extra="train")
     raise
@@ -46,10 +39,8 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description="Accuracy, precision, recall, F1, ROC-AUC, calibration error, confusion matrix and loss.",
-            citation="Chuan Guo, Geoff Pleiss, Yu Sun and Kilian Q. Weinberger (2017). On Calibration of Modern "
-            "Neural Networks. https://arxiv.org/abs/1706.04599",
-            inputs_description="predictions: the logit of POSITIVE per review, or those of three or more labels; "
-            "references: the place of its label per review.",
+            citation="https://arxiv.org/abs/1706.04599",
+            inputs_description="predictions: the logit of POSITIVE, or those of all labels; references: their places.",
             # No `format`: with "numpy", datasets returns 64-bit floats as 32-bit ones.
             features=[
                 Features({"predictions": kind, "references": Value("int64")})
@@ -66,7 +57,7 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
         z, y = np.asarray(predictions), np.asarray(references)
         predicted, probabilities = decisions(z), probabilities_of(z)
         return {
-            "accuracy": float(accuracy_score(y, predicted)),
+            "accuracy": float(metrics.accuracy_score(y, predicted)),
             **(_of_two(y, predicted, probabilities) if z.ndim == 1 else _of_many(y, predicted, z)),
             "expected_calibration_error": calibration_bins(probabilities, y).expected_calibration_error,
             "loss": cross_entropy(z, y),
@@ -75,24 +66,24 @@ class SentimentMetrics(evaluate.Metric):  # type: ignore[misc]
 
 
 def _of_two(y: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]) -> dict[str, Any]:
-    cells = confusion_matrix(y, predicted, labels=[0, 1]).ravel().tolist()
-    shares = precision_recall_fscore_support(y, predicted, average="binary", zero_division=0)
+    cells = metrics.confusion_matrix(y, predicted, labels=[0, 1]).ravel().tolist()
+    shares = metrics.precision_recall_fscore_support(y, predicted, average="binary", zero_division=0)
     return {
         **dict(zip(("precision", "recall", "f1"), map(float, shares[:3]), strict=True)),
         "confusion_matrix": dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True)),
-        **({"roc_auc": float(roc_auc_score(y, probabilities))} if y.min() != y.max() else {}),
+        **({"roc_auc": float(metrics.roc_auc_score(y, probabilities))} if y.min() != y.max() else {}),
     }
 
 
 def _of_many(y: NDArray[np.int64], predicted: NDArray[np.int64], z: NDArray[np.float64]) -> dict[str, Any]:
     labels = np.arange(z.shape[1])
-    columns = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
+    columns = metrics.precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    counts = confusion_matrix(y, predicted, labels=labels)
+    counts = metrics.confusion_matrix(y, predicted, labels=labels)
     tops = [k for k in TOP_K if k < len(labels)]
     return {
-        "macro_f1": float(f1_score(y, predicted, average="macro", zero_division=0)),
-        **{f"top_{k}_accuracy": float(top_k_accuracy_score(y, z, k=k, labels=labels)) for k in tops},
+        "macro_f1": float(metrics.f1_score(y, predicted, average="macro", zero_division=0)),
+        **{f"top_{k}_accuracy": float(metrics.top_k_accuracy_score(y, z, k=k, labels=labels)) for k in tops},
         "per_class": [dict(zip(("precision", "recall", "f1", "reviews"), row, strict=True)) for row in rows],
         **({"confusion_matrix": counts.tolist()} if len(labels) <= MATRIX_LABELS else {}),
     }
