@@ -56,7 +56,7 @@ PROBLEMS = [
     ("read", ["", MODEL, "", 0], "nothing to read yet"),
     ("read", ["x" * (MAX_CHARACTERS + 1), MODEL, "", 0], "characters; up to"),
     ("read", ["good", "/no/such/model", "", 0], "no such file or directory"),
-    ("classify", [None, "id,words\n1,good\n", "body", MODEL, 0], "not found"),
+    ("classify", [None, "id,words\n1,good\n", "body", MODEL, 0], "several columns"),
     ("classify", [None, "", "", MODEL, 0], "nothing to classify yet"),
     ("read", [None, MODEL, "", 0], "nothing to read yet"),
     # Gradio makes a text of it.
