@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inference.explanation import shorten
 from ..utils.figures import BLUE, GREY, LABEL_SIZE, ORANGE, SKY, TICK_SIZE, new_figure, style, write_figure
-from .calibration import calibration_bins
+from .calibration import calibration_bins, certainty
+from .errors import Row, ScoredReviews
 
 DRAWN_LABELS = 20
 """Labels that fit a readable confusion matrix."""
@@ -145,6 +147,62 @@ def plot_reliability_diagram(
         ncols=3,
         frameon=False,
     )
+    return write_figure(figure, path)
+
+
+def plot_confidences(scored: ScoredReviews, path: Path, *, title: str) -> Path:
+    """Draw how sure the classifier is of the reviews of either of two labels, or of all, and of its errors."""
+    of_label = scored.kinds.items() if len(scored.names) == 2 else [("misclassified", -1)]
+    figure = new_figure(8, 5.2, title)
+    panels = figure.subplots(len(of_label), sharex=True, squeeze=False).flat
+    for axes, (kind, label) in zip(panels, of_label, strict=True):
+        chosen = scored.labels == label if label >= 0 else np.ones(len(scored.labels), bool)
+        of = f"{scored.names[label]} " if label >= 0 else ""
+        style(axes, f"{chosen.sum():,} {of}reviews", "", "reviews")
+        # Errors are narrower, so that the correct ones are seen beside them where most are wrong.
+        bars = (("correct", scored.correct, SKY, 0.025), (kind, ~scored.correct, ORANGE, 0.012))
+        for name, mask, color, width in bars:
+            counts, edges = np.histogram(certainty(scored.probabilities)[chosen & mask], 40, (0, 1))
+            axes.bar(edges[:-1], counts, width, align="edge", color=color, label=f"{name}: {counts.sum():,}")
+        # Most reviews are classified with confidence, and the errors would vanish beside them.
+        axes.set_yscale("symlog", linthresh=10)
+        axes.margins(y=0.3)
+        axes.set_xlim(0.5 if len(scored.names) == 2 else 0, 1)
+        axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left")
+    figure.supxlabel("confidence: probability of the predicted label", fontsize=LABEL_SIZE)
+    return write_figure(figure, path)
+
+
+def plot_rows(panels: Mapping[str, Sequence[Row]], path: Path, *, title: str, accuracy: float | None = None) -> Path:
+    """Draw the accuracy of groups with its 95 % interval and that of all, or, without it, how words mark errors.
+
+    Args:
+        panels: Rows of `accuracy_by_group` or of `error_words` by their title.
+        path: The file to write.
+        title: What the rows are of.
+        accuracy: That of all reviews, a dashed line.
+    """
+    lines = [max(map(len, pair)) for pair in zip_longest(*[iter(panels.values())] * 2, fillvalue=())]
+    figure = new_figure(9, max(4, 1.2 + sum(0.6 + 0.34 * count for count in lines)), title)
+    drawn = figure.subplots(len(lines), 2, sharex=True, squeeze=False, height_ratios=[1.5 + n for n in lines]).flat
+    for axes in drawn[len(panels) :]:
+        axes.remove()
+    for axes, (name, rows) in zip(drawn, panels.items(), strict=False):
+        style(axes, textwrap.fill(name, 30), "", "")
+        places, names = range(len(rows)), [shorten(row["word"], 24) for row in rows if accuracy is None]
+        if accuracy is None:
+            axes.barh(places, [row["z"] for row in rows], color=ORANGE)
+        else:
+            names = [f"{shorten(row['name'], 24)} ({row['reviews']:,})" for row in rows]
+            low, shares, high = (100 * np.array([row[key] for row in rows]) for key in ("low", "accuracy", "high"))
+            axes.errorbar(shares, places, xerr=[shares - low, high - shares], fmt="o", color=BLUE, capsize=3)
+            axes.axvline(100 * accuracy, color=GREY, linestyle="--", linewidth=1.2)
+        axes.set_yticks(places, names, parse_math=False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.tick_params(labelbottom=True)
+        axes.grid(axis="y", visible=False)
+    of_groups = f"{_CORRECT} (line: 95 % interval; dashed: all reviews, {100 * (accuracy or 0):.1f} %)"
+    figure.supxlabel("log-odds in standard deviations" if accuracy is None else of_groups, fontsize=LABEL_SIZE)
     return write_figure(figure, path)
 
 

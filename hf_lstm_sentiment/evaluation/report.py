@@ -19,7 +19,7 @@ from ..utils.imports import require
 from ..utils.messages import check_count
 from .calibration import calibration_bins, fit_temperature, measure_calibration, probabilities_of
 from .errors import ScoredReviews, accuracy_by_group, changed_decisions, error_words, score_run
-from .plots import plot_reliability_diagram
+from .plots import plot_confidences, plot_reliability_diagram, plot_rows
 from .statistics import bootstrap_difference, mcnemar, p_value
 
 
@@ -111,6 +111,12 @@ def write_report(
     for key, (title, z) in zip(("reliability", "softened"), logits.items(), strict=False):
         p, path = probabilities_of(z), directory / f"{key}.png"
         plots[key] = plot_reliability_diagram(p, scored.labels, path, title=f"{name}: {title}")
+    plots["confidences"] = plot_confidences(scored, directory / "confidences.png", title=f"{name}: confidence")
+    accuracy, groups = metrics["test"]["accuracy"], {key: rows for key, rows in found["groups"].items() if key != "all"}
+    title = f"{name}: accuracy of parts of the test reviews"
+    plots["groups"] = plot_rows(groups, directory / "groups.png", title=title, accuracy=accuracy)
+    if words := found["words"]:
+        plots["words"] = plot_rows(words, directory / "error_words.png", title=f"{name}: words that mark errors")
     page = render(
         "report.html",
         title=f"{name}, seed {metrics['seed']}: what it gets wrong",

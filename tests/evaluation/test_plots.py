@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_lstm_sentiment.evaluation.errors import ScoredReviews, group
 from hf_lstm_sentiment.evaluation.plots import (
+    plot_confidences,
     plot_confusion_matrix,
     plot_coverage,
     plot_reliability_diagram,
+    plot_rows,
     plot_training_curves,
 )
 
@@ -26,6 +29,8 @@ HISTORY = [
 UNMEASURED = [{"epoch": 1, "validation_loss": 0.45, "validation_accuracy": 0.79}, *HISTORY[1:]]
 CONFUSION = {"tn": 10_685, "fp": 1_815, "fn": 2_066, "tp": 10_434}
 COVERAGE = [{"rejected": share, "accuracy": 0.9 + share / 2, "unsure_below": 0.5 + share} for share in (0, 0.05, 0.1)]
+GROUPS = [group("up to 100", 8, 10), group("$x_", 13, 20)]
+WORDS = [{"word": "antidisestablishment" * 2, "z": 3.0}] * 8
 MANY = np.diag(np.arange(1, 41))
 P = np.random.default_rng(0).random(500)
 Y = (np.random.default_rng(1).random(500) < P).astype(int)
@@ -46,6 +51,17 @@ def coverage(path, rows=COVERAGE):
 
 def reliability(path, p=P, labels=Y):
     return plot_reliability_diagram(np.array(p), np.array(labels), path, title="test")
+
+
+def confidences(path, logits, labels=(1, 0, 0, 0, 0, 0)):
+    facts = {"tokens": np.ones(6, int), "unknown": np.zeros(6), "max_length": 9, "duplicates": np.zeros(6, bool)}
+    names = ["bad", "good", "$so_so$"][: 2 if np.ndim(logits) == 1 else 3]
+    scored = ScoredReviews([""] * 6, np.array(labels), np.array(logits, float), **facts, names=names)
+    return plot_confidences(scored, path, title="test")
+
+
+def rows(path, panels, accuracy=None):
+    return plot_rows(panels, path, title="test", accuracy=accuracy)
 
 
 def drawn(folder, draw, *values, **options):
@@ -73,6 +89,10 @@ def drawn(folder, draw, *values, **options):
         *((confusion, [MANY[:n, :n]], [MANY[:n, :n] + np.eye(n, k=-1, dtype=int)]) for n in (5, 20)),
         (coverage, [COVERAGE], [[*COVERAGE[:2], {**COVERAGE[2], "accuracy": 0.91}]]),
         (reliability, [P, Y], [P, 1 - Y]),
+        (confidences, [[3, -3, 3, -1, -2, -3]], [[3, -3, -3, -1, -2, -3]]),
+        (rows, [{"a": GROUPS, "b": GROUPS[:1]}, 0.7], [{"a": [GROUPS[0], group("$x_", 7, 20)], "b": GROUPS[:1]}, 0.7]),
+        (rows, [{"a": GROUPS}, 0.7], [{"a": GROUPS}, 0.75]),
+        (rows, [{"misclassified": WORDS}], [{"misclassified": [*WORDS[:7], {**WORDS[7], "z": 1.0}]}]),
     ],
 )
 def test_what_is_shown_changes_the_picture(tmp_path, unwarned, draw, before, after):
@@ -84,6 +104,11 @@ def test_what_is_shown_changes_the_picture(tmp_path, unwarned, draw, before, aft
 def test_extremes_are_drawn(tmp_path, unwarned):
     drawn(tmp_path, confusion, MANY)
     drawn(tmp_path, reliability, [0.5], [0])
+    pixels = drawn(tmp_path, rows, {f"misclassified {'long name ' * i}": WORDS for i in range(2, 6)})
+    assert (pixels[:, [0, -1]] == 255).all()
+    # More correct answers than the legend shows are seen beside more errors of the same confidence.
+    pixels = drawn(tmp_path, confidences, np.tile([0.0, 4.0, 0.0], (6, 1)))
+    assert (pixels == (0x56, 0xB4, 0xE9)).all(axis=2).sum() > 1_000
     # Long titles stay inside and are not mathematics.
     pixels = drawn(tmp_path, curves, title="v2_glove costs $5 or $6_7 " * 8)
     assert (pixels[:, [0, -1]] == 255).all()

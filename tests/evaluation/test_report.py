@@ -62,9 +62,11 @@ def test_the_page_is_whole_and_loads_nothing(report):
     tags.feed(page)
     assert not tags.open
     assert {"script", "link", "iframe"}.isdisjoint(tags.names)
-    assert len(tags.loaded) == 4
+    assert len(tags.loaded) == 6 + bool(found["words"])
     assert all(address.startswith("data:image/png;base64,iVBOR") for address in tags.loaded)
-    assert {picture.stem for picture in path.parent.glob("*.png")} == {"reliability", "softened"}
+    assert {picture.stem for picture in path.parent.glob("*.png")} - {"error_words"} == {
+        *("confidences", "groups", "reliability", "softened")
+    }
     for name, groups in found["groups"].items():
         assert f">{name}</th>" in page
         for group in groups:
