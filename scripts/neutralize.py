@@ -14,7 +14,7 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -29,6 +29,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from hf_lstm_sentiment.data.encoding import pad_batch
 from hf_lstm_sentiment.data.labels import SENTIMENT_NAMES
+from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.hub.push import publishable_files
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
@@ -80,32 +81,52 @@ def neutralize(
     The validation and the test reviews are measured with the new vectors; `metrics.json` keeps, as "neutralized", what
     was moved, and the accuracies before. `words` are "names" and "countries", those of :func:`find_words` where None.
     """
+
+    def change(model: SentimentLSTMForSequenceClassification, before: Classifier, reviews: Reviews) -> dict[str, Any]:
+        texts = list(reviews.train["text"][:])
+        counts = count_words(texts)
+        found = words or find_words(before.tokenizer.get_vocab(), counts, seed=seed)
+        moved = moved_tokens(found, before, counts)
+        sizes = {group: len(names) for group, names in found.items()}
+        variances = move_vectors(model, before, texts, found, moved, steps=steps, seed=seed)
+        return {**sizes, "tokens": len(moved), **variances}
+
+    return change_run(run, output_dir, change, {"steps": steps, "seed": seed}, name="neutralized", dataset=dataset)
+
+
+def change_run(
+    run: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    change: Callable[[SentimentLSTMForSequenceClassification, Classifier, Reviews], dict[str, Any]],
+    facts: Mapping[str, Any],
+    *,
+    name: str,
+    dataset: str | os.PathLike[str] | None,
+) -> Path:
+    """Write a finished run of two labels anew, with its weights changed and its held-out reviews measured again.
+
+    `change` gets the model, the classifier as it was and the reviews, and returns what `metrics.json` keeps of it under
+    a name, beside other facts and the figures before.
+    """
     run, made = user_path(run, "the run"), empty_folder(output_dir)
     files = publishable_files(run)
     metrics, recipe = read_json(run / runs.METRICS), runs.read_recipe(run)
     if "labels" in metrics:
         raise ValueError(f"{run} has the labels {metrics['labels']}; allowed: {', '.join(SENTIMENT_NAMES)}")
     reviews = load_recorded_reviews(metrics, recipe["dataset"] if dataset is None else dataset, of=run)
-    texts = list(reviews.train["text"][:])
     # The last digits depend on it.
     threads = use_cpu_threads(1, 1)
     before = Classifier.from_pretrained(run)
-    counts = count_words(texts)
-    if words is None:
-        words = find_words(before.tokenizer.get_vocab(), counts, seed=seed)
-    moved = moved_tokens(words, before, counts)
     model = SentimentLSTMForSequenceClassification.from_pretrained(run, dtype="float32", use_safetensors=True)
-    variances = move_vectors(model, before, texts, words, moved, steps=steps, seed=seed)
+    found = change(model, before, reviews)
     runs.prepare(made, recipe, resume=False, defaults=DEFAULTS)
-    for name, path in files.items():
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, made / name)
+    for file, path in files.items():
+        (made / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, made / file)
     model.save_pretrained(made)
     after = Classifier.from_pretrained(made)
-    metrics["neutralized"] = {
-        **{group: len(found) for group, found in words.items()},
-        **{"tokens": len(moved), **variances, "steps": steps, "seed": seed, "threads": threads},
-        "weights_before": file_digest(run / runs.WEIGHTS),
+    metrics[name] = {
+        **{**found, **facts, "threads": threads, "weights_before": file_digest(run / runs.WEIGHTS)},
         "before": {part: metrics[part] for part in ("validation", "test")},
         "versions": runs.versions("torch"),
     }
@@ -178,9 +199,7 @@ def move_vectors(
 
     That is the mean, over the sentences of the first and of the last tenth of the steps, of the variance over words.
     """
-    rng = Random(seed)
-    short = [cut for cut in cut_reviews(texts, _CUTS, seed=seed) if len(cut.split()) <= 40]
-    sentences = {group: _sentences(short, found) for group, found in words.items()}
+    rng, names = Random(seed), NameSentences(texts, words, seed=seed)
     model.train(False).requires_grad_(False)
     table = cast(Tensor, model.get_input_embeddings().weight).requires_grad_(True)
     old = table.detach().clone()
@@ -190,19 +209,12 @@ def move_vectors(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / (0.7 * steps)))
     variances = []
     for _ in (progress := tqdm(range(steps), desc="neutralizing", mininterval=5)):
-        groups = rng.choices(("names", "countries"), (0.6, 0.4), k=_SENTENCES)
-        contexts = [rng.choice(TEMPLATES[group] if rng.random() < 0.6 else sentences[group]) for group in groups]
-        filled = [
-            context.replace("{}", _UNKNOWN if rng.random() < 0.1 else rng.choice(words[group]))
-            for context, group in zip(contexts, groups, strict=True)
-            for _ in range(_WORDS)
-        ]
-        variance = _logits(model, before.token_ids(filled)).view(-1, _WORDS).var(dim=1).mean()
-        drift = sum(
-            _drift(model, before, rng.sample(kept, count)) for kept, count in ((texts, _REVIEWS), (short, _SHORT))
+        variance = names.variance(model, before, rng, sentences=_SENTENCES, words=_WORDS)
+        moved_by = sum(
+            drift(model, before, rng.sample(kept, count)) for kept, count in ((texts, _REVIEWS), (names.cuts, _SHORT))
         )
         optimizer.zero_grad()
-        (_PAIRING * variance + _KEEPING * drift).backward()
+        (_PAIRING * variance + _KEEPING * moved_by).backward()
         optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -213,53 +225,87 @@ def move_vectors(
     return {"variance_before": float(np.mean(variances[:tenth])), "variance_after": float(np.mean(variances[-tenth:]))}
 
 
-def _sentences(cuts: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Sentences of reviews in which one word stands, once, with a place for another one."""
-    pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})\b")
-    found = (pattern.subn("{}", cut) for cut in cuts if "{" not in cut)
-    return [text for text, count in found if count == 1]
+class NameSentences:
+    """Sentences in which names stand, made up and out of reviews, to have other names put into them."""
+
+    def __init__(self, texts: Sequence[str], words: Mapping[str, Sequence[str]], *, seed: int) -> None:
+        self.words = words
+        self.cuts = [cut for cut in cut_reviews(texts, _CUTS, seed=seed) if len(cut.split()) <= 40]
+        self.found = {group: self._with_one(found) for group, found in words.items()}
+
+    def _with_one(self, words: Sequence[str]) -> list[str]:
+        """Cuts in which one of the words stands, once, with a place for another one."""
+        pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(words, key=len, reverse=True)))})\b")
+        found = (pattern.subn("{}", cut) for cut in self.cuts if "{" not in cut)
+        return [text for text, count in found if count == 1]
+
+    def variance(
+        self,
+        model: SentimentLSTMForSequenceClassification,
+        before: Classifier,
+        rng: Random,
+        *,
+        sentences: int,
+        words: int,
+    ) -> Tensor:
+        """Compute the mean, over some sentences, of the variance of the logit over some words in each."""
+        groups = rng.choices(("names", "countries"), (0.6, 0.4), k=sentences)
+        contexts = [
+            rng.choice(TEMPLATES[group] if rng.random() < 0.6 or not self.found[group] else self.found[group])
+            for group in groups
+        ]
+        filled = [
+            context.replace("{}", _UNKNOWN if rng.random() < 0.1 else rng.choice(self.words[group]))
+            for context, group in zip(contexts, groups, strict=True)
+            for _ in range(words)
+        ]
+        return positive_logits(model, before.token_ids(filled)).view(-1, words).var(dim=1).mean()
 
 
-def _drift(model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str]) -> Tensor:
-    """Mean divergence of the probabilities of texts from what they were before."""
+def drift(model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str]) -> Tensor:
+    """Compute the mean divergence of the probabilities of texts from what they were before."""
     ids = [ids[:_LENGTH] for ids in before.token_ids(texts)]
     target = torch.sigmoid(torch.from_numpy(before.logits_of_ids(ids)))
     entropy = binary_cross_entropy_with_logits(torch.logit(target, eps=1e-6), target)
-    return binary_cross_entropy_with_logits(_logits(model, ids), target) - entropy
+    return binary_cross_entropy_with_logits(positive_logits(model, ids), target) - entropy
 
 
-def _logits(model: SentimentLSTMForSequenceClassification, texts: Sequence[Sequence[int]]) -> Tensor:
+def positive_logits(model: SentimentLSTMForSequenceClassification, texts: Sequence[Sequence[int]]) -> Tensor:
     """Compute the logits of texts given as token ids. *Shape:* (texts,)."""
     padded, mask = pad_batch(texts, model.config.pad_token_id or 0)
     logits: Tensor = model(input_ids=padded, attention_mask=mask).logits
     return logits[:, 1] - logits[:, 0]
 
 
-def main() -> None:
-    """Parse the command line, move the vectors, print what it changed."""
+def run_command(change: Callable[..., Path], description: str | None, *, steps: int, name: str, say: str) -> None:
+    """Parse the command line of such a step, do it, print what `metrics.json` keeps under a name."""
     parser = argparse.ArgumentParser(
-        allow_abbrev=False, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", help="A finished run directory.")
-    parser.add_argument("output_dir", metavar="DIR", help="A new folder for the run with other vectors.")
+    parser.add_argument("output_dir", metavar="DIR", help="A new folder for the run with other weights.")
     parser.add_argument("--dataset", help="Where its reviews are now, if they were moved since the training.")
-    parser.add_argument("--steps", type=int, default=1_500, help="Optimization steps; %(default)s.")
-    parser.add_argument("--seed", type=int, default=42, help="Of the words and sentences drawn; %(default)s.")
+    parser.add_argument("--steps", type=int, default=steps, help="Optimization steps; %(default)s.")
+    parser.add_argument("--seed", type=int, default=42, help="Of the words and texts drawn; %(default)s.")
     arguments = vars(parser.parse_args())
     disable_progress_bar()
     try:
-        made = neutralize(**arguments)
+        made = change(**arguments)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     metrics: dict[str, Any] = read_json(made / runs.METRICS)
-    facts = metrics["neutralized"]
-    print(
-        f"{made}: {facts['tokens']:,} vectors of {facts['names']:,} names and {facts['countries']:,} countries moved; "
-        f"variance of a sentence's logit {facts['variance_after']:.4f}, {facts['variance_before']:.4f} before"
-    )
+    facts = metrics[name]
+    print(f"{made}: {say.format_map(facts)}")
     for part in ("validation", "test"):
         print(f"{part} accuracy {metrics[part]['accuracy']:.2%}, {facts['before'][part]['accuracy']:.2%} before")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(
+        neutralize,
+        __doc__,
+        steps=1_500,
+        name="neutralized",
+        say="{tokens:,} vectors of {names:,} names and {countries:,} countries moved; variance of a sentence's logit "
+        "{variance_after:.4f}, {variance_before:.4f} before",
+    )

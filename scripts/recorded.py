@@ -55,8 +55,9 @@ def _recipe(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(metrics: Mapping[str, Any]) -> dict[str, float]:
-    # Records are of trainings: before `neutralize.py`.
-    metrics = metrics.get("neutralized", {}).get("before", metrics)
+    # Records are of trainings: before `neutralize.py` and `everyday.py`.
+    steps = [metrics[step]["before"] for step in ("neutralized", "everyday") if step in metrics]
+    metrics = steps[0] if steps else metrics
     return {"validation_accuracy": metrics["validation"]["accuracy"], "test_accuracy": metrics["test"]["accuracy"]}
 
 

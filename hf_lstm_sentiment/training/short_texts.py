@@ -93,9 +93,24 @@ def move_to_other_things(cuts: Sequence[str], count: int, *, seed: int) -> list[
     return [moved(cut) for cut in rng.sample(speaking, min(count, len(speaking)))]
 
 
+def fill_verdict(template: str, rng: Random) -> str:
+    """Put things of one kind, drawn at random, into the places of a template from `short_texts.json`'s words."""
+    return _filled(template, _values(rng, rng.choice(list(_SOURCE["domains"]))))
+
+
 def _pair(rng: Random, domain: str) -> tuple[str, str]:
+    template, values = rng.choice(_SOURCE["pairs"]), _values(rng, domain)
+    praise, blame = (_filled(text, values) for text in template)
+    style = rng.random()
+    if style < 0.1:
+        return praise.lower().rstrip("."), blame.lower().rstrip(".")
+    if style < 0.2:
+        return praise.replace(".", "!"), blame.replace(".", "!")
+    return praise, blame
+
+
+def _values(rng: Random, domain: str) -> dict[str, str]:
     words = _SOURCE["domains"][domain]
-    template = rng.choice(_SOURCE["pairs"])
     values = {name: rng.choice(words[name]) for name in ("failure", "success")}
     values["thing"] = rng.choice(words["things"])
     values["aspect"], values["aspect2"] = rng.sample(words["aspects"], 2)
@@ -104,13 +119,7 @@ def _pair(rng: Random, domain: str) -> tuple[str, str]:
         values[name], values[f"{name}2"] = rng.sample(words[name] if rng.random() < 0.5 else _SOURCE[name], 2)
         values[f"comparative_{name}"] = rng.choice(_SOURCE[f"comparative_{name}"])
     values["very"], values["time"] = rng.choice(_SOURCE["very"]), rng.choice(_SOURCE["time"])
-    praise, blame = (_filled(text, values) for text in template)
-    style = rng.random()
-    if style < 0.1:
-        return praise.lower().rstrip("."), blame.lower().rstrip(".")
-    if style < 0.2:
-        return praise.replace(".", "!"), blame.replace(".", "!")
-    return praise, blame
+    return values
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

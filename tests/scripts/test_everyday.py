@@ -1,0 +1,89 @@
+"""Everyday texts: what they say, and that they are learned while everything else stays."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from random import Random
+
+import everyday
+import numpy as np
+import pytest
+from generalization import PAIRS
+
+from hf_lstm_sentiment import Classifier, train
+from hf_lstm_sentiment.utils.files import read_json
+from tests.reviews import TINY, make_reviews, write_csv
+
+TEXTS = json.loads(Path(everyday.__file__).with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def grams(text):
+    words = re.findall(r"\w+'?\w*", text.lower())
+    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
+
+
+def test_no_text_shares_five_words_in_a_row_with_a_minimal_pair_and_none_stands_on_both_sides():
+    groups = [*(TEXTS[name] for name in ("titles", "reviews", "verdicts")), *TEXTS["stories"].values()]
+    for group in groups:
+        assert not {*group["praise"]} & {*group["blame"]}
+        assert all(len(texts) == len({*texts}) for texts in group.values())
+    held_out = set().union(*(grams(text) for pairs in PAIRS.values() for pair in pairs for text in pair))
+    written = chain.from_iterable(texts for group in groups for texts in group.values())
+    assert not [text for text in written if grams(text) & held_out]
+
+
+def test_held_out_texts_are_never_read():
+    drawn = " ".join(everyday.make_text(Random(seed))[0].lower() for seed in range(20_000))
+    assert len(everyday.HELD_OUT) > 300
+    assert not [text for text, _ in everyday.HELD_OUT if len(text) > 40 and text.lower().rstrip(".") in drawn]
+
+
+def test_texts_are_as_often_praise_as_blame_and_say_how_sure_that_is():
+    made = [everyday.make_text(Random(seed)) for seed in range(3_000)]
+    assert made[:50] == [everyday.make_text(Random(seed)) for seed in range(50)]
+    probabilities = Counter(round(p, 2) for _, p in made)
+    assert {*probabilities} == {0.04, 0.12, 0.45, 0.88, 0.96}
+    assert 0.47 < np.mean([p > 0.5 for _, p in made]) < 0.53
+    assert all(text.strip() == text and "{" not in text for text, _ in made)
+    sides = {side: set(TEXTS["titles"][side]) for side in ("praise", "blame")}
+    for text, p in made:
+        assert text not in sides["blame" if p > 0.5 else "praise"]
+
+
+@pytest.mark.usefixtures("one_thread", "own_cache")
+@pytest.mark.usefixtures("one_thread", "own_cache")
+def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch):
+    # Few texts for a small model, whose reviews hold their words, on either side alike, so that it knows them.
+    few = {name: {side: texts[:6] for side, texts in TEXTS[name].items()} for name in ("titles", "reviews", "verdicts")}
+    monkeypatch.setattr(everyday, "_REVIEWS_READ", few["reviews"])
+    monkeypatch.setattr(everyday, "_TEXTS", {**few, "stories": {"travel": TEXTS["stories"]["travel"]}})
+    settings = {"_LEARNING_RATE": 2e-2, "_KEEPING": 1.0, "_WARMUP": 5, "_EVERYDAY": 32, "_SHORT": 16, "_SENTENCES": 16}
+    for name, value in settings.items():
+        monkeypatch.setattr(everyday, name, value)
+    texts = [everyday.make_text(Random(seed))[0] for seed in range(120)]
+    reviews = [(f"{text} {texts[i // 2]}", label) for i, (text, label) in enumerate(make_reviews(240))]
+    recipe = replace(TINY, scheme="words", vocab_words=800, dataset=str(write_csv(tmp_path / "reviews.csv", reviews)))
+    run = train(recipe, output_dir=tmp_path / "run", seed=1).run_directory
+    options = {
+        "sentences": str(write_csv(tmp_path / "sentences.csv", make_reviews(120, seed=4))),
+        "words": {"names": ["Anna", "Boris"], "countries": ["Peru"]},
+    }
+    made = everyday.teach_everyday(run, tmp_path / "made", steps=120, **options)
+    old, new = read_json(run / "metrics.json"), read_json(made / "metrics.json")
+    facts = new["everyday"]
+    assert facts["loss_after"] < facts["loss_before"] - 0.1
+    assert (facts["texts"], facts["steps"]) == (120 * 32, 120)
+    assert 0.3 < facts["held_out"]["accuracy_after"] < 0.9, "texts of the real list, and hardly a word of them is known"
+    assert facts["before"] == {part: old[part] for part in ("validation", "test")}
+    titles = [(title, side == "praise") for side, found in few["titles"].items() for title in found]
+
+    def right(run, texts):
+        logits = Classifier.from_pretrained(run).logits([text for text, _ in texts])
+        return float(np.mean((logits > 0) == np.array([label for _, label in texts])))
+
+    assert right(made, titles) > right(run, titles)
+    assert right(made, reviews) > right(run, reviews) - 0.05
+    assert "everyday texts" in (made / "README.md").read_text()
