@@ -44,7 +44,9 @@ class EndpointHandler:
         Raises:
             ValueError: The request is none of this; the service sends the message to the client, with status 400.
         """
-        inputs, parameters = data.get("inputs"), data.get("parameters") or {}
+        if not isinstance(data, Mapping) or not isinstance(parameters := data.get("parameters") or {}, Mapping):
+            raise ValueError(f'the request is {data!r:.80}; allowed: an object with "inputs", and "parameters" as one')
+        inputs = data.get("inputs")
         texts = [inputs] if isinstance(inputs, str) else inputs
         if not isinstance(texts, list):
             raise ValueError(f'"inputs" is {inputs!r:.80}; allowed: a text or a list: {{"inputs": "A moving film."}}')

@@ -98,7 +98,8 @@ def make_arguments(
         if option not in known:
             raise ValueError(unknown_option(option))
         if option in fixed and value not in (None, fixed[option]):
-            raise ValueError(f"{option} is {value!r}; the training relies on {fixed[option]!r}, leave it out")
+            instead = "; --resume continues a run" if option == "resume_from_checkpoint" else ""
+            raise ValueError(f"{option} is {value!r}; the training relies on {fixed[option]!r}, leave it out{instead}")
         if option in _POSITIVE and not 0 < value < math.inf:
             raise ValueError(f"{option} is {value!r}; allowed: a finite number above 0")
     defaults = {

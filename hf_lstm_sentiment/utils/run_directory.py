@@ -70,7 +70,7 @@ def prepare(run: Path, recipe: Mapping[str, Any], *, resume: bool, defaults: Map
                 "with, or another --output_dir"
             )
     # A training that was killed in its first moment leaves hidden files alone.
-    elif not path.is_file() and any(not left.name.startswith(".") for left in run.rglob("*") if left.is_file()):
+    elif not path.is_file() and (run.is_file() or any(p.is_file() and p.name[0] != "." for p in run.rglob("*"))):
         raise FileExistsError(f"{run} is not empty and holds no run; pass another --output_dir")
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in run.rglob(".*.tmp"):
@@ -111,8 +111,9 @@ def record_files(checkpoint: Path) -> None:
 
 def changed_file(checkpoint: Path) -> str | None:
     """Say which file of a checkpoint is not what was saved, if one is; an OSError names one that is not there."""
-    # Version 0.1.0 wrote no digests.
-    recorded = read_json(checkpoint / _DIGESTS) if (checkpoint / _DIGESTS).is_file() else {}
+    # Version 0.1.0 wrote no digests; its weights must be there.
+    has_digests = (checkpoint / _DIGESTS).is_file()
+    recorded = read_json(checkpoint / _DIGESTS) if has_digests else {WEIGHTS: file_digest(checkpoint / WEIGHTS)}
     changed = (name for name, digest in recorded.items() if file_digest(checkpoint / name) != digest)
     return next((f"{name} of {checkpoint.name} is not what was saved" for name in changed), None)
 

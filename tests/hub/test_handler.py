@@ -64,6 +64,8 @@ def test_long_texts_are_cut_unless_told_otherwise(handler):
     ("request_", "said"),
     [
         ({"text": "good"}, '"inputs" is None; allowed: a text or a list'),
+        (["good"], "the request is .'good'.; allowed: an object"),
+        ({"inputs": "good", "parameters": [1]}, "allowed: an object with .* as one"),
         ({"inputs": ["good", 7]}, '"inputs" holds 7 at place 1; allowed: texts'),
         ({"inputs": "good \ud83d"}, r'"inputs" holds .good .ud83d. at place 0; allowed: texts of whole characters'),
         ({"inputs": "good", "parameters": {"temperature": 1}}, "temperature is 1; allowed: no parameter but top_k,"),

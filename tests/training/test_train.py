@@ -250,6 +250,8 @@ def test_a_directory_that_is_in_use_or_holds_something_else_is_not_touched(fit, 
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="is not empty and holds no run"):
         fit(TINY, dataset=reviews, output_dir=tmp_path)
+    with pytest.raises(FileExistsError, match="is not empty and holds no run"):
+        fit(TINY, dataset=reviews, output_dir=tmp_path / "thesis.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -278,6 +280,15 @@ def test_a_torn_checkpoint_is_passed_over(result, tmp_path, caplog, torn, how):
         path.unlink()
     assert runs.newest_whole_checkpoint(run) == older
     assert f"{newest.name} is not whole" in caplog.text
+
+
+def test_a_checkpoint_whose_best_one_is_gone_is_passed_over(result, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(result.run_directory / "checkpoints", run / "checkpoints")
+    newest = runs.newest_whole_checkpoint(run)
+    state = newest / runs.STATE
+    state.write_text(json.dumps({**read_json(state), "best_global_step": 1_000}))
+    assert runs.newest_whole_checkpoint(run) != newest
 
 
 def test_a_run_that_was_moved_is_continued(result, again, tmp_path):
