@@ -140,8 +140,9 @@ def test_explain_reads_standard_input_takes_a_label_and_writes_files(run, capsys
     options += ["--model", run, "--label", "NEGATIVE", "--faithfulness", str(data), "--reviews", "10"]
     out = said(capsys, "explain", "-", *options)
     assert out.startswith("POSITIVE ")
+    assert out.splitlines()[1] == "attributions to, and probabilities of, NEGATIVE:"
     # Nothing of a text moves the cursor.
-    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["a", "wonderful", "\ufffd?"]
+    assert [line.split()[0] for line in out.splitlines()[2:5]] == ["a", "wonderful", "\ufffd?"]
     assert "faithfulness, 10 test reviews of" in out
     found = json.loads((tmp_path / "new" / "a.json").read_text())
     assert found["faithfulness"]["texts"] == 10

@@ -78,8 +78,7 @@ def _show(explanation: Explanation) -> None:
     from ..inference.explanation import shorten
 
     say(f"{explanation.label} {100 * explanation.score:.1f} %")
-    if len(explanation.labels) > 2:
-        say(f"attributions to, and probabilities of, {explanation.target}:")
+    say(f"attributions to, and probabilities of, {explanation.target}:")
     for word in explanation.words:
         if word.contribution is None or word.probability is None:
             break

@@ -210,7 +210,7 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: Path, *, cha
     """Draw the test accuracy of every seed with the mean of its preset, and the learning curves beside it."""
     figure = new_figure(10, 4.6, "Test accuracy by seed, and how validation accuracy grew")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    style(left, "test reviews, official split", "", _CORRECT)
+    style(left, "test reviews", "", _CORRECT)
     style(right, "validation reviews", "epoch", _CORRECT)
     for place, ((name, found), color) in enumerate(zip(presets.items(), cycle(_COLORS))):
         values = [100 * value for value in found["test_accuracy"]["values"]]
@@ -225,5 +225,6 @@ def plot_comparison(presets: Mapping[str, Mapping[str, Any]], path: Path, *, cha
     left.set_xlim(-0.6, len(presets) - 0.2)
     for axes in (left, right):
         axes.axhline(100 * chance, color=GREY, linewidth=1, linestyle=":")
-    right.legend(fontsize=TICK_SIZE, frameon=False, loc="lower right", title="a line per seed")
+    right.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    figure.legend(fontsize=TICK_SIZE, frameon=False, loc="outside lower right", ncols=4, title="a line per seed")
     return write_figure(figure, path)

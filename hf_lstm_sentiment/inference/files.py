@@ -117,7 +117,7 @@ def predict_file(
     target, name, chosen = user_path(output, "the output"), os.fspath(source), FileOptions(**options)
     if target.suffix.lower() not in OUTPUTS:
         raise ValueError(f"{target}: files of kind {target.suffix!r} are not written; allowed: {', '.join(OUTPUTS)}")
-    read = user_path(name, "what is read")
+    read = user_path(name, "the input")
     if target.exists() and read.exists() and target.samefile(read):
         raise ValueError(f"{target} is both what is read and what is to be written; name another output")
     if not target.parent.is_dir():
@@ -278,7 +278,7 @@ def _look_through(name: str, target: Path, split: str, classifier: Classifier, o
     if to_parquet:
         require("pyarrow", extra="train")
     allowed = f"a file ({', '.join(KINDS)}), or a data set of the Hub such as stanfordnlp/imdb"
-    path = local_path(name, "what is read", allowed=allowed, suffixes=KINDS)
+    path = local_path(name, "the input", allowed=allowed, suffixes=KINDS)
     if path is not None:
         check_kind(name, path)
     rows = open_rows(path, options, name=name) if path else stream_rows(name, split)

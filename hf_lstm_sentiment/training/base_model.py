@@ -92,8 +92,9 @@ class BaseModel:
                 "vocab_words": len(self.vocabulary) - 2 + recipe.extend_vocab,
                 "max_length": min(self._classifier.max_length, 2**31),
             }
-        if changed := [f"{name} {value}" for name, value in own.items() if getattr(recipe, name) != value]:
-            logger.info(f"{recipe.name} has what {self.source} has: {', '.join(changed)}")
+        expected = replace(recipe, vocab_words=recipe.vocab_words + recipe.extend_vocab)
+        if changed := [f"{name} {value}" for name, value in own.items() if getattr(expected, name) != value]:
+            logger.info(f"{recipe.name} takes the sizes of {self.source}: {', '.join(changed)}")
         return replace(recipe, **own)
 
     def load_into(
@@ -120,8 +121,8 @@ class BaseModel:
             if same_labels:
                 model.classifier.load_state_dict(network.head.state_dict())
         head = "its head" if same_labels else f"a new head for {len(reviews.label_names)} labels"
-        words = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        logger.info(f"starting from {self.source} with {head}; word vectors: {words}")
+        words = "{copied:,} of its word vectors, {glove:,} new ones from GloVe, {random:,} at random".format(**counts)
+        logger.info(f"starting from {self.source} with {head}: {words}")
         facts: dict[str, Any] = {
             "name": self.source,
             **({"revision": self._revision} if self._revision else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -116,11 +117,17 @@ class _LengthGroupedSampler(LengthGroupedSampler):
         self.generator = torch.Generator().manual_seed(self._seed + epoch)
 
 
+def _is_not_of_quick_epochs(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("mtime may not be reliable")
+
+
 class SafeTrainer(Trainer):
     """A Trainer that tells a full disk from a defect, pickles no arguments, and resumes in the middle of an epoch."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = runs.checkpoint_at(Path(str(self.args.output_dir)).parent, self.state.global_step)
+        # transformers warns of a file system whose times are false when two epochs took less than a second.
+        logging.getLogger("transformers.trainer_utils").addFilter(_is_not_of_quick_epochs)
         with telling_of_a_full_disk(checkpoint, "the checkpoint before it is whole", remove=True):
             super()._save_checkpoint(model, trial)
 

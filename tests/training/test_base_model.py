@@ -112,7 +112,7 @@ def test_new_words_are_appended_with_vectors_of_glove_where_there(fit, base, new
     assert set(found) - set(table) == set(FRESH)
     there, here = (read_json(run / "tokenizer.json")["model"]["vocab"] for run in (base, result.run_directory))
     assert there.items() <= here.items()
-    assert f"{len(table)} copied, 2 glove, 1 random" in caplog.text
+    assert f"{len(table)} of its word vectors, 2 new ones from GloVe, 1 at random" in caplog.text
     card = (result.run_directory / "README.md").read_text()
     assert "and the 3 most frequent words of the training reviews that it did not know" in card
     assert Classifier.from_pretrained(result.run_directory)(["word1 excellent"])[0].known == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks as checks
+from transformers.utils.logging import warning_once
 
 from hf_lstm_sentiment import Classifier, SentimentClassifier
 from tests.reviews import BAD, GOOD, TINY
@@ -42,8 +44,10 @@ def test_checks_of_scikit_learn_pass_or_say_that_they_are_left_out():
     assert {result["status"] for result in results} == {"passed"}
 
 
-def test_it_fits_texts_and_keeps_its_parameters(fitted, capsys):
-    model = tiny(epochs=1)
+def test_it_fits_texts_and_keeps_its_parameters(fitted, capsys, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    warning_once.cache_clear()
+    model = tiny(epochs=2)
     before = model.get_params()
     with pytest.raises(NotFittedError):
         model.predict(TEXTS)
@@ -52,7 +56,8 @@ def test_it_fits_texts_and_keeps_its_parameters(fitted, capsys):
     assert model.get_params() == before
     assert [*texts] == TEXTS
     assert (labels == LABELS).all()
-    assert model.metrics_["epochs"] == 1
+    assert model.metrics_["epochs"] == 2
+    assert "mtime" not in caplog.text
     # Whatever is public and was learned ends with an underscore.
     assert {name for name in vars(model) if name not in before} == {"classes_", "classifier_", "metrics_"}
     assert clone(fitted).get_params() == fitted.get_params()
