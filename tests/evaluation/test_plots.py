@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_lstm_sentiment.evaluation import plots
 from hf_lstm_sentiment.evaluation.errors import ScoredReviews, group
 from hf_lstm_sentiment.evaluation.plots import (
     plot_confidences,
@@ -145,3 +146,17 @@ assert "matplotlib" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_a_comparison_counts_whole_epochs_and_its_legend_covers_no_line(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(plots, "write_figure", lambda figure, path: kept.append(figure))
+    found = {"test_accuracy": {"values": [0.8, 0.9], "mean": 0.85}, "histories": [HISTORY[:2]] * 2}
+    plots.plot_comparison({"v1": found, "v2_glove": found}, tmp_path / "picture.png")
+    (figure,) = kept
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    assert left.get_title() == "test reviews"
+    assert all(float(place).is_integer() for place in right.get_xticks())
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(right.get_tightbbox())
