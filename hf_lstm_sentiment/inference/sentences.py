@@ -26,8 +26,10 @@ _MARKS = re.compile(
           | (?P<number> \d\d?)
           | (?P<shortened> (?i: etc|inc|ltd|co|corp|jr|sr|al|approx) | [\w&]+ \. [\w.&]* [\w&])
         ) \. {_CLOSING} (?=\s|$)
-      | (?P<soft> (?: \.\.{_ANY}* | [!?\u2026]{_ANY}* (?: (?=[^.!?\u2026\s]) | (?<=[.\u2026]))) {_CLOSING}) (?=\s|$)
-      | {_ANY}+ {_CLOSING} (?=\s|$)
+      # From the first of several marks alone, or a million of them would take hours.
+      | (?<!{_ANY})
+        (?P<soft> (?: \.\.{_ANY}* | [!?\u2026]{_ANY}* (?: (?=[^.!?\u2026\s]) | (?<=[.\u2026]))) {_CLOSING}) (?=\s|$)
+      | (?<!{_ANY}) {_ANY}+ {_CLOSING} (?=\s|$)
       | [\u3002\uff01\uff1f]+ [\u300d\u300f\u201d]*
     ) (?=\s* (?P<after> \S?))
     """,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,3 +72,9 @@ def test_every_sentence_is_classified_alone():
     for wrong in (["a"], None, 3):
         with pytest.raises(TypeError, match=r"text 0 is .*; every text must be a string"):
             predict_sentences(wrong)
+
+
+def test_many_marks_take_no_longer_than_words():
+    start, text = time.process_time(), "..." * 20_000 + "x"
+    assert split_sentences(text)[-1][1] == len(text)
+    assert time.process_time() - start < 5
