@@ -47,7 +47,7 @@ for shipped in held():
     (prediction,) = package.predict(["A wonderful film, funny and moving."], model=folder)
     (answer,) = pipeline("text-classification", model=str(folder))(["A wonderful film, funny and moving."])
     assert prediction.label == answer["label"] == "POSITIVE", shipped
-    assert AutoModelForSequenceClassification.from_pretrained(folder).num_labels == 2
+    assert AutoModelForSequenceClassification.from_pretrained(folder).config.num_labels == 2
 
 
 def typed(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
