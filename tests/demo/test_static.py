@@ -172,7 +172,7 @@ def test_the_page_is_used_by_mouse_and_by_keyboard(chromium, address):
         opinion = page.locator("#opinion")
         assert re.fullmatch(r"(POSITIVE|NEGATIVE) \d+\.\d\s%", opinion.locator(".verdict").inner_text())
         assert opinion.get_by_text(re.compile(r"The model knows \d+\s% of the \d+ tokens")).count() == 1
-        page.get_by_label("Review", exact=True).fill("Wonderful terrible zzxqy qqxyz xqxq qzq <img src=x onerror=alert(1)>")
+        page.get_by_label("Review", exact=True).fill("Wonderful terrible zzxqy qqxyz xqxq <img src=x onerror=alert(1)>")
         page.keyboard.press("Shift+Enter")
         opinion.get_by_text("it cannot judge this text").wait_for()
         assert opinion.locator("img").count() == 0
