@@ -131,10 +131,10 @@ def teach_everyday(
         return {
             **{"texts": steps * _EVERYDAY, **losses, "kept": {name: len(group) for name, (group, _) in kept.items()}},
             "held_out": {"texts": len(HELD_OUT), "accuracy_before": old, "accuracy_after": right},
+            **{"steps": steps, "seed": seed},
         }
 
-    facts = {"steps": steps, "seed": seed}
-    return change_run(run, output_dir, change, facts, name="everyday", dataset=dataset)
+    return change_run(run, output_dir, change, name="everyday", dataset=dataset)
 
 
 @torch.inference_mode()

@@ -89,16 +89,15 @@ def neutralize(
         moved = moved_tokens(found, before, counts)
         sizes = {group: len(names) for group, names in found.items()}
         variances = move_vectors(model, before, texts, found, moved, steps=steps, seed=seed)
-        return {**sizes, "tokens": len(moved), **variances}
+        return {**sizes, "tokens": len(moved), **variances, "steps": steps, "seed": seed}
 
-    return change_run(run, output_dir, change, {"steps": steps, "seed": seed}, name="neutralized", dataset=dataset)
+    return change_run(run, output_dir, change, name="neutralized", dataset=dataset)
 
 
 def change_run(
     run: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     change: Callable[[SentimentLSTMForSequenceClassification, Classifier, Reviews], dict[str, Any]],
-    facts: Mapping[str, Any],
     *,
     name: str,
     dataset: str | os.PathLike[str] | None,
@@ -106,7 +105,7 @@ def change_run(
     """Write a finished run of two labels anew, with its weights changed and its held-out reviews measured again.
 
     `change` gets the model, the classifier as it was and the reviews, and returns what `metrics.json` keeps of it under
-    a name, beside other facts and the figures before.
+    a name, beside the figures before.
     """
     run, made = user_path(run, "the run"), empty_folder(output_dir)
     files = publishable_files(run)
@@ -126,7 +125,7 @@ def change_run(
     model.save_pretrained(made)
     after = Classifier.from_pretrained(made)
     metrics[name] = {
-        **{**found, **facts, "threads": threads, "weights_before": file_digest(run / runs.WEIGHTS)},
+        **{**found, "threads": threads, "weights_before": file_digest(run / runs.WEIGHTS)},
         "before": {part: metrics[part] for part in ("validation", "test")},
         "versions": runs.versions("torch"),
     }
