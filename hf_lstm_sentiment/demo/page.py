@@ -27,7 +27,7 @@ from ..data.columns import TEXT_COLUMNS, candidates, find_column
 from ..data.readers import FileForm, open_rows
 from ..inference.classifier import UNSURE, check_unsure
 from ..inference.explain import Explainer
-from ..inference.explanation import LEAST_KNOWN, body, template
+from ..inference.explanation import LEAST_KNOWN, template
 from ..inference.files import predict_file
 from ..utils.files import user_path
 from ..utils.imports import require
@@ -110,7 +110,7 @@ def read_review(
         found = explainer(text, label=label or None)
         if below is not None and found.score < below:
             found = replace(found, label=f"{UNSURE}: {found.label}")
-        return body(found)
+        return found.to_html(page=False)
     except (OSError, ValueError) as error:
         return problem(error)
 

@@ -25,7 +25,6 @@ from ..model.loading import (
     Network,
     ShippedConfig,
     file_of,
-    find_weights,
     highest_id,
     read_config,
     read_settings,
@@ -158,7 +157,6 @@ class Classifier:
         source: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
-        variant: str | None = None,
         device: str | torch.device = "cpu",
         backend: str = "torch",
         dtype: str | torch.dtype = "float32",
@@ -169,7 +167,6 @@ class Classifier:
             source: A run directory, or a repository of the Hub; the model that comes with the package where None or
                 "reviews", its name, unless a run directory of that name is there.
             revision: Branch, tag or commit of a repository.
-            variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
             device: Where to compute; the backend "onnx" knows the CPU only.
             backend: "torch", or "onnx": the same model in onnxruntime, converted now, in a fifth of a second.
             dtype: What to compute word vectors and LSTM in: "float32", and with torch also "bfloat16", with onnx
@@ -202,7 +199,7 @@ class Classifier:
             config = read_config(name, revision)
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
-        network = read_weights(config, find_weights(name, revision, variant))
+        network = read_weights(config, file_of(name, "model.safetensors", revision))
         if dtype == "bfloat16":
             for layers in (network.embedding, network.lstm):
                 layers.to(torch.bfloat16)
@@ -290,7 +287,6 @@ class Classifier:
         texts: Iterable[str],
         *,
         batch_size: int = 64,
-        window: int = WINDOW,
         all_scores: bool = False,
         unsure_below: float | None = None,
         unsure_label: str = UNSURE,
@@ -300,7 +296,6 @@ class Classifier:
         Args:
             texts: The reviews: a list, a column of a table, or anything else that yields strings.
             batch_size: Reviews that are computed together.
-            window: Reviews that are read ahead and sorted by length.
             all_scores: Give each prediction `scores`, too, the probability of every label.
             unsure_below: Probability below which the answer is `unsure_label` instead; the score stays.
             unsure_label: Name of that answer.
@@ -315,10 +310,9 @@ class Classifier:
         """
         check_texts(texts)
         check_count("batch_size", batch_size)
-        check_count("window", window)
         check_unsure(unsure_below, unsure_label, self.labels)
         iterator = enumerate(texts)
-        while chunk := list(islice(iterator, window)):
+        while chunk := list(islice(iterator, WINDOW)):
             for row, text in chunk:
                 check_text(row, text)
             reviews = [ids[: self.max_length] for ids in self.token_ids([text for _, text in chunk])]
@@ -394,5 +388,4 @@ def predict(
     Raises:
         ModuleNotFoundError, OSError, TypeError, ValueError: As those two.
     """
-    check_texts(texts)
     return open_classifier(model, backend, dtype)(texts, **options)

@@ -98,9 +98,8 @@ class Explanation:
     @property
     def _other(self) -> str:
         """What a page calls the opposite of the label explained: the other one of two, or all others."""
-        return (
-            next(label for label in self.labels if label != self.target) if len(self.labels) == 2 else "another label"
-        )
+        others = [label for label in self.labels if label != self.target]
+        return others[0] if len(others) == 1 else "another label"
 
     @property
     def _rivals(self) -> list[int]:
@@ -117,9 +116,38 @@ class Explanation:
         """Convert everything to what `json.dumps` takes."""
         return asdict(self)
 
-    def to_html(self) -> str:
-        """Make a page of its own, by Jinja2: decision, colored review, curve of probabilities, strongest tokens."""
-        return body(self, page=True)
+    def to_html(self, *, page: bool = True) -> str:
+        """Make a page of its own, by Jinja2: decision, colored review, curve of probabilities, strongest tokens.
+
+        Args:
+            page: The page as a whole; where false, what goes into another one, which needs the style sheet of `css`.
+        """
+        html = template(Path(__file__).with_suffix(".html"))
+        from markupsafe import Markup
+
+        read, rivals, labels = self._read, self._rivals, self.labels
+        chances = [word.probability or 0.0 for word in read]
+        listed = [labels.index(self.target), *rivals[: _SCORES - 1]] if rivals else []
+        # Of few labels, in their own order: stars, say.
+        listed.sort(key=lambda index: -self.probabilities[index] if len(rivals) >= _SCORES else index)
+        return html.render(
+            explanation=self,
+            page=page,
+            review=Markup(self.to_html_fragment()),  # noqa: S704 - built of escaped text
+            labels=[_plain(label) for label in (self._other, self.target)],
+            positive=100 * self.probabilities[labels.index(self.target)],
+            listed=listed,
+            dashes={index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)},
+            style=_style,
+            read=read,
+            judged=self.known >= LEAST_KNOWN,
+            unread=len(self.words) - len(read),
+            # Each token has a column of its own.
+            across=[f"{100 * (i + 0.5) / len(read):.2f}" for i in range(len(read))],
+            turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
+            chances=chances,
+            strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:8] if w.contribution],
+        )
 
     def to_html_fragment(self, words: int | None = None) -> str:
         """Make colored `<span>`s of the tokens, with what stands between them, escaped; to put into a page.
@@ -202,7 +230,7 @@ class Explanation:
 
 
 def css() -> str:
-    """Read the style sheet that `body` needs; every rule of it is for elements of the class `explanation`."""
+    """Read the style sheet of `Explanation.to_html`; every rule of it is for elements of the class `explanation`."""
     return Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
@@ -216,36 +244,6 @@ def template(path: Path) -> Template:
     environment.filters |= {"plain": _plain, "short": shorten, "count": "{:,}".format}
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
     return environment.get_template(path.name)
-
-
-def body(explanation: Explanation, *, page: bool = False) -> str:
-    """Make what a page says of an explanation: decision, colored review, curve, tables; or the page as a whole."""
-    html = template(Path(__file__).with_suffix(".html"))
-    from markupsafe import Markup
-
-    read, rivals, labels = explanation._read, explanation._rivals, explanation.labels
-    chances = [word.probability or 0.0 for word in read]
-    listed = [labels.index(explanation.target), *rivals[: _SCORES - 1]] if rivals else []
-    # Of few labels, in their own order: stars, say.
-    listed.sort(key=lambda index: -explanation.probabilities[index] if len(rivals) >= _SCORES else index)
-    return html.render(
-        explanation=explanation,
-        page=page,
-        review=Markup(explanation.to_html_fragment()),  # noqa: S704 - built of escaped text
-        labels=[_plain(label) for label in (explanation._other, explanation.target)],
-        positive=100 * explanation.probabilities[labels.index(explanation.target)],
-        listed=listed,
-        dashes={index: " ".join(map(str, look)) for index, look in zip(rivals, _DASHES, strict=False)},
-        style=_style,
-        read=read,
-        judged=explanation.known >= LEAST_KNOWN,
-        unread=len(explanation.words) - len(read),
-        # Each token has a column of its own.
-        across=[f"{100 * (i + 0.5) / len(read):.2f}" for i in range(len(read))],
-        turns=_turns(np.abs(np.diff(chances, prepend=chances[:1])), _TURNS, _APART),
-        chances=chances,
-        strongest=[w for w in sorted(read, key=lambda word: -abs(word.contribution or 0))[:8] if w.contribution],
-    )
 
 
 def _turns(changes: npt.NDArray[np.float64], most: int, apart: int) -> list[int]:

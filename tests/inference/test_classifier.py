@@ -99,7 +99,7 @@ def same(predictions, others):
 
 
 @pytest.mark.parametrize("changes", VARIANTS)
-def test_answers_are_those_of_the_model_one_by_one_in_order(changes):
+def test_answers_are_those_of_the_model_one_by_one_in_order(changes, monkeypatch):
     model, own = make(**changes).train(), tokenizer()
     classifier = Classifier(model, own)
     assert not any(module.training for module in model.modules())
@@ -108,7 +108,8 @@ def test_answers_are_those_of_the_model_one_by_one_in_order(changes):
     texts = [*texts_of(lengths), "   "]
     expected = one_by_one(model, texts, own)
     for window, batch_size in ((1_000, 7), (1, 1), (5, 3), (8, 40)):
-        found = list(classifier.stream(iter(texts), window=window, batch_size=batch_size))
+        monkeypatch.setattr(inference, "WINDOW", window)
+        found = list(classifier.stream(iter(texts), batch_size=batch_size))
         signed = [p.score if p.label == "POSITIVE" else 1 - p.score for p in found]
         np.testing.assert_allclose(signed, 1 / (1 + np.exp(-expected)), rtol=0, atol=1e-6)
         np.testing.assert_allclose(classifier.logits(texts, batch_size=batch_size), expected, rtol=0, atol=1e-6)
@@ -160,7 +161,6 @@ def test_an_answer_that_is_not_probable_enough_is_unsure(classifier, three):
         (["good"] * 5 + [7], {}, r"text 5 is 7 \(int\); every text must be a string"),
         (["a"], {"batch_size": 0}, "batch_size is 0; allowed: a whole number of at least 1"),
         (["a"], {"batch_size": 2.5}, "batch_size is 2.5; allowed: a whole number of at least 1"),
-        (["a"], {"window": 0}, "window is 0; allowed"),
         (["a"], {"unsure_below": 0.5}, r"unsure_below is 0\.5; allowed: above 0\.5 \(of 2 labels, the most prob"),
         (["a"], {"unsure_below": 70}, r"unsure_below is 70; allowed: above 0.5 .*, to 1"),
         (["a"], {"unsure_below": "0.7"}, r"unsure_below is '0\.7'; allowed"),
@@ -170,8 +170,8 @@ def test_an_answer_that_is_not_probable_enough_is_unsure(classifier, three):
     ],
 )
 def test_what_cannot_be_classified_is_refused(classifier, texts, options, message):
-    refused(lambda: list(classifier.stream(texts, **{"window": 2, **options})), message)
-    if not options.keys() & {"window", "unsure_below"}:
+    refused(lambda: list(classifier.stream(texts, **options)), message)
+    if "unsure_below" not in options:
         refused(lambda: classifier.logits(texts, **options), message)
 
 
@@ -224,34 +224,6 @@ def test_the_packaged_model_has_a_name(checkpoint, classifier, tmp_path, monkeyp
     assert Classifier.from_pretrained("reviews").fingerprint() == classifier.fingerprint()
 
 
-@pytest.mark.parametrize("variant", [None, "fp16"])
-@pytest.mark.parametrize("size", ["1GB", "1KB"])
-def test_shards_and_variants_are_loaded(tmp_path, classifier, variant, size):
-    make().save_pretrained(tmp_path, max_shard_size=size, variant=variant)
-    tokenizer().save_pretrained(tmp_path)
-    assert (len(list(tmp_path.glob("model*.safetensors"))) > 1) == (size == "1KB")
-    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
-    with pytest.raises(OSError, match=r"model\.other\.safetensors"):
-        Classifier.from_pretrained(tmp_path, variant="other")
-
-
-@pytest.mark.parametrize(
-    ("weight_map", "said"),
-    [
-        *[
-            (x, "allowed: names of safetensors")
-            for x in ({"a": "../model.safetensors"}, {"a": 3}, {}, "model.safetensors")
-        ],
-        ({"a": "model-00001-of-00003.safetensors"}, "does not hold the weights that its config"),
-    ],
-)
-def test_an_index_names_shards_beside_it_only(tmp_path, weight_map, said):
-    tokenizer().save_pretrained(tmp_path)
-    make().save_pretrained(tmp_path, max_shard_size="1KB")
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    refused(lambda: Classifier.from_pretrained(tmp_path), said)
-
-
 def test_a_model_that_cannot_be_had_is_refused(tmp_path, checkpoint, classifier, monkeypatch):
     refused(lambda: predict(["a"], model=tmp_path / "none"), "no such file or directory; allowed: a run directory or")
     refused(lambda: predict(["a"], model="nobody/nothing"), "model nobody/nothing is no directory here.*connect")
@@ -294,7 +266,8 @@ def test_no_padded_step_is_computed(monkeypatch, changes):
     assert sum(steps) == tokens * model.config.num_hidden_layers * (2 if model.config.bidirectional else 1)
 
 
-def test_stream_reads_one_window_ahead_and_no_more(classifier):
+def test_stream_reads_one_window_ahead_and_no_more(classifier, monkeypatch):
+    monkeypatch.setattr(inference, "WINDOW", 5)
     read = []
 
     def source():
@@ -302,7 +275,7 @@ def test_stream_reads_one_window_ahead_and_no_more(classifier):
             read.append(number)
             yield text
 
-    stream = classifier.stream(source(), window=5)
+    stream = classifier.stream(source())
     assert not read
     for count in range(1, 24):
         next(stream)
