@@ -31,6 +31,7 @@ from ..model.loading import (
     read_tokenizer,
     read_weights,
 )
+from ..model.normalization import is_plain, plain_tokenizer
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import FOLDER, held, pretrained
 from ..utils.files import local_path
@@ -239,7 +240,16 @@ class Classifier:
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts: the ids of all tokens of each, those beyond `max_length` too."""
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        plain, found = self._plain_tokenizer, dict[int, list[int]]()
+        for tokenizer, chosen in ((plain or self.tokenizer, True), (self.tokenizer, False)):
+            rows = [row for row, text in enumerate(texts) if is_plain(text) is chosen]
+            encodings = tokenizer.encode_batch_fast([texts[row] for row in rows])
+            found |= {row: encoding.ids for row, encoding in zip(rows, encodings, strict=True)}
+        return [found[row] for row in range(len(texts))]
+
+    @cached_property
+    def _plain_tokenizer(self) -> Tokenizer | None:
+        return plain_tokenizer(self.tokenizer)
 
     def logits(self, texts: Iterable[str], *, batch_size: int = 64) -> Logits:
         """Compute the logits of each text, in order: of two labels that of the second one (POSITIVE) alone.

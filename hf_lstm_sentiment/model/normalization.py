@@ -19,7 +19,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-from tokenizers import Regex, normalizers
+from tokenizers import Regex, Tokenizer, normalizers
 
 # Tags that part the text, and tags within it.
 _BLOCKS = (
@@ -177,10 +177,38 @@ def _words() -> Iterator[tuple[list[str], str]]:
         yield [*emoji, *_EMOTICONS.get(word, [])], f" {word} "
 
 
-def words_normalizer() -> normalizers.Sequence:
-    """Make the normalizer of the `words` scheme."""
-    before, after = (
-        [normalizers.Replace(Regex("|".join(patterns)), content) for patterns, content in rules]
-        for rules in (_characters(), _words())
+def words_normalizer(*, plain: bool = False) -> normalizers.Sequence:
+    """Make the normalizer of the `words` scheme; the plain one does the same to texts that are plain, in less time.
+
+    Every replacement copies the text, whether or not it finds anything. Those that the plain one leaves out look for an
+    ampersand or for characters beyond ASCII, and those that it keeps put none in.
+    """
+
+    def replacements(rules: Iterator[tuple[list[str], str]]) -> Iterator[normalizers.Normalizer]:
+        for patterns, content in rules:
+            kept = [pattern for pattern in patterns if is_plain(pattern)] if plain else patterns
+            if kept:
+                yield normalizers.Replace(Regex("|".join(kept)), content)
+
+    unicode = [] if plain else [normalizers.NFKC()]
+    return normalizers.Sequence(
+        [*replacements(_characters()), *unicode, normalizers.Lowercase(), *replacements(_words())]
     )
-    return normalizers.Sequence([*before, normalizers.NFKC(), normalizers.Lowercase(), *after])
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether a text is ASCII without an ampersand, as most are."""
+    return text.isascii() and "&" not in text
+
+
+def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer | None:
+    """Make one that gives the same ids for plain texts, in half the time; None where the scheme is not `words`.
+
+    It takes special tokens in a text for text, as `encode_special_tokens` does.
+    """
+    if tokenizer.normalizer is None or tokenizer.normalizer.__getstate__() != words_normalizer().__getstate__():
+        return None
+    # They share one vocabulary.
+    plain = Tokenizer(tokenizer.model)
+    plain.normalizer, plain.pre_tokenizer = words_normalizer(plain=True), tokenizer.pre_tokenizer
+    return plain

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from hf_lstm_sentiment import train_tokenizer
+from hf_lstm_sentiment.model.normalization import is_plain, plain_tokenizer, words_normalizer
 from tests.reviews import refused
 
 CORPUS = ["the film is good", "The film is bad", "good good film <br />really"]
@@ -105,6 +107,64 @@ def test_any_text_is_encoded_the_same_after_saving(saved, text):
         # Python alone takes these four control characters for white space.
         separators = dict.fromkeys(range(0x1C, 0x20), "x")
         assert len(ids) == len(text.translate(separators).split())
+
+
+PIECES = (
+    *(
+        "<br />",
+        "</b>",
+        "<i class='x'>",
+        "<!-- x -->",
+        "n't",
+        "dont",
+        "''s",
+        "it?s",
+        "\\n",
+        "\\'",
+        "\\u2019",
+        "\\/",
+        "``",
+    ),
+    *(
+        ":)",
+        ":-(",
+        "=D",
+        "(:",
+        "<3",
+        "xDD",
+        "sooo",
+        "baaad",
+        "iiit",
+        "lt;",
+        "#39;",
+        "amp",
+        "\x18",
+        "\x1c",
+        "\x14",
+        "\x7f",
+    ),
+)
+FULL, PLAIN = words_normalizer(), words_normalizer(plain=True)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES) | st.text(st.characters(max_codepoint=127), max_size=4), max_size=12).map("".join)
+)
+def test_plain_text_is_normalized_the_same_by_fewer_steps(text):
+    assert not any(map(is_plain, (text + "&", text + "\xe9")))
+    if is_plain(text):
+        assert PLAIN.normalize_str(text) == FULL.normalize_str(text)
+
+
+def test_plain_text_takes_under_half_of_the_steps():
+    steps, plain = (len(json.loads(normalizer.__getstate__())["normalizers"]) for normalizer in (FULL, PLAIN))
+    assert plain < steps / 2
+    tokenizer = train_tokenizer(CORPUS, scheme="words").backend_tokenizer
+    fast = plain_tokenizer(tokenizer)
+    assert fast.normalizer.__getstate__() == PLAIN.__getstate__()
+    assert fast.encode("The film: <pad> GOOOD").tokens == ["the", "film", *["<unk>"] * 4, "good"]
+    assert plain_tokenizer(train_tokenizer(CORPUS).backend_tokenizer) is None
 
 
 def test_what_is_saved_says_how_it_is_used(saved):
