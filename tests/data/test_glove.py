@@ -138,10 +138,7 @@ FIRST_ROWS = {
     **{v: (f"other 1 {v} 3\n", "a value is not finite in float32") for v in NOT_FINITE},
 }
 LATER_ROWS = {
-    "later: a short row": (
-        f"{GOOD}\n\n{BAD}\nother 1 2\n",
-        "line 4, 'other 1 2', is no row of vectors: it has 2",
-    ),
+    "later: a short row": (f"{GOOD}\n\n{BAD}\nother 1 2\n", "line 4, 'other 1 2', is no row of vectors: it has 2"),
     "later: a long row": (f"{GOOD}\nother 1 2 3 4\n{BAD}\n", "it has 4 values behind single spaces, expected 3 as in"),
     "later: two rows in one line": (f"{GOOD}\nother 1 2 3{BAD}\n", "line 2, 'other 1 2 3bad -0.5 1.25 0', is no row"),
     "later: two spaces": (f"{GOOD}\nbad 1  2\n", "line 2, 'bad 1  2', is no row"),
@@ -174,10 +171,7 @@ FILES = {
     "cut short": ("a.txt.gz", LONG[:-20]),
     "a zip cut short": ("a.zip", ZIP[:-60]),
     "a wrong sum in a zip": ("a.zip", zipped(zipfile.ZIP_STORED, **{"a.txt": GOOD}).replace(b"good", b"food")),
-    "a later version": (
-        "a.zip",
-        ZIP.replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\x83"),
-    ),
+    "a later version": ("a.zip", ZIP.replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\x83")),
 }
 
 
@@ -347,11 +341,7 @@ def test_random_rows_have_the_spread_of_the_matched_ones_and_come_from_the_gener
     [
         (2, {"absent": 0, "none": 1}, "none of the 2 words of the vocabulary is in test.txt; they do not belong"),
         (2, {"bad": 2}, "none of the 1 words"),
-        (
-            4,
-            {"good": 0},
-            "of 2 values and the embedding has 4; load vectors of dimension 4, or set embedding",
-        ),
+        (4, {"good": 0}, "of 2 values and the embedding has 4; load vectors of dimension 4, or set embedding"),
     ],
 )
 def test_vocabulary_that_does_not_fit(width, vocabulary, message):

@@ -270,8 +270,7 @@ def test_threads_get_the_answers_that_one_gets(one):
 
 
 @pytest.mark.parametrize(
-    ("text", "known", "said"),
-    [(REVIEW, 0.75, False), ("word1 vier fünf sechs", 0.25, True), ("", 0, False)],
+    ("text", "known", "said"), [(REVIEW, 0.75, False), ("word1 vier fünf sechs", 0.25, True), ("", 0, False)]
 )
 def test_a_text_that_the_model_cannot_judge_is_said_to_be_one(one, text, known, said):
     explanation = one(text)

@@ -25,10 +25,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_lstm_sentiment import (
-    Classifier,
-    predict_files,
-)
+from hf_lstm_sentiment import Classifier, predict_files
 from hf_lstm_sentiment.cli import main
 from hf_lstm_sentiment.data import readers
 from hf_lstm_sentiment.data.csv_rows import DELIMITERS

@@ -36,10 +36,7 @@ REFUSED = [
     ({"naive_padding": True, "pooling": "max"}, "naive_padding with pooling 'max'"),
     ({"naive_padding": True, "bidirectional": True}, "bidirectional True"),
     ({"num_labels": 1}, "has 1 label(s); allowed: at least 2; leave num_labels and id2label out"),
-    (
-        {"problem_type": "regression"},
-        "this model does 'single_label_classification' only; name the values",
-    ),
+    ({"problem_type": "regression"}, "this model does 'single_label_classification' only; name the values"),
     ({"problem_type": "multi_label_classification"}, "only; train one model of two labels, yes and no"),
     ({"class_weights": [1]}, "[1]; allowed: 2 finite numbers of at least 0, two or more of them above 0, in the order"),
     ({"class_weights": [1, -1]}, "of the labels (NEGATIVE, POSITIVE)"),
