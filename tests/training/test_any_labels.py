@@ -1,4 +1,4 @@
-"""Trainings of other labels than two sentiments."""
+"""Three labels, from reviews to strangers: trained, compared, reported, explained, exported, published, pulled."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_lstm_sentiment import Classifier, teach, train
+from hf_lstm_sentiment import Classifier, explain, predict, teach, train
+from hf_lstm_sentiment.evaluation.report import write_report
+from hf_lstm_sentiment.inference.onnx import export_onnx
+from hf_lstm_sentiment.inference.onnx_classify import OnnxClassifier
+from hf_lstm_sentiment.training.study import study
 from hf_lstm_sentiment.utils.files import read_json
+from tests.hub_clients import TAG, push, run_stranger
 from tests.reviews import TINY, make_rated, refused, save_parts, write_csv
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAMES = ["positive", "neutral", "negative"]
-THREE = replace(TINY, calibrate=True, epochs=9)
+THREE = replace(TINY, name="three", calibrate=True, epochs=9)
+TEXTS = ["a wonderful film", "", "boring and dull word1", "an average film"]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +35,19 @@ def rated(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(rated, tmp_path_factory):
-    run = tmp_path_factory.mktemp("runs") / "three"
-    return train(THREE, **rated, class_weights="balanced", output_dir=run, disable_tqdm=True)
+def compared(rated, tmp_path_factory):
+    """The runs of a short and of a long training that count the labels alike, and their comparison."""
+    folder = tmp_path_factory.mktemp("runs")
+    presets = [replace(THREE, name="short", epochs=1), THREE]
+    options = {**rated, "class_weights": "balanced", "disable_tqdm": True}
+    return folder, study(presets, seeds=[42], runs_dir=folder, **options)
+
+
+@pytest.fixture(scope="module")
+def result(compared, rated):
+    """What the long one returned."""
+    run = compared[0] / "three-seed42"
+    return train(THREE, **rated, class_weights="balanced", output_dir=run, resume=True, disable_tqdm=True)
 
 
 def test_three_labels_are_learned_weighed_and_calibrated(result):
@@ -59,6 +77,46 @@ def test_three_labels_are_learned_weighed_and_calibrated(result):
     for plot in ("training_curves", "confusion_matrix", "coverage"):
         assert (run / "plots" / f"{plot}.png").is_file()
         assert f"plots/{plot}.png" in card
+
+
+def test_versions_are_compared_by_accuracy_and_macro_f1(compared):
+    comparison = compared[1]
+    found = comparison.results["presets"]["three"]
+    assert "false_positives" not in found
+    assert f"| {100 * found['macro_f1']['mean']:.2f} % |" in comparison.summary()
+    (pair,) = comparison.results["neighbours"]
+    only = pair["mcnemar"]["42"]
+    reviews = comparison.results["dataset"]["test"]
+    assert (only["only_b"] - only["only_a"]) / reviews == pytest.approx(pair["difference"]["difference"])
+
+
+def test_errors_are_reported_by_label(compared, result):
+    path = write_report(result.run_directory, against=compared[0] / "short-seed42", excerpts=2)
+    found, page = read_json(path.with_name("report.json")), path.read_text(encoding="utf-8")
+    test = found["test"]
+    assert found["labels"] == NAMES
+    assert sum(row["reviews"] for row in found["confidence"]) == test["reviews"]
+    assert sum(row["wrong"] for row in found["confidence"]) == round((1 - test["accuracy"]) * test["reviews"])
+    recall = {row["name"]: row["accuracy"] for row in found["groups"]["label"]}
+    assert recall == pytest.approx({name: of["recall"] for name, of in zip(NAMES, test["per_class"], strict=True)})
+    assert "POSITIVE" not in page
+    assert "Right here, wrong in short-seed42" in page
+    assert any(row["predicted"] in row["probabilities"] for rows in found["excerpts"].values() for row in rows)
+
+
+def test_all_ways_to_ask_answer_alike(hub, result, tmp_path):
+    run = result.run_directory
+    predictions = predict(TEXTS, model=run, all_scores=True)
+    assert [prediction.label for prediction in predictions][::2] == ["positive", "negative"]
+    explanation = explain(TEXTS[0], label="neutral", model=run)
+    assert explanation.probabilities == pytest.approx(tuple(predictions[0].scores.values()), abs=1e-6)
+    export_onnx(run)
+    exported = OnnxClassifier(run / "onnx", model="model.onnx")
+    np.testing.assert_allclose(exported.logits(TEXTS), Classifier.from_pretrained(run).logits(TEXTS), atol=1e-5)
+    push(run, "user/three", for_serving=True)
+    facts = {"repo": "user/three", "tag": TAG, "texts": TEXTS, "scores": [one.scores for one in predictions]}
+    facts["max_length"] = TINY.max_length
+    run_stranger("classify", folder=tmp_path, facts=facts, hub=hub, home=tmp_path / "home")
 
 
 def test_numbers_weigh_labels_too_and_a_resume_with_others_is_refused(fit, rated):
