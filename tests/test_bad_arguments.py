@@ -12,7 +12,6 @@ from huggingface_hub.errors import StrictDataclassError
 from hf_lstm_sentiment import SentimentLSTMConfig, load_reviews, predict, predict_file, predict_files, train
 from hf_lstm_sentiment.evaluation.report import write_report
 from hf_lstm_sentiment.hub.push import push_run
-from hf_lstm_sentiment.model.tokenization import train_tokenizer
 from tests.reviews import TINY, make_reviews, refused, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,10 +65,8 @@ TRAINING = [
     ({"dataset": None}, "stanfordnlp/imdb.*pip install.*--preset quickstart"),
 ]
 OTHERS = [
-    (lambda p: predict(None, model=p), "texts"),
     (lambda p: predict(["a"], model=3), "model"),
     (lambda p: predict(["a"], model=""), "model is named ''"),
-    (lambda p: predict(["a"], model="no such model"), "model"),
     (lambda p: load_reviews(None), "dataset"),
     (lambda p: load_reviews("http://127.0.0.1:9/a.csv"), "no such file or directory"),
     (lambda p: load_reviews(""), "--dataset is named ''"),
@@ -80,9 +77,6 @@ OTHERS = [
     (lambda p: predict_files([p], ""), "the output is named ''"),
     (lambda p: write_report(""), "the run is named ''"),
     (lambda p: push_run("", "me/model"), "the run is named ''"),
-    (lambda p: predict_file(p, p, model="x"), "is both what is read"),
-    (lambda p: predict_file(p, p, model="x", batch_size=0), "batch_size is 0"),
-    (lambda p: train_tokenizer([]), "no word found"),
     (lambda p: SentimentLSTMConfig(vocab_size=[1]), "vocab_size"),
 ]
 

@@ -9,11 +9,10 @@ from unittest.mock import Mock, call
 
 import datasets
 import pytest
-import torch
 from datasets import Dataset
 
 from hf_lstm_sentiment import load_reviews, train_tokenizer
-from hf_lstm_sentiment.data.encoding import PaddingCollator, encode_reviews
+from hf_lstm_sentiment.data.encoding import encode_reviews
 from hf_lstm_sentiment.data.sources import check_reviews_source
 from tests.reviews import make_reviews, save_parts, write_csv
 
@@ -197,18 +196,6 @@ def test_samples_are_stratified_noted_and_drawn_after_the_split(tmp_path):
     assert len(load_reviews(path, max_train_samples=10_000).train) == len(whole.train)
 
 
-def test_encoding_truncates_and_keeps_what_leads_back(tmp_path):
-    reviews = load_reviews(write_csv(tmp_path / "a.csv", make_reviews(40)))
-    tokenizer = train_tokenizer(reviews.vocabulary_texts())
-    encoded = encode_reviews(reviews.test, tokenizer, max_length=5)
-    assert set(encoded.column_names) == {"input_ids", "length", "label", "row"}
-    for review, row in zip(reviews.test, encoded, strict=True):
-        assert row["input_ids"] == tokenizer(review["text"])["input_ids"][:5]
-        assert row["length"] == len(row["input_ids"])
-        assert (row["label"], row["row"]) == (review["label"], review["row"])
-    assert tokenizer.backend_tokenizer.truncation is None
-
-
 def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path):
     path = write_csv(tmp_path / "a.csv", make_reviews(40))
 
@@ -219,17 +206,6 @@ def test_encoding_is_cached_by_what_the_tokenizer_does(tmp_path):
         return {file["filename"]: Path(file["filename"]).stat().st_mtime_ns for file in encoded.cache_files}
 
     assert written() == written() != written(vocab_size=3)
-
-
-def test_collation_pads_to_the_longest_of_the_batch():
-    rows = [{"input_ids": [5, 6, 7], "label": 1}, {"input_ids": [8], "label": 0}, {"input_ids": [], "label": 1}]
-    batch = PaddingCollator(pad_token_id=9)(rows)
-    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9], [9, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
-    assert batch["labels"].tolist() == [1, 0, 1]
-    assert all(tensor.dtype == torch.int64 for tensor in batch.values())
-    assert PaddingCollator(pad_token_id=0, pad_to=6)(rows)["input_ids"].shape == (3, 6)
-    assert PaddingCollator(pad_token_id=0)([rows[2]])["input_ids"].shape == (1, 0)
 
 
 @pytest.mark.skipif(not IMDB.exists(), reason="needs the IMDB data set beside the checkout")

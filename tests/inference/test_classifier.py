@@ -244,28 +244,6 @@ def test_no_code_of_the_checkpoint_is_run(tmp_path, classifier):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(("scheme", "words"), [("whitespace", 1), ("words", 3)])
-def test_a_literal_special_token_is_text(scheme, words):
-    own = tokenizer(scheme)
-    classifier = Classifier(make(len(own)), own)
-    for literal in ("<pad>", "<unk>"):
-        text = f"{literal} wonderful word1"
-        unknown = " ".join(["zzz"] * words)
-        assert classifier([text]) == classifier([f"{unknown} wonderful word1"])
-        assert classifier([text]) != classifier(["wonderful word1"])
-
-
-@pytest.mark.parametrize("changes", VARIANTS)
-def test_no_padded_step_is_computed(monkeypatch, changes):
-    model, own = make(**changes), tokenizer()
-    texts = texts_of([0, 3, 9, 1, 30, 0, 9, 2, 7, 7, 12])
-    tokens = sum(len(own(text, truncation=True)["input_ids"]) for text in texts)
-    lstm, steps = torch.lstm, []
-    monkeypatch.setattr(torch, "lstm", lambda data, *rest: steps.append(data[..., 0].numel()) or lstm(data, *rest))
-    Classifier(model, own)(texts, batch_size=5)
-    assert sum(steps) == tokens * model.config.num_hidden_layers * (2 if model.config.bidirectional else 1)
-
-
 def test_stream_reads_one_window_ahead_and_no_more(classifier, monkeypatch):
     monkeypatch.setattr(inference, "WINDOW", 5)
     read = []

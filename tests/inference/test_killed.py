@@ -7,7 +7,6 @@ import signal
 
 import pytest
 
-from hf_lstm_sentiment import SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
 from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.slow
@@ -22,14 +21,10 @@ SCORING_KILLS = [
 ]
 
 
-def test_a_file_is_scored_once_whatever_is_killed(server, tmp_path):
+def test_a_file_is_scored_once_whatever_is_killed(server, checkpoint, tmp_path):
     rows = make_reviews(2_000)
     source = write_csv(tmp_path / "in.csv", [(text, i) for i, (text, _) in enumerate(rows)], header=("text", "number"))
-    tokenizer = train_tokenizer([text for text, _ in rows[:200]], vocab_size=80)
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=4, hidden_size=4)
-    SentimentLSTMForSequenceClassification(config).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
-    work = {"source": source, "model": tmp_path / "model", "rows_per_part": 50}
+    work = {"source": source, "model": checkpoint, "rows_per_part": 50}
     done = server(predict={**work, "output": tmp_path / "whole.csv"})
     assert done["code"] == 0, done["output"]
     killed = 0

@@ -12,30 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from hf_lstm_sentiment import Classifier, SentimentLSTMConfig, SentimentLSTMForSequenceClassification, train_tokenizer
+from hf_lstm_sentiment import Classifier
+from tests.demo_model import save_model
 from tests.mutations import mutated
-from tests.reviews import FOREIGN, make_reviews, refused
+from tests.reviews import FOREIGN, refused
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-TEXTS = [text for text, _ in make_reviews(20)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "run"
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, vocab_size=40, max_length=12)
-    config = SentimentLSTMConfig(vocab_size=len(tokenizer), embedding_size=6, hidden_size=5)
-    SentimentLSTMForSequenceClassification(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+    return save_model(tmp_path_factory.mktemp("model") / "run")
 
 
 @pytest.fixture
 def run(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "run")
-    return tmp_path / "run"
+    return shutil.copytree(whole, tmp_path / "run")
 
 
 def remove(name):

@@ -111,18 +111,6 @@ seeds = st.integers(0, 2**16)
 # Construction
 
 
-def test_the_defaults_are_the_reference_model():
-    model, config = SentimentLSTMForSequenceClassification(SentimentLSTMConfig()), SentimentLSTMConfig()
-    assert model.num_parameters() == 25_002 * 100 + 4 * 256 * (100 + 256) + 2 * 4 * 256 + 257 == 2_867_049
-    assert model.num_parameters(only_trainable=True) == 2_867_049
-    assert (config.pooling, config.naive_padding, config.initializer_range, config.pad_token_id) == (
-        "last",
-        False,
-        1,
-        0,
-    )
-
-
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_initial_weights_follow_the_documentation(bidirectional):
     config = SentimentLSTMConfig(

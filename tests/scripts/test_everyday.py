@@ -54,7 +54,6 @@ def test_texts_are_as_often_praise_as_blame_and_say_how_sure_that_is():
 
 
 @pytest.mark.usefixtures("one_thread", "own_cache")
-@pytest.mark.usefixtures("one_thread", "own_cache")
 def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch):
     # Few texts for a small model, whose reviews hold their words, on either side alike, so that it knows them.
     few = {name: {side: texts[:6] for side, texts in TEXTS[name].items()} for name in ("titles", "reviews", "verdicts")}

@@ -49,6 +49,8 @@ def test_every_preset_makes_a_model_and_plain_adam(name, tmp_path):
             assert getattr(config, field.name) == getattr(preset, field.name)
     if name == "imdb" or name not in ("quickstart", *LARGER):
         assert SentimentLSTMForSequenceClassification(config).num_parameters() == 2_867_049
+    # The defaults are the reference model.
+    assert name != "v1" or config == SentimentLSTMConfig()
     arguments = make_arguments(preset, tmp_path, seed=1, given={}, fixed={})
     assert arguments.max_grad_norm == (1 if name in LARGER else 0)
     assert (arguments.optim, arguments.weight_decay, arguments.adam_epsilon) == ("adamw_torch", 0, 1e-8)
