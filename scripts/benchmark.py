@@ -30,6 +30,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from benchmark_busy import step_seconds
 from benchmark_memory import peak_megabytes, stream_megabytes
 from benchmark_peers import distilbert_rate, interleaved, linear, ours, timed, times, unsorted, vader
 from benchmark_plots import plot_cost_growth, plot_speed_against_accuracy
@@ -50,17 +51,6 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "onnxruntime int8": {"backend": "onnx", "dtype": "int8"},
 }
 Row = dict[str, Any]
-# Seconds of a training step, the mean of several.
-_STEPS = """
-import time, torch
-from hf_lstm_sentiment import SentimentLSTMForSequenceClassification
-model = SentimentLSTMForSequenceClassification.from_pretrained({model!r}).train()
-ids, labels = torch.randint(2, model.config.vocab_size, (64, 200)), torch.randint(0, 2, (64,))
-for step in range({steps} + 1):
-    start = time.perf_counter() if step < 2 else start
-    model(ids, labels=labels).loss.backward()
-print((time.perf_counter() - start) / {steps})
-"""
 
 
 def product_rate() -> float:
@@ -172,19 +162,8 @@ class Bench:
 
     def beside_a_busy_process(self) -> list[Row]:
         """The training step while another process has one of the cores, by how long waiting threads spin."""
-        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        steps = 3 if self.options.quick else 10
-        program = [sys.executable, "-c", _STEPS.format(model=self.model_path, steps=steps)]
-        own = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-        seconds: dict[str, list[float]] = {"torch": [], "command": []}
-        try:
-            for _ in range(1 if self.options.quick else 3):
-                for name, environment in (("torch", own), ("command", {**own, "GOMP_SPINCOUNT": "1000"})):
-                    done = subprocess.run(program, check=True, stdout=subprocess.PIPE, env=environment)
-                    seconds[name].append(float(done.stdout))
-        finally:
-            busy.kill()
-        taken = {name: float(np.median(found)) for name, found in seconds.items()}
+        steps, repeats = (3, 1) if self.options.quick else (10, 3)
+        taken = step_seconds(self.model_path, steps=steps, repeats=repeats)
         name = "training step beside a busy process, torch's waiting / ours"
         return [row(name, taken["torch"] / taken["command"], "times", seconds=taken)]
 

@@ -195,7 +195,6 @@ if __name__ == "__main__":
     run_command(
         teach_everyday,
         __doc__,
-        steps=2_500,
         name="everyday",
         say="{texts:,} everyday texts read; of {held_out[texts]:,} others {held_out[accuracy_after]:.2%} right, "
         "{held_out[accuracy_before]:.2%} before",

@@ -9,6 +9,7 @@ those of Faker, in all its languages: `pip install "hf_lstm_sentiment[teach]"`.
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import re
 import shutil
@@ -276,7 +277,7 @@ def positive_logits(model: SentimentLSTMForSequenceClassification, texts: Sequen
     return logits[:, 1] - logits[:, 0]
 
 
-def run_command(change: Callable[..., Path], description: str | None, *, steps: int, name: str, say: str) -> None:
+def run_command(change: Callable[..., Path], description: str | None, *, name: str, say: str) -> None:
     """Parse the command line of such a step, do it, print what `metrics.json` keeps under a name."""
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -284,6 +285,7 @@ def run_command(change: Callable[..., Path], description: str | None, *, steps: 
     parser.add_argument("run", metavar="RUN", help="A finished run directory.")
     parser.add_argument("output_dir", metavar="DIR", help="A new folder for the run with other weights.")
     parser.add_argument("--dataset", help="Where its reviews are now, if they were moved since the training.")
+    steps = inspect.signature(change).parameters["steps"].default
     parser.add_argument("--steps", type=int, default=steps, help="Optimization steps; %(default)s.")
     parser.add_argument("--seed", type=int, default=42, help="Of the words and texts drawn; %(default)s.")
     arguments = vars(parser.parse_args())
@@ -303,7 +305,6 @@ if __name__ == "__main__":
     run_command(
         neutralize,
         __doc__,
-        steps=1_500,
         name="neutralized",
         say="{tokens:,} vectors of {names:,} names and {countries:,} countries moved; variance of a sentence's logit "
         "{variance_after:.4f}, {variance_before:.4f} before",
