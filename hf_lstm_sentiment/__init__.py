@@ -4,8 +4,6 @@ Importing the package registers the configuration and the two models with the Au
 without `trust_remote_code`. Everything else, transformers too, is imported when it is first used.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,5 @@
 """`python -m hf_lstm_sentiment`, for `accelerate launch -m` and `torchrun -m`: the console command."""
 
-from __future__ import annotations
-
 import sys
 
 from .cli import main

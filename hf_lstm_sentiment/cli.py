@@ -3,8 +3,6 @@
 The scripts of a clone call the same functions. What a command needs is imported when it is run.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -1,7 +1,5 @@
 """What the commands share: how they are described, configured, heard and ended."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import io

@@ -1,7 +1,5 @@
 """The word `demo`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from .console import new_parser, parsed, say

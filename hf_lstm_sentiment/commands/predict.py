@@ -1,7 +1,5 @@
 """The word `predict`."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """What is done with a finished run: report, push, export."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory

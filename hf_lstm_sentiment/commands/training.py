@@ -1,7 +1,5 @@
 """What trains: classifiers, the language model, teachers, and the runs of a comparison."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -3,8 +3,6 @@
 https://huggingface.co/docs/inference-endpoints/guides/custom_handler
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The model card, generated from what the training measured."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files

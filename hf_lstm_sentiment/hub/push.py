@@ -1,7 +1,5 @@
 """The push of a finished run to the Hub: its files, checked, in one commit with one tag, whole or not at all."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -132,8 +130,7 @@ def push_run(
     _check_names(repo_id, branch, tag)
     with TemporaryDirectory() as folder, _readable_errors(repo_id):
         files = publishable_files(run, export_to=folder if for_serving else None)
-        api = _api(repo_id, token)
-        repo_id = _full_name(api, repo_id)
+        api, repo_id = _connect(repo_id, token)
         head, stale = _look_up(api, repo_id, branch, private, tag, files)
         try:
             # Before there is a repository.
@@ -173,8 +170,8 @@ def check_destination(
     branch = revision or _MAIN
     _check_names(repo_id, branch)
     with _readable_errors(repo_id):
-        api = _api(repo_id, token)
-        who, repo_id = api.whoami(), _full_name(api, repo_id)
+        api, repo_id = _connect(repo_id, token)
+        who = api.whoami()
         owners = {who["name"], *(organization["name"] for organization in who.get("orgs", []))}
         role = who.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read" or repo_id.split("/")[0] not in owners:
@@ -253,16 +250,13 @@ def _check_names(repo_id: str, *refs: str | None) -> None:
             )
 
 
-def _api(repo_id: str, token: str | None) -> HfApi:
+def _connect(repo_id: str, token: str | None) -> tuple[HfApi, str]:
+    """The Hub, and the whole name of a repository: as for the Trainer, without a slash it is the token's account's."""
     token = token or get_token()
     if token is None:
         raise PermissionError(f"to push to {repo_id}, an access token is needed: {_LOGIN}")
-    return HfApi(token=token, library_name="hf_lstm_sentiment")
-
-
-def _full_name(api: HfApi, repo_id: str) -> str:
-    """Complete the name of a repository, as the Trainer does: without a slash, it is under the token's account."""
-    return repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+    api = HfApi(token=token, library_name="hf_lstm_sentiment")
+    return api, repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
 
 
 def _default_tag(branch: str) -> str | None:

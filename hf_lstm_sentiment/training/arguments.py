@@ -1,7 +1,5 @@
 """The Trainer's arguments: which may be changed, which machine and processes they are for, what goes to the Hub."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -130,6 +128,7 @@ def make_arguments(
             tracker()
     except RuntimeError as error:
         raise ModuleNotFoundError(f"report_to is {arguments.report_to}: {error}") from error
+    check_processes(arguments)
     return arguments
 
 

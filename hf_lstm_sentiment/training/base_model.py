@@ -1,7 +1,5 @@
 """A trained classifier that another one starts from: its tokens, its weights, its head for the same labels."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -123,7 +121,7 @@ class BaseModel:
         head = "its head" if same_labels else f"a new head for {len(reviews.label_names)} labels"
         words = "{copied:,} of its word vectors, {glove:,} new ones from GloVe, {random:,} at random".format(**counts)
         logger.info(f"starting from {self.source} with {head}: {words}")
-        facts: dict[str, Any] = {
+        return {
             "name": self.source,
             **({"revision": self._revision} if self._revision else {}),
             "digest": self.digests["base_model"],
@@ -131,7 +129,6 @@ class BaseModel:
             **({} if same_words else {"new_words": counts}),
             **({"may_know": known} if (known := self._may_know(reviews)) else {}),
         }
-        return facts
 
     def _word_vectors(
         self, vocabulary: Mapping[str, int], glove: GloveVectors | None, generator: torch.Generator
@@ -154,7 +151,8 @@ class BaseModel:
 def refuse_if_seen(dataset: Mapping[str, Any], reviews: Reviews, who: str, script: str) -> None:
     """Refuse a model whose `metrics.json`, of which this is the data set, admits that it may know held-out reviews."""
     if not _is_unseen(dataset, reviews):
-        changed = _differences(dataset, reviews, "split_seed", "train", "validation", "unlabeled")
+        keys = ("split_seed", "train", "validation", "unlabeled")
+        changed = differences(*({key: said.get(key) for key in keys} for said in (dataset, reviews.summary())))
         raise ValueError(
             f"{who} was fitted on other training reviews ({changed or 'other texts, labels or order'}) and may know "
             f"the validation or test reviews of here; run {script} on these reviews, with this split"
@@ -165,10 +163,6 @@ def _is_unseen(dataset: Mapping[str, Any], reviews: Reviews) -> bool:
     """Whether a model was trained on the training reviews of here, or has the held-out reviews of here."""
     theirs = dataset.get("digests", {})
     return any(all(theirs.get(p) == reviews.digests[p] for p in parts) for parts in (["train"], ["validation", "test"]))
-
-
-def _differences(dataset: Mapping[str, Any], reviews: Reviews, *keys: str) -> str:
-    return differences(*({key: said.get(key) for key in keys} for said in (dataset, reviews.summary())))
 
 
 def _mapped(glove: GloveVectors, vocabulary: Mapping[str, int], table: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -5,8 +5,6 @@ reviews are kept, and so are the document vectors, so that a stopped `teach` goe
 regression on the validation logits weighs the teachers and calibrates them at once. Test reviews are never looked at.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -175,12 +173,9 @@ def _ask_all(reviews: Reviews, directory: Path, students: Sequence[Path], seed: 
             logger.warning(
                 f"student {run} started from a model of {listed(known)}: reviews of these flatter its figures"
             )
-
-        def ask(texts: list[str], run: Path = run) -> Logits:
-            return Classifier.from_pretrained(run).logits(texts)
-
         # A student may be a teacher of the next one (Furlanello et al. 2018).
-        found[run.name] = kept(run.name, partial(_answers, ask, reviews), digest=file_digest(run / runs.WEIGHTS))
+        answers = partial(_answers, Classifier.from_pretrained(run).logits, reviews)
+        found[run.name] = kept(run.name, answers, digest=file_digest(run / runs.WEIGHTS))
     return found
 
 

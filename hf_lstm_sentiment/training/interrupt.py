@@ -1,7 +1,5 @@
 """Stop a training without losing it: at a signal, or when a checkpoint cannot be written."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The recipes, and what a recipe is. Those of the package stand in `presets.toml`."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields

@@ -144,10 +144,8 @@ def pretrain(
         Exception: As :func:`train`.
     """
     require("accelerate", "datasets", "evaluate", "psutil", "sklearn", extra="train")
-    sources = {
-        name: os.fspath(source) for name, source in (("dataset", dataset), ("glove", glove)) if source is not None
-    }
-    recipe = replace(recipe, **cast(Any, sources))
+    given: Any = {"dataset": dataset, "glove": glove}
+    recipe = replace(recipe, **{name: os.fspath(source) for name, source in given.items() if source is not None})
     run = user_path(f"runs/{recipe.name}" if output_dir is None else output_dir, "the output").resolve()
     metrics, _ = run_recipe(_LanguageModeling(), recipe, run, **options)
     return Pretraining(run, metrics)
@@ -163,10 +161,8 @@ class _LanguageModeling(Body):
         reviews = inputs.reviews
         assert reviews.unlabeled is not None
         train, validation = (part.remove_columns("label") for part in (reviews.train, reviews.validation))
-        return {
-            "train": concatenate_datasets([train, reviews.unlabeled.cast(train.features)]),
-            "validation": validation,
-        }
+        unlabeled = reviews.unlabeled.cast(train.features)
+        return {"train": concatenate_datasets([train, unlabeled]), "validation": validation}
 
     def make_model(self, inputs: Inputs, encoded: Mapping[str, Dataset]) -> SentimentLSTMForCausalLM:
         counts = np.zeros(len(inputs.tokenizer))

@@ -1,7 +1,5 @@
 """Short texts for a transformer to label: verdicts made from templates, and cuts of reviews."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

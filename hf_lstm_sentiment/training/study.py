@@ -1,7 +1,5 @@
 """The study: presets under several seeds, trained where they are not yet, and compared."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Sequence

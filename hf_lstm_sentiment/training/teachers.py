@@ -1,7 +1,5 @@
 """What teaches: a logistic regression on n-grams and document vectors, and a small pretrained transformer."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tempfile

@@ -27,14 +27,7 @@ from ..hub.push import PushedRun, check_destination
 from ..utils import run_directory as runs
 from ..utils.files import json_ready, only_writer, read_json, write_json
 from ..utils.threads import flushing_denormals, use_cpu_threads
-from .arguments import (
-    check_metric,
-    check_processes,
-    describe_optimization,
-    make_arguments,
-    publish,
-    take_hub_arguments,
-)
+from .arguments import check_metric, describe_optimization, make_arguments, publish, take_hub_arguments
 from .inputs import Inputs
 from .interrupt import SafeTrainer, StopAtSignal, telling_of_a_full_disk
 from .presets import DEFAULTS, Preset
@@ -109,7 +102,6 @@ def run_recipe(
     recipe = inputs.recipe
     # Now, not when hours of training wait to be written down.
     options = json_ready({**flags, **sampling, **given})
-    check_processes(arguments)
     threads = use_cpu_threads(num_threads, arguments.world_size)
     writes, finished = arguments.should_save, resume and runs.is_finished(run)
     # Of a finished run, which may lie there already, pushing finds out more.

@@ -1,7 +1,5 @@
 """The place of this process among several, by what `torchrun` and `accelerate launch` put into its environment."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import textwrap
 from pathlib import Path
@@ -48,11 +47,9 @@ def write_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a figure so that the path holds a whole picture or none of it at any time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    picture = io.BytesIO()
-    # Not `savefig`, which would crop the picture if the reader's settings of matplotlib say so.
-    FigureCanvasAgg(figure).print_png(picture)  # type: ignore[no-untyped-call]
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as file:
-        file.write(picture.getvalue())
+        # Not `savefig`, which would crop the picture if the reader's settings of matplotlib say so.
+        FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     return target

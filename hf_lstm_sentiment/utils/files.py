@@ -1,7 +1,5 @@
 """Files and directories: as a user names them, replaced whole, written by one process at a time."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

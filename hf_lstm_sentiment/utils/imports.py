@@ -1,7 +1,5 @@
 """Optional dependencies: what is missing, and the command that installs it."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 

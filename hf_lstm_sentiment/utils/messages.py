@@ -1,7 +1,5 @@
 """Pieces of readable errors."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Mapping

@@ -5,8 +5,6 @@ the Trainer's checkpoints, and `recipe.json`, which says what is being trained. 
 a directory that has one is finished.
 """
 
-from __future__ import annotations
-
 import logging
 import platform
 import re

@@ -1,7 +1,5 @@
 """How threads compute: work shared out to them, and numbers too small to matter."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
