@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..model.configuration_sentiment_lstm import check_class_weights
-from ..utils.messages import check_text, check_texts, listed, shown
+from ..utils.messages import checked_texts, listed, shown
 from .columns import RawRow
 from .labels import SENTIMENT_NAMES, parse_labels, read_labelled
 from .readers import FileForm, Rows
@@ -254,16 +254,14 @@ def load_reviews(
 
 def reviews_from(texts: Iterable[str], labels: Iterable[Any], **sampling: Any) -> Reviews:
     """Make reviews of texts and labels (texts, whole numbers or booleans), split as :func:`load_reviews` does it."""
-    check_texts(texts)
+    texts = list(checked_texts(texts))
     if isinstance(labels, str | Mapping) or hasattr(labels, "columns") or not isinstance(labels, Iterable):
         raise TypeError(f"labels is {shown(labels)}; pass a list with one for each review")
-    texts = list(texts)
     # Numbers of numpy and torch become those of Python.
     labels = [label.item() if getattr(label, "ndim", None) == 0 else label for label in labels]
     if len(texts) != len(labels) or not texts:
         raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels; pass a label for each text")
-    for place, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        check_text(place, text)
+    for place, label in enumerate(labels):
         if not isinstance(label, str | int | float | list | tuple | dict | None):
             raise TypeError(f"label {place} is {shown(label)}; allowed: texts, whole numbers, booleans")
 

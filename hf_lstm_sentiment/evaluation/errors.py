@@ -135,16 +135,13 @@ def group(name: str, correct: int, reviews: int) -> Row:
 def accuracy_by_group(scored: ScoredReviews) -> dict[str, list[Row]]:
     """Measure accuracy by length, unknown words, truncation, duplicates and label; empty groups are left out."""
     lengths = [f"{a + 1} to {b}" for a, b in itertools.pairwise(_LENGTHS)]
+    cut = f"cut after {scored.max_length}"
     shares = [f"{100 * a:g} to {100 * b:g} %" for a, b in itertools.pairwise(_UNKNOWN)]
     members: dict[str, tuple[NDArray[Any], Sequence[float], list[str]]] = {
         "all": (scored.tokens, (), ["test reviews"]),
         "words in the review": (scored.tokens, _LENGTHS, [f"up to {_LENGTHS[0]}", *lengths, f"over {_LENGTHS[-1]}"]),
         "share of unknown words": (scored.unknown, _UNKNOWN, ["none", *shares, f"over {100 * _UNKNOWN[-1]:g} %"]),
-        "truncated or not": (
-            scored.tokens,
-            (scored.max_length,),
-            ["read to the end", f"cut after {scored.max_length}"],
-        ),
+        "truncated or not": (scored.tokens, (scored.max_length,), ["read to the end", cut]),
         "duplicates of training reviews": (scored.duplicates, (0,), ["new", "also in training"]),
     }
     if len(scored.names) <= _LISTED:

@@ -21,21 +21,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..data.encoding import pad_batch
-from ..model.loading import (
-    Network,
-    ShippedConfig,
-    file_of,
-    highest_id,
-    read_config,
-    read_settings,
-    read_tokenizer,
-    read_weights,
-)
+from ..model import loading
 from ..model.normalization import is_plain, plain_tokenizer
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import FOLDER, held, pretrained
 from ..utils.files import local_path
-from ..utils.messages import check_count, check_text, check_texts
+from ..utils.messages import check_count, checked_texts
 from ..utils.threads import share_out
 from .onnx_graph import OnnxNetwork, onnx_bytes
 
@@ -126,12 +117,12 @@ class Classifier:
     def __init__(self, model: SentimentLSTMForSequenceClassification, tokenizer: PreTrainedTokenizerBase) -> None:
         model.train(False)
         inner = model.sentiment_lstm
-        network = Network(model.config, inner.word_embeddings, inner.lstm, model.classifier)
+        network = loading.Network(model.config, inner.word_embeddings, inner.lstm, model.classifier)
         # A copy, so that what others do to their tokenizer changes nothing here.
         own = Tokenizer.from_str(cast(Any, tokenizer).backend_tokenizer.to_str())
         self._set_up(network, own, tokenizer.model_max_length, cast("str | None", tokenizer.unk_token))
 
-    def _set_up(self, network: Network, tokenizer: Tokenizer, max_length: int, unknown: str | None) -> None:
+    def _set_up(self, network: loading.Network, tokenizer: Tokenizer, max_length: int, unknown: str | None) -> None:
         self.network = network.train(False)
         self.compute: Callable[[Tensor, Tensor], Tensor] = self.network
         self.max_length = int(max_length)
@@ -146,7 +137,7 @@ class Classifier:
                 f"the tokenizer's model_max_length is {self.max_length}; a naive_padding model needs the length "
                 "that it was trained with"
             )
-        if (highest := highest_id(tokenizer)) >= (rows := network.embedding.num_embeddings):
+        if (highest := loading.highest_id(tokenizer)) >= (rows := network.embedding.num_embeddings):
             raise ValueError(
                 f"the tokenizer gives ids up to {highest} and the model's embedding table has {rows} rows; they do not "
                 "belong together: load both from one checkpoint"
@@ -195,17 +186,17 @@ class Classifier:
             )
         name = find_checkpoint(source)
         if Path(name).parent == FOLDER and Path(name).name in held():
-            config = cast("SentimentLSTMConfig", ShippedConfig.read(name))
+            config = cast("SentimentLSTMConfig", loading.ShippedConfig.read(name))
         else:
-            config = read_config(name, revision)
+            config = loading.read_config(name, revision)
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
-        network = read_weights(config, file_of(name, "model.safetensors", revision))
+        network = loading.read_weights(config, loading.file_of(name, "model.safetensors", revision))
         if dtype == "bfloat16":
             for layers in (network.embedding, network.lstm):
                 layers.to(torch.bfloat16)
-        settings = read_settings(file_of(name, "tokenizer_config.json", revision))
-        tokenizer = read_tokenizer(file_of(name, "tokenizer.json", revision))
+        settings = loading.read_settings(loading.file_of(name, "tokenizer_config.json", revision))
+        tokenizer = loading.read_tokenizer(loading.file_of(name, "tokenizer.json", revision))
         classifier = cls.__new__(cls)
         classifier._set_up(
             network.to(device), tokenizer, settings.get("model_max_length", sys.maxsize), settings.get("unk_token")
@@ -218,7 +209,8 @@ class Classifier:
     def config(self) -> SentimentLSTMConfig:
         """The model's configuration."""
         config = self.network.config
-        return config.whole() if isinstance(config, ShippedConfig) else config
+        # Where transformers is wanted after all.
+        return loading.read_config(config.folder, None) if isinstance(config, loading.ShippedConfig) else config
 
     @property
     def parameters(self) -> int:
@@ -263,12 +255,8 @@ class Classifier:
         Returns:
             *Shape:* (len(texts),) of two labels, (len(texts), labels) of more.
         """
-        check_texts(texts)
         check_count("batch_size", batch_size)
-        texts = list(texts)
-        for row, text in enumerate(texts):
-            check_text(row, text)
-        return self.logits_of_ids(self.token_ids(texts), batch_size=batch_size)
+        return self.logits_of_ids(self.token_ids(list(checked_texts(texts))), batch_size=batch_size)
 
     def logits_of_ids(self, reviews: Sequence[Sequence[int]], *, batch_size: int = 64) -> Logits:
         """Compute the logits of reviews given as token ids, of which the first `max_length` are read."""
@@ -318,14 +306,11 @@ class Classifier:
             ValueError: A size is no whole number of at least 1; `unsure_below` is nothing that the probability of the
                 most probable label could be below; or `unsure_label` is one of the model's labels.
         """
-        check_texts(texts)
         check_count("batch_size", batch_size)
         check_unsure(unsure_below, unsure_label, self.labels)
-        iterator = enumerate(texts)
-        while chunk := list(islice(iterator, WINDOW)):
-            for row, text in chunk:
-                check_text(row, text)
-            reviews = [ids[: self.max_length] for ids in self.token_ids([text for _, text in chunk])]
+        checked = checked_texts(texts)
+        while window := list(islice(checked, WINDOW)):
+            reviews = [ids[: self.max_length] for ids in self.token_ids(window)]
             logits = self.logits_of_ids(reviews, batch_size=batch_size)
             for ids, best, every in zip(reviews, decisions(logits), probabilities(logits), strict=True):
                 known = 1 - ids.count(cast(int, self.unk_token_id)) / len(ids) if ids else 0.0

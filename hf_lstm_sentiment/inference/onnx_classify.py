@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
+
+_BATCH_SIZE = 64
 
 
 class OnnxClassifier:
@@ -38,15 +39,11 @@ class OnnxClassifier:
         self._session = onnxruntime.InferenceSession(str(Path(directory) / model), providers=["CPUExecutionProvider"])
         self.labels: tuple[str, ...] = tuple(json.loads(self._session.get_modelmeta().custom_metadata_map["labels"]))
 
-    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> npt.NDArray[np.float32]:
+    def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Logits of each text, in order: of two labels that of the second (POSITIVE), else those of all.
 
-        Args:
-            texts: The texts; one without a token gets what the model says of nothing. What is no text is refused.
-            batch_size: Texts that are computed together; those of similar length are.
-
-        Returns:
-            *Shape:* (texts,) or (texts, labels)
+        A text without a token gets what the model says of nothing; what is no text is refused.
+        *Shape:* (texts,) or (texts, labels)
         """
         if isinstance(texts, str):
             raise TypeError("texts is one string; pass a list of strings")
@@ -55,39 +52,20 @@ class OnnxClassifier:
                 raise TypeError(f"text {row} is {text!r} ({type(text).__name__}); every text must be a string")
             text.encode()
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
+        # Texts of similar length are computed together.
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        for start in range(0, len(texts), batch_size):
-            rows = order[start : start + batch_size]
+        for start in range(0, len(texts), _BATCH_SIZE):
+            rows = order[start : start + _BATCH_SIZE]
             encodings = self._tokenizer.encode_batch([texts[row] for row in rows])
             parts = {"input_ids": [e.ids for e in encodings], "attention_mask": [e.attention_mask for e in encodings]}
             inputs = {name: np.array(part, dtype=np.int64) for name, part in parts.items()}
             (logits[rows],) = self._session.run(["logits"], inputs)
         return logits[:, 1] if len(self.labels) == 2 else logits
 
-    def __call__(
-        self,
-        texts: Sequence[str],
-        *,
-        batch_size: int = 64,
-        all_scores: bool = False,
-        unsure_below: float = 0.0,
-        unsure_label: str = "UNSURE",
-    ) -> list[tuple[Any, ...]]:
-        """The most probable label of each text and its probability: `for label, score in classifier(texts)`.
-
-        Args:
-            texts: As for :meth:`logits`.
-            batch_size: Likewise.
-            all_scores: Add a third element, the probability of every label by its name.
-            unsure_below: Say `unsure_label` where no label is as probable as this.
-            unsure_label: What to say then.
-        """
-        answers: list[tuple[Any, ...]] = []
-        for scores in probabilities(self.logits(texts, batch_size=batch_size)).tolist():
-            score, label = max(zip(scores, self.labels, strict=True), key=lambda pair: pair[0])
-            named = [dict(zip(self.labels, scores, strict=True))] if all_scores else []
-            answers.append((label if score >= unsure_below else unsure_label, score, *named))
-        return answers
+    def __call__(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The most probable label of each text and its probability: `for label, score in classifier(texts)`."""
+        found = probabilities(self.logits(texts))
+        return [(self.labels[scores.argmax()], float(scores.max())) for scores in found]
 
 
 def probabilities(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:

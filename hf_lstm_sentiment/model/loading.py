@@ -133,10 +133,6 @@ class ShippedConfig(SimpleNamespace):
         derived = {"id2label": labels, "label_names": names, "num_logits": 1 if len(names) == 2 else len(names)}
         return cls(**content | derived, folder=folder)
 
-    def whole(self) -> SentimentLSTMConfig:
-        """Read it with transformers, and check it."""
-        return read_config(self.folder, None)
-
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a `tokenizer_config.json`; `model_max_length` and `unk_token` are checked."""

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from ..utils.messages import check_count, check_text, check_texts
+from ..utils.messages import check_count, checked_texts
 from .normalization import words_normalizer
 
 PAD_TOKEN, UNK_TOKEN = "<pad>", "<unk>"
@@ -84,20 +84,12 @@ def train_tokenizer(
         raise ValueError(f"scheme is {scheme!r}; allowed: {', '.join(map(repr, get_args(Scheme)))}")
     check_count("vocab_size", vocab_size)
     check_count("max_length", max_length)
-    check_texts(texts)
-
-    def checked() -> Iterator[str]:
-        for row, text in enumerate(texts):
-            check_text(row, text)
-            yield text
-
     # Split by what the tokenizer is made of, so that no word is counted which it would never produce.
-    counts = Counter(chain.from_iterable(split_words(checked(), scheme=scheme)))
+    counts = Counter(chain.from_iterable(split_words(checked_texts(texts), scheme=scheme)))
     # Of words that are as frequent, the one that occurs first is first.
     words = [word for word, _ in counts.most_common()]
     if not words:
         raise ValueError("no word found in the texts; a tokenizer needs a corpus with at least one word")
-
     words = (words if rank is None else rank(words))[:vocab_size]
     vocabulary = {word: index for index, word in enumerate([PAD_TOKEN, UNK_TOKEN, *words])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNK_TOKEN))

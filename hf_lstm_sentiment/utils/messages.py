@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, SupportsIndex
 
 _LONGEST_SHOWN, _MOST_LISTED = 80, 20
@@ -57,8 +57,15 @@ def check_texts(texts: object) -> None:
         raise TypeError(f'texts is a {kind}; pass its column of texts: predict(frame["text"])')
 
 
-def check_count(name: str, value: object, most: int | None = None) -> None:
-    """Refuse what is no whole number of at least 1, or above what is allowed."""
-    if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= (most or sys.maxsize):
-        allowed = "of at least 1" if most is None else f"from 1 to {most}"
-        raise ValueError(f"{name} is {value!r}; allowed: a whole number {allowed}")
+def checked_texts(texts: Iterable[str]) -> Iterator[str]:
+    """Texts as they come, each of them checked."""
+    check_texts(texts)
+    for row, text in enumerate(texts):
+        check_text(row, text)
+        yield text
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if not isinstance(value, SupportsIndex) or not 1 <= value.__index__() <= sys.maxsize:
+        raise ValueError(f"{name} is {value!r}; allowed: a whole number of at least 1")

@@ -205,10 +205,11 @@ def test_node_classifies_by_the_snippet(site, packages, tmp_path):
     (folder / "snippet.mjs").write_text(snippet)
     done = subprocess.run(["node", "snippet.mjs"], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    (answer,) = OnnxClassifier(site, model="onnx/model_quantized.onnx")(list(EXAMPLES.values())[:1], all_scores=True)
+    classifier = OnnxClassifier(site, model="onnx/model_quantized.onnx")
+    (scores,) = probabilities(classifier.logits(list(EXAMPLES.values())[:1])).tolist()
     # Printed as JavaScript prints an object.
     found = {name: float(score) for name, score in re.findall(r"(\w+): ([\d.]+)", done.stdout)}
-    assert found == pytest.approx(answer[2], abs=1e-4)
+    assert found == pytest.approx(dict(zip(classifier.labels, scores, strict=True)), abs=1e-4)
 
 
 def test_an_exported_folder(run, tmp_path, capsys):
