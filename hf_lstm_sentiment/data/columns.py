@@ -1,7 +1,5 @@
 """Rows as readers find them, and which of their columns holds the texts, which one the labels."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Rows of csv and tsv files: strictly, so that no quote swallows a row, and no row is cut or filled up."""
 
-from __future__ import annotations
-
 import csv
 import logging
 import re

@@ -3,8 +3,6 @@
 The vectors are those of Pennington, Socher and Manning (2014): https://nlp.stanford.edu/projects/glove/
 """
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import os

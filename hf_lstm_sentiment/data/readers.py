@@ -1,7 +1,5 @@
 """The one reader of files, for training and for prediction: rows of csv, tsv, txt, json and parquet files."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import io

@@ -1,7 +1,5 @@
 """The demo page as a folder that can be pushed to a Gradio Space of the Hub."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The demo page as a folder of plain files: the browser computes, so that any web server will do."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Calibration: how sure a classifier is against how often it is right, and the temperature that joins the two."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any, NamedTuple
 

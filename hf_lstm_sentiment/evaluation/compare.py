@@ -1,7 +1,5 @@
 """Comparison of finished runs: several presets, several seeds, tests of neighbors, one table."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

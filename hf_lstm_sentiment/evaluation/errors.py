@@ -3,8 +3,6 @@
 Labels are the places of their names. Of two, the second one is predicted if its logit is above 0, that is p > 0.5.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import re

@@ -1,7 +1,5 @@
 """Faithfulness of attributions: what deleting the tokens that they point at does to the decision."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How good a sentiment classifier is, as one metric for `evaluate` that needs no Hub."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

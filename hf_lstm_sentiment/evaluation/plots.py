@@ -5,8 +5,6 @@ which reviews. Matplotlib is imported when a plot is drawn, and not through pypl
 window system is needed.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle, zip_longest

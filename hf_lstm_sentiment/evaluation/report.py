@@ -1,7 +1,5 @@
 """Error report of a run: what it gets wrong, with which confidence, and by which words, as one page."""
 
-from __future__ import annotations
-
 import base64
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Statistics of decisions: checked columns, intervals of accuracies and of their differences, p-values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ not a run was stopped. When all rows are done, the parts are joined and the resu
 there is known to be the one that is wanted.
 """
 
-from __future__ import annotations
-
 import glob
 import logging
 import os

@@ -1,7 +1,5 @@
 """A model in ONNX form, in float32 and in int8, each compared with the model that it came from."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The sentences of a long text, classified one by one: which of them hurts."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

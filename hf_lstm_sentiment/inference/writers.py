@@ -1,7 +1,5 @@
 """Rows and their predictions into csv, tsv, jsonl and Parquet files: part by part, then joined."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

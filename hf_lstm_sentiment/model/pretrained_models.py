@@ -1,7 +1,5 @@
 """The checkpoints that come with the package."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "pretrained"

@@ -4,8 +4,6 @@ transformers takes half as long to import as torch, and the base class of its mo
 classifies with this package needs neither. The factories get their entries when they are imported.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder

@@ -1,7 +1,5 @@
 """Word-level tokenizers, trained on a corpus and saved as a plain `tokenizer.json` that needs no remote code."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
