@@ -14,20 +14,18 @@ import resource
 import runpy
 import shutil
 import signal
-import socket
 import sys
-import time
 from dataclasses import replace
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 from unittest.mock import patch
 
-import accelerate  # noqa: F401
 import evaluate  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import sklearn.utils  # noqa: F401
 import torch
 import transformers.pipelines  # noqa: F401
+from accelerate.utils.other import get_free_port
 
 from hf_lstm_sentiment.inference.files import predict_file
 from hf_lstm_sentiment.training.train import train
@@ -50,10 +48,10 @@ class ForkServer:
                 os.environ.pop(name, None)
             forkserver.ensure_running()
 
-    def __call__(self, *, processes=1, seconds=None, **job):
+    def __call__(self, *, processes=1, **job):
         # Not into a file, which a job that limits the size of files would fill.
         reading, writing = self._context.Pipe(duplex=False)
-        children, port = [], _free_port()
+        children, port = [], get_free_port()
         for rank in range(processes):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
             place = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
@@ -63,8 +61,6 @@ class ForkServer:
             child.start()
             children.append(child)
         writing.close()
-        if seconds is not None:
-            _kill_later(children[0].pid, seconds)
         with open(reading.fileno(), "rb", closefd=False) as pipe:
             output = pipe.read().decode(errors="replace")
         for child in children:
@@ -99,6 +95,9 @@ def _arm(job):
         first()
     if folder := job.get("watch"):
         sys.addaudithook(functools.partial(_watch, folder))
+    if seconds := job.get("seconds"):
+        # Of processor time, whatever else keeps the machine busy; the system ends the process then.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
     if kill := job.get("kill"):
         at_call(kill["target"], kill["call"], functools.partial(_die, kill["when"]))
     if sent := job.get("signal"):
@@ -147,19 +146,3 @@ def _watch(folder, event, arguments):
         flags = arguments[2] if isinstance(arguments[2], int) else 0
         if flags & (os.O_WRONLY | os.O_RDWR):
             os.write(2, f"\nrank {os.environ.get('RANK', '-')} wrote {Path(arguments[0]).name}\n".encode())
-
-
-def _free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-def _kill_later(child, seconds):
-    """Kill once the child has computed for so long, whatever else keeps the machine busy."""
-    used = 0.0
-    while used < seconds:
-        time.sleep(0.005)
-        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    os.kill(child, signal.SIGKILL)

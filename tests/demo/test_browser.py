@@ -18,6 +18,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 
+from accelerate.utils.other import get_free_port
+
 from hf_lstm_sentiment import predict
 from hf_lstm_sentiment.demo.page import MAX_BATCH, MAX_CHARACTERS
 from hf_lstm_sentiment.demo.server import MAX_REQUEST
@@ -33,12 +35,6 @@ SENTENCE = "A wonderful film and a terrible, boring end"
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 # Seconds after which a server or a browser counts as stuck, on however busy a machine.
 PATIENCE = 600
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -63,7 +59,7 @@ def served(command, port, log, **options) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(run, tmp_path_factory):
-    port, folder = free_port(), tmp_path_factory.mktemp("server")
+    port, folder = get_free_port(), tmp_path_factory.mktemp("server")
     three = save_model(folder / "three", ("negative", "neutral", "positive"))
     command = [sys.executable, str(SCRIPT), "--model", run, str(three), "--port", str(port)]
     environment = {**ENVIRONMENT, "GRADIO_TEMP_DIR": str(folder / "gradio")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from hf_lstm_sentiment.demo.page import (
 )
 from hf_lstm_sentiment.inference import explain as explaining
 from tests.demo_model import save_model
-from tests.reviews import make_reviews
+from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,18 +106,11 @@ def rows_of(path):
         return list(csv.reader(file))
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "txt"])
-def test_a_file_is_classified(models, run, tmp_path, kind):
-    lines = {
-        "csv": ["review,id", *(f"{text},{i}" for i, text in enumerate(REVIEWS))],
-        "tsv": ["review\tid", *(f"{text}\t{i}" for i, text in enumerate(REVIEWS))],
-        "jsonl": [json.dumps({"review": text, "id": i}) for i, text in enumerate(REVIEWS)],
-        "txt": REVIEWS,
-    }
-    (tmp_path / f"mine.{kind}").write_text("\n".join(lines[kind]))
-    html, path = classify_many(models, str(tmp_path / f"mine.{kind}"), "not read", "", run, str(tmp_path / "results"))
+def test_a_file_is_classified(models, run, tmp_path):
+    file = write_csv(tmp_path / "mine.csv", [(text, i) for i, text in enumerate(REVIEWS)], ("review", "id"))
+    html, path = classify_many(models, str(file), "not read", "", run, str(tmp_path / "results"))
     header, *rows = rows_of(path)
-    assert header == [*(["text"] if kind == "txt" else ["review", "id"]), "label", "score", "known"]
+    assert header == ["review", "id", "label", "score", "known"]
     expected = [label for label, _ in Classifier.from_pretrained(run)(REVIEWS)]
     assert [(row[0], row[-3]) for row in rows] == list(zip(REVIEWS, expected, strict=True))
     assert Path(path).name == "mine-classified.csv"

@@ -26,11 +26,12 @@ pytest.importorskip("gradio", reason="needs the extra demo")
 pytest.importorskip("psutil", reason="needs the extra train")
 
 import psutil
+from accelerate.utils.other import get_free_port
 
 from hf_lstm_sentiment import predict, pretrained
 from hf_lstm_sentiment.demo.page import MAX_CHARACTERS
 from hf_lstm_sentiment.demo.server import MAX_REQUEST
-from tests.demo.test_browser import ENVIRONMENT, PATIENCE, SCRIPT, free_port, served
+from tests.demo.test_browser import ENVIRONMENT, PATIENCE, SCRIPT, served
 from tests.reviews import make_reviews
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -182,7 +183,7 @@ def size_at_rest(server):
 
 def test_soak(tmp_path):
     expected = dict(zip(TEXTS, predict(TEXTS, model=MODEL), strict=True))
-    port = free_port()
+    port = get_free_port()
     command = [sys.executable, str(SCRIPT), "--port", str(port)]
     environment = {**ENVIRONMENT, "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
     with served(command, port, tmp_path / "log", env=environment) as address:

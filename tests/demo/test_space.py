@@ -11,8 +11,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="needs the extra demo")
 
+from accelerate.utils.other import get_free_port
+
 from hf_lstm_sentiment.demo.space import export_space
-from tests.demo.test_browser import ENVIRONMENT, free_port, served
+from tests.demo.test_browser import ENVIRONMENT, served
 
 NOT_INSTALLED = """
 import importlib.metadata as metadata
@@ -45,7 +47,7 @@ def test_an_exported_space_starts(run, tmp_path):
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[\w.]+", line) for line in requirements)
     assert {"torch", "transformers", "Jinja2"} <= {line.split("==")[0] for line in requirements}
 
-    port = free_port()
+    port = get_free_port()
     # On a Space the package lies in the folder and is not installed.
     (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
     places = {"GRADIO_TEMP_DIR": str(tmp_path / "gradio"), "PYTHONPATH": str(tmp_path)}

@@ -42,16 +42,9 @@ def test_bootstrap_agrees_with_scipy():
     generator = np.random.default_rng(1)
     a, b = generator.random(800) < 0.8, generator.random(800) < 0.84
     found = bootstrap_difference([a], [b])
-    theirs = bootstrap(
-        (a.astype(float), b.astype(float)),
-        lambda x, y, axis: (y - x).mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=20_000,
-        batch=2_000,
-        rng=2,
-    ).confidence_interval
+    options = {"paired": True, "vectorized": True, "method": "percentile", "n_resamples": 20_000, "batch": 2_000}
+    both = (a.astype(float), b.astype(float))
+    theirs = bootstrap(both, lambda x, y, axis: (y - x).mean(axis=axis), rng=2, **options).confidence_interval
     assert found["difference"] == pytest.approx(b.mean() - a.mean())
     assert (found["low"], found["high"]) == pytest.approx((theirs.low, theirs.high), abs=1.5e-3)
     same, opposite = bootstrap_difference([a], [a]), bootstrap_difference([a & ~a], [a | ~a])

@@ -74,10 +74,8 @@ def test_what_cannot_be_published_is_refused(run):
             config(auto_map={"AutoConfig": "a/b--x.C"}),
             "with the code .*a/b--x.C.*as its save_pretrained",
         ),
-        *(
-            (n, lambda text: text.replace("tiny", WRITE, 1), f"{n} holds .*access token")
-            for n in ("metrics.json", "README.md")
-        ),
+        ("metrics.json", lambda text: text.replace("tiny", WRITE, 1), "metrics.json holds .*access token"),
+        ("README.md", lambda text: text.replace("tiny", WRITE, 1), "README.md holds .*access token"),
     ]:
         whole = (run / name).read_bytes()
         changed = None if change is None else change(whole.decode(errors="replace"))
@@ -123,22 +121,24 @@ def test_offline_is_said(trained):
         push(trained, "user/name")
 
 
-def test_a_run_arrives_as_it_is_in_one_tagged_commit(hub, run):
-    pushed, repository = push(run, "user/first"), hub.repositories["user/first"]
+def test_a_run_arrives_as_it_is_in_one_tagged_commit_and_the_command_says_how_to_load_it(hub, run, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", WRITE)
+    assert main(["push", str(run), "--repo_id", "user/first", "--private"]) == 0
+    repository, printed = hub.repositories["user/first"], capsys.readouterr().out
+    commit = repository.branches["main"]
+    assert printed.startswith(f"{hub.endpoint}/user/first\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
+    assert f'commit = "{commit}"' in printed
     assert received(hub, "user/first") == contents(run)
     accuracy = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
     assert repository.history == [f"tiny, seed 42: test accuracy {accuracy:.2%}", "initial commit"]
-    assert (repository.tags, repository.branches) == ({TAG: pushed.commit}, {"main": pushed.commit})
-    assert pushed.url == f"{hub.endpoint}/user/first"
-    assert (pushed.tag, pushed.files) == (TAG, tuple(sorted(PUBLISHED)))
-    assert pushed.commit in pushed.snippet
-    large = {name for name, file in repository.commits[pushed.commit].items() if file.lfs}
-    assert large == {"model.safetensors"}
-    assert not repository.private
+    assert (repository.tags, repository.branches) == ({TAG: commit}, {"main": commit})
+    assert {name for name, file in repository.commits[commit].items() if file.lfs} == {"model.safetensors"}
+    assert repository.private
 
 
 def test_the_same_push_again_changes_nothing_and_a_tag_is_not_moved(hub, run):
     first = push(run, "user/tagged", commit_message="mine")
+    assert (first.tag, first.files) == (TAG, tuple(sorted(PUBLISHED)))
     repository, before = hub.repositories["user/tagged"], state(hub)
     assert repository.history[0] == "mine"
     assert push(run, "user/tagged") == first
@@ -313,14 +313,3 @@ def test_a_dry_run_needs_neither_network_nor_token(run, capsys):
     assert listed == [[f"{size:,}", name] for name, size in sorted(sizes.items())]
     said = f"bytes in {len(sizes)} files would go to user/dry; nothing was sent"
     assert total == [f"{sum(sizes.values()):,}", said]
-
-
-def test_the_command_publishes_and_says_how_to_load_it(hub, run, capsys, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", WRITE)
-    assert main(["push", str(run), "--repo_id", "user/command", "--private"]) == 0
-    repository, printed = hub.repositories["user/command"], capsys.readouterr().out
-    commit = repository.branches["main"]
-    assert printed.startswith(f"{hub.endpoint}/user/command\n{len(PUBLISHED)} files, commit {commit}, tag {TAG}\n")
-    assert f'commit = "{commit}"' in printed
-    assert received(hub, "user/command") == contents(run)
-    assert repository.private

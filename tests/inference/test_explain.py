@@ -341,12 +341,9 @@ def test_deleting_what_the_attributions_point_at_hurts_more_than_deleting_any(on
     assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
     assert found == deletion_faithfulness(one, texts)
     assert found["drop_random"] != deletion_faithfulness(one, texts, seed=1)["drop_random"]
+    with pytest.raises(ValueError, match="1 of 2 texts have a token"):
+        deletion_faithfulness(one, ["good", ""])
     # Attributions of chance are not faithful, or the measure would praise anything.
     generator = np.random.default_rng(0)
     monkeypatch.setattr(Explainer, "_attributions", lambda self, ids, *_: (generator.normal(size=len(ids)), 0.0, 0.0))
     assert abs(deletion_faithfulness(one, texts)["difference"]) < found["difference"] / 4
-
-
-def test_faithfulness_needs_texts(one):
-    with pytest.raises(ValueError, match="1 of 2 texts have a token"):
-        deletion_faithfulness(one, ["good", ""])

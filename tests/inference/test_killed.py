@@ -36,16 +36,10 @@ def test_a_file_is_scored_once_whatever_is_killed(server, checkpoint, tmp_path):
         killed += 1
     # What is left to do from here on is to join the parts, and to take the parts away.
     last = len(list((tmp_path / "out.csv.parts").glob("part-*.csv")))
-    for target, call in (
-        (REPLACE, 40 - last + 2),
-        (REPLACE, 3),
-        (REPLACE, 4),
-        ("shutil:rmtree", 1),
-        ("pathlib:Path.unlink", 1),
-    ):
-        done = server(
-            predict={**work, "output": tmp_path / "out.csv"}, kill={"target": target, "call": call, "when": "before"}
-        )
+    joining = [(REPLACE, 40 - last + 2), (REPLACE, 3), (REPLACE, 4), ("shutil:rmtree", 1), ("pathlib:Path.unlink", 1)]
+    for target, call in joining:
+        kill = {"target": target, "call": call, "when": "before"}
+        done = server(predict={**work, "output": tmp_path / "out.csv"}, kill=kill)
         assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
         killed += 1
     done = server(predict={**work, "output": tmp_path / "out.csv"})

@@ -97,7 +97,7 @@ def test_a_killed_training_resumes_to_the_same_weights(run, whole, tmp_path):
     torn = False
     for place, moment in enumerate([*IN_TRAINING, *WHILE_RESULTS_ARE_WRITTEN]):
         if isinstance(moment, float):
-            said = run(-signal.SIGKILL, seconds=moment)
+            said = run(-signal.SIGPROF, seconds=moment)
         else:
             said = run(-signal.SIGKILL, kill=dict(zip(("target", "call", "when"), moment, strict=True)))
         assert not runs.is_finished(tmp_path / "run")
