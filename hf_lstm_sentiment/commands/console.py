@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ..utils.files import user_path
@@ -43,9 +44,6 @@ READING = ("text_column", "label_column", "labels", "separator", "column_names",
 class _Help(argparse.RawDescriptionHelpFormatter):
     """Options of transformers' parser have a second name with dashes, which is not shown."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32)
-
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
             return super()._format_action_invocation(action)
@@ -70,7 +68,7 @@ def new_parser(
         usage="\n       ".join(f"%(prog)s {line}" for line in usage.splitlines()),
         description=description and inspect.cleandoc(description),
         epilog=(f"examples:{shown_examples}\n\n" if examples else "") + STATUSES,
-        formatter_class=_Help,
+        formatter_class=partial(_Help, max_help_position=32),
         allow_abbrev=False,
     )
     if run:

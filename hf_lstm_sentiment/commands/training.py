@@ -113,12 +113,11 @@ def compare(words: Sequence[str]) -> None:
         "% --presets v0_naive v1 v2_glove v3_glove_frozen --one_seed v0_naive",
         "accelerate launch -m hf_lstm_sentiment compare --presets v1 v2_glove --seeds 42 43 --num_train_epochs 2",
     )
-    versions = ["v0_naive", "v1", "v2_glove", "v3_glove_frozen"]
     given = parsed(
         new_parser("compare", compare.__doc__, *examples),
         words,
-        ("presets", "PRESET+", versions, f"Any of {', '.join(PRESETS)}."),
-        ("seeds", "SEED+", [42, 43, 44], "42, 43 and 44."),
+        ("presets", "PRESET+", None, f"Any of {', '.join(PRESETS)}."),
+        ("seeds", "SEED+", None, "42, 43 and 44."),
         ("one_seed", "PRESET*", [], "Presets that are trained with the first seed only."),
         ("dataset", "DATASET", None, "Reviews, as for train; the presets' by default."),
         ("glove", "VECTORS", None, "Word vectors; likewise."),
@@ -160,9 +159,8 @@ def run_training(
     show_log(logging.INFO if first else logging.WARNING)
     fields: Any = TrainingArguments
     # Of two options of one name the latter counts.
-    parser = new_parser(
-        name, description, *examples, make=partial(HfArgumentParser, fields, conflict_handler="resolve")
-    )
+    make = partial(HfArgumentParser, fields, conflict_handler="resolve")
+    parser = new_parser(name, description, *examples, make=make)
     for action in parser._actions[1:]:
         # Only what is typed overrides the preset.
         action.default = argparse.SUPPRESS

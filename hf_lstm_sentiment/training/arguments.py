@@ -171,13 +171,11 @@ def take_hub_arguments(given: MutableMapping[str, Any], run: Path) -> dict[str, 
 
     The repository is called like the run directory where no name is given. None where the run is not to be pushed.
     """
-    taken = {name: given.pop(name, None) for name in _OF_PUSH}
-    hub = {_OF_PUSH[name]: value for name, value in taken.items() if value is not None}
+    taken = {name: value for name in _OF_PUSH if (value := given.pop(name, None)) is not None}
     if given.pop("push_to_hub", False):
-        return {"repo_id": run.name, **hub}
-    if hub:
-        names = ", ".join(name for name, value in taken.items() if value is not None)
-        raise ValueError(f"{names} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
+        return {"repo_id": run.name, **{_OF_PUSH[name]: value for name, value in taken.items()}}
+    if taken:
+        raise ValueError(f"{', '.join(taken)} is given, but push_to_hub is not; pass push_to_hub (--push_to_hub) too")
     return None
 
 

@@ -140,8 +140,8 @@ class BaseModel:
         result = random * table[words].std(dim=0, correction=0)
         known = {row: there[word] for word, row in vocabulary.items() if word in there}
         result[[*known]] = table[[*known.values()]]
-        mapped = {} if glove is None else {r: glove.words[w] for w, r in vocabulary.items() if w in glove.words}
-        mapped = {row: place for row, place in mapped.items() if row not in known}
+        places = {} if glove is None else glove.words
+        mapped = {row: places[w] for w, row in vocabulary.items() if w in places and row not in known}
         if glove is not None and mapped:
             result[[*mapped]] = torch.from_numpy(_mapped(glove, there, table.numpy())[[*mapped.values()]])
         counts = {"copied": len(known), "glove": len(mapped)}

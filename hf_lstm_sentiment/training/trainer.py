@@ -227,12 +227,10 @@ def _train_to_the_best(trainer: Trainer, run: Path, *, resume: bool, base: Mappi
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     start = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()} if base else {}
-    checkpoint = state = None
+    checkpoint = runs.newest_whole_checkpoint(run) if resume else None
+    state = TrainerState.load_from_json(str(checkpoint / runs.STATE)) if checkpoint else None
     if resume:
-        checkpoint = runs.newest_whole_checkpoint(run)
         logger.info(f"resuming from {checkpoint}" if checkpoint else f"no checkpoint to resume in {run}; starting anew")
-    if checkpoint is not None:
-        state = TrainerState.load_from_json(str(checkpoint / runs.STATE))
     # After its last checkpoint, it stopped before writing its results.
     if state and (state.global_step >= state.max_steps or _stored(state, "TrainerControl").get("should_training_stop")):
         trainer.state = state
