@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from scipy.stats import binomtest
@@ -12,6 +11,7 @@ from scipy.stats import binomtest
 from hf_lstm_sentiment import Classifier, train
 from hf_lstm_sentiment.evaluation.metrics import evaluate_logits
 from hf_lstm_sentiment.evaluation.report import write_report
+from tests.pages import Page
 from tests.reviews import TINY, make_reviews, write_csv
 
 ATTACK = "<script>alert(1)</script>&"
@@ -39,28 +39,9 @@ def report(trained, one_thread):
     return path, read(path.with_name("report.json")), path.read_text(encoding="utf-8")
 
 
-class Tags(HTMLParser):
-    """Open and closed elements, and what the page would load."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.names, self.loaded = [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.names.append(tag)
-        self.loaded += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("img", "meta", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_whole_and_loads_nothing(report):
     path, found, page = report
-    tags = Tags()
-    tags.feed(page)
-    assert not tags.open
+    tags = Page(page)
     assert {"script", "link", "iframe"}.isdisjoint(tags.names)
     assert len(tags.loaded) == 6 + bool(found["words"])
     assert all(address.startswith("data:image/png;base64,iVBOR") for address in tags.loaded)

@@ -11,13 +11,13 @@ from tests.reviews import make_reviews, write_csv
 
 pytestmark = pytest.mark.slow
 
-# The function, in which call of it in that session, and how; forty parts of fifty rows.
+# The function, and before which call of it in that session; forty parts of fifty rows.
 CLASSIFY, REPLACE, FSYNC = "hf_lstm_sentiment.inference.classifier:Classifier.__call__", "os:replace", "os:fsync"
 SCORING_KILLS = [
-    *[(CLASSIFY, call, "before") for call in (1, 3, 2, 5)],
-    *[(REPLACE, call, "before") for call in (1, 2, 4, 3)],
-    *[(FSYNC, call, "before") for call in (1, 2, 3)],
-    *[(CLASSIFY, 2, "before"), (FSYNC, 4, "before"), (CLASSIFY, 4, "before"), (REPLACE, 5, "before")],
+    *[(CLASSIFY, call) for call in (1, 3, 2, 5)],
+    *[(REPLACE, call) for call in (1, 2, 4, 3)],
+    *[(FSYNC, call) for call in (1, 2, 3)],
+    *[(CLASSIFY, 2), (FSYNC, 4), (CLASSIFY, 4), (REPLACE, 5)],
 ]
 
 
@@ -27,24 +27,23 @@ def test_a_file_is_scored_once_whatever_is_killed(server, checkpoint, tmp_path):
     work = {"source": source, "model": checkpoint, "rows_per_part": 50}
     done = server(predict={**work, "output": tmp_path / "whole.csv"})
     assert done["code"] == 0, done["output"]
-    killed = 0
-    for target, call, when in SCORING_KILLS:
-        kill = {"target": target, "call": call, "when": when}
-        done = server(predict={**work, "output": tmp_path / "out.csv"}, kill=kill)
-        assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
-        assert not (tmp_path / "out.csv").exists()
-        killed += 1
+    killed = []
+
+    def kill(moments):
+        for target, call in moments:
+            job = {"predict": {**work, "output": tmp_path / "out.csv"}}
+            done = server(**job, kill={"target": target, "call": call, "when": "before"})
+            assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
+            killed.append(target)
+
+    kill(SCORING_KILLS)
+    assert not (tmp_path / "out.csv").exists()
     # What is left to do from here on is to join the parts, and to take the parts away.
     last = len(list((tmp_path / "out.csv.parts").glob("part-*.csv")))
-    joining = [(REPLACE, 40 - last + 2), (REPLACE, 3), (REPLACE, 4), ("shutil:rmtree", 1), ("pathlib:Path.unlink", 1)]
-    for target, call in joining:
-        kill = {"target": target, "call": call, "when": "before"}
-        done = server(predict={**work, "output": tmp_path / "out.csv"}, kill=kill)
-        assert done["code"] == -signal.SIGKILL, (target, call, done["output"])
-        killed += 1
+    kill([(REPLACE, 40 - last + 2), (REPLACE, 3), (REPLACE, 4), ("shutil:rmtree", 1), ("pathlib:Path.unlink", 1)])
     done = server(predict={**work, "output": tmp_path / "out.csv"})
     assert done["code"] == 0, done["output"]
-    assert killed == 20
+    assert len(killed) == 20
     assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert [row["number"] for row in csv.DictReader((tmp_path / "out.csv").open())] == [str(i) for i in range(2_000)]
     assert not (tmp_path / "out.csv.parts").exists()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_lstm_sentiment import Classifier, predict_file, predict_files
+from hf_lstm_sentiment import predict_file, predict_files
 from hf_lstm_sentiment.cli import main
 from hf_lstm_sentiment.inference import files as scoring
 from hf_lstm_sentiment.inference.files import find_outputs, share
@@ -23,7 +20,6 @@ from tests.reviews import make_reviews, refused, write_csv
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_windows")
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
 # Names of the outputs; all sizes differ, and e.txt is read for e.csv.
 OUTPUTS = ["a.csv", "b.tsv", "c.jsonl", "d.parquet", "e.csv"]
 OPTIONS = {"rows_per_part": 20, "batch_size": 4}
@@ -125,20 +121,8 @@ def test_a_defect_or_a_file_of_somebody_else_is_found_before_anything_is_classif
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_outputs_of_another_run_are_refused(inputs, checkpoint, small, tmp_path, calls):
-    out, other = tmp_path / "out", Classifier.from_pretrained(checkpoint)
-    other.max_length = 5
-    calls.allowed = 3
-    with pytest.raises(SystemExit):
-        score(inputs, out, small)
-    calls.allowed = None
-    with pytest.raises(ValueError, match=r"parts is there already and of another run: model was 'sha256:.*' and is"):
-        score(inputs, out, other)
-    # As well by itself: what it is made of is told apart in one way.
-    predict_file(inputs / "a.csv", out / "a.csv", model=small, **OPTIONS)
-    with pytest.raises(FileExistsError, match=r"a\.csv is there already"):
-        score(inputs, out, small)
-    (out / "a.csv").unlink()
+def test_outputs_of_another_run_are_refused(inputs, small, tmp_path):
+    out = tmp_path / "out"
     score(inputs, out, small)
     with pytest.raises(ValueError, match=r"a\.csv is there already and of another run: batch_size was 4 and is 5\."):
         score(inputs, out, small, batch_size=5)
@@ -247,54 +231,27 @@ def test_the_command_refuses(arguments, said, monkeypatch, capsys):
     assert said in capsys.readouterr().err
 
 
-# scripts/predict.py with small parts, whose process 1 dies where it is told to, once process 0 has finished a file.
-LAUNCHED = f"""
-import glob, os, runpy, signal, sys, time
-from hf_lstm_sentiment.inference import files as scoring
-from hf_lstm_sentiment import Classifier
-
-scoring.WINDOW, scoring.FileOptions.__init__.__kwdefaults__["rows_per_part"] = 8, 20
-call, done = Classifier.__call__, []
-
-def counted(self, texts, **options):
-    done.append(1)
-    if os.environ["RANK"] == "1" and len(done) == int(os.environ["DIES_AT"]):
-        while not glob.glob(os.path.join(os.environ["OUT"], "a.csv")):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return call(self, texts, **options)
-
-Classifier.__call__ = counted
-sys.argv[0] = {str(SCRIPT)!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+def small_parts():
+    """For the server: a few reviews fill windows and parts, and a message is said once."""
+    scoring.WINDOW, scoring.FileOptions.__init__.__kwdefaults__["rows_per_part"] = 8, 20
+    logging.getLogger("hf_lstm_sentiment").handlers.clear()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_one_of_two_processes_dies_and_the_same_command_finishes(inputs, expected, checkpoint, tmp_path):
-    out, program = tmp_path / "out", tmp_path / "launched.py"
-    program.write_text(LAUNCHED)
-
-    def launch(dies_at):
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(program)]
-        arguments = [str(inputs / "*"), "--output_dir", str(out), "--model", str(checkpoint), "--batch_size", "4"]
-        environment = {**os.environ, "OUT": str(out), "DIES_AT": str(dies_at), "OMP_NUM_THREADS": "1"}
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
-
+def test_one_of_two_processes_dies_and_the_same_command_finishes(server, inputs, expected, checkpoint, tmp_path):
+    out = tmp_path / "out"
     shares = [[output.name for _, output in share(find_outputs([inputs / "*"], out), rank, 2)] for rank in (0, 1)]
-    assert shares[0][0] == "a.csv"
     assert len(shares[1]) >= 2
-    died = launch(4)
-    assert died.returncode != 0
-    left = content(out)
-    assert {"a.csv"} <= left.keys() <= set(shares[0])
-    assert {name: expected[name] for name in left} == left
+    arguments = [str(inputs / "*"), "--output_dir", str(out), "--model", str(checkpoint), "--batch_size", "4"]
+    job = {"script": "scripts/predict.py", "arguments": arguments, "processes": 2, "first": small_parts}
+    kill = {"target": "hf_lstm_sentiment.inference.classifier:Classifier.__call__", "call": 4, "when": "before"}
+    died = server(**job, **{"rank 1": {"kill": kill}})
+    assert died["codes"] == [0, -signal.SIGKILL], died["output"]
+    assert content(out) == {name: expected[name] for name in shares[0]}
     # It died in the second part of its first file.
     assert len([path for path in (out / f"{shares[1][0]}.parts").glob("part-*") if path.suffix != ".tmp"]) == 1
-    done = launch(0)
-    assert done.returncode == 0, done.stderr
+    done = server(**job)
+    assert done["codes"] == [0, 0], done["output"]
     assert content(out) == expected
     for name in OUTPUTS:
-        times = (died.stderr + done.stderr).count(f"{out / name}: ")
-        assert times == 1, name
+        assert (died["output"] + done["output"]).count(f"{out / name}: ") == 1, name
