@@ -149,6 +149,7 @@ class Classifier:
         source: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
+        variant: str | None = None,
         device: str | torch.device = "cpu",
         backend: str = "torch",
         dtype: str | torch.dtype = "float32",
@@ -159,6 +160,7 @@ class Classifier:
             source: A run directory, or a repository of the Hub; the model that comes with the package where None or
                 "reviews", its name, unless a run directory of that name is there.
             revision: Branch, tag or commit of a repository.
+            variant: Which weights, where there are several: "fp16" for `model.fp16.safetensors`.
             device: Where to compute; the backend "onnx" knows the CPU only.
             backend: "torch", or "onnx": the same model in onnxruntime, converted now, in a fifth of a second.
             dtype: What to compute word vectors and LSTM in: "float32", and with torch also "bfloat16", with onnx
@@ -191,7 +193,7 @@ class Classifier:
             config = loading.read_config(name, revision)
         # All files of one commit, even if the branch moves meanwhile.
         revision = getattr(config, "_commit_hash", None) or revision
-        network = loading.read_weights(config, loading.file_of(name, "model.safetensors", revision))
+        network = loading.read_weights(config, loading.find_weights(name, revision, variant))
         if dtype == "bfloat16":
             for layers in (network.embedding, network.lstm):
                 layers.to(torch.bfloat16)

@@ -5,7 +5,9 @@ No code of a checkpoint is run, and no pickle read.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,12 +171,32 @@ def highest_id(tokenizer: Tokenizer) -> int:
     return max(chain(tokenizer.get_vocab().values(), *tried), default=-1)
 
 
-def read_weights(config: SentimentLSTMConfig, path: Path) -> Network:
-    """Read a safetensors file into the layers that a configuration describes; what does not fit is a ValueError."""
+def find_weights(name: str, revision: str | None, variant: str | None = None) -> list[Path]:
+    """Find the safetensors file of a checkpoint, or the shards of which its index tells."""
+    part = f".{variant}" if variant else ""
     try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
+        return [file_of(name, f"model{part}.safetensors", revision)]
+    except OSError as error:
+        try:
+            index = file_of(name, f"model.safetensors.index{part}.json", revision)
+        except OSError:
+            raise error from None
+    shards = _read_object(index).get("weight_map")
+    files = list(shards.values()) if isinstance(shards, dict) else []
+    if not files or not all(isinstance(file, str) and re.fullmatch(r"[\w.-]+\.safetensors", file) for file in files):
+        raise _damaged(index, f"weight_map is {shown(shards)}; allowed: names of safetensors files beside it")
+    return [file_of(name, file, revision) for file in sorted(set(files))]
+
+
+def read_weights(config: SentimentLSTMConfig, paths: Sequence[Path]) -> Network:
+    """Read safetensors files into the layers that a configuration describes; what does not fit is a ValueError."""
+    weights: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            weights |= load_file(path)
+        except SafetensorError as error:
+            raise _damaged(path, error) from error
+    path = paths[0] if len(paths) == 1 else paths[0].parent
     problem = f"{path} does not hold the weights that its config.json describes"
     # Before layers of a size are made that only the configuration claims.
     directions = 2 if config.bidirectional else 1

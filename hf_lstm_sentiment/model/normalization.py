@@ -202,10 +202,14 @@ def is_plain(text: str) -> bool:
 
 
 def plain_tokenizer(tokenizer: Tokenizer) -> Tokenizer | None:
-    """Make one that gives the same ids for plain texts, in half the time; None where the scheme is not `words`.
+    """Make one that gives the same ids for plain texts, in half the time; None where the scheme is not just `words`.
 
-    It takes special tokens in a text for text, as `encode_special_tokens` does.
+    It takes special tokens in a text for text, as `encode_special_tokens` does. A tokenizer of other added tokens, or
+    one that puts tokens around a text, has none.
     """
+    added = any(not token.special for token in tokenizer.get_added_tokens_decoder().values())
+    if added or tokenizer.num_special_tokens_to_add(False):
+        return None
     if tokenizer.normalizer is None or tokenizer.normalizer.__getstate__() != words_normalizer().__getstate__():
         return None
     # They share one vocabulary.

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from ..data.glove import GloveVectors
 from ..data.reviews import Reviews
 from ..inference.classifier import Classifier, find_checkpoint
-from ..model.loading import file_of
+from ..model.loading import file_of, find_weights
 from ..model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from ..utils import run_directory as runs
 from ..utils.files import HUB_ID, file_digest, read_json
@@ -54,7 +54,7 @@ class BaseModel:
         # The commit that was read, should the branch move.
         self._revision = getattr(self._classifier.config, "_commit_hash", None) or self._revision
         self.vocabulary = self._classifier.tokenizer.get_vocab()
-        self.digests = {"base_model": file_digest(file_of(self._name, runs.WEIGHTS, self._revision))}
+        self.digests = {"base_model": ", ".join(map(file_digest, find_weights(self._name, self._revision)))}
 
     def check(self, reviews: Reviews) -> None:
         """Warn where reviews that are held out here may be among those that it was trained on."""

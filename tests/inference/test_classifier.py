@@ -224,8 +224,38 @@ def test_the_packaged_model_has_a_name(checkpoint, classifier, tmp_path, monkeyp
     assert Classifier.from_pretrained("reviews").fingerprint() == classifier.fingerprint()
 
 
+@pytest.mark.parametrize("variant", [None, "fp16"])
+@pytest.mark.parametrize("size", ["1GB", "1KB"])
+def test_shards_and_variants_are_loaded(tmp_path, classifier, variant, size):
+    make().save_pretrained(tmp_path, max_shard_size=size, variant=variant)
+    tokenizer().save_pretrained(tmp_path)
+    assert (len(list(tmp_path.glob("model*.safetensors"))) > 1) == (size == "1KB")
+    assert Classifier.from_pretrained(tmp_path, variant=variant).fingerprint() == classifier.fingerprint()
+    with pytest.raises(OSError, match=r"model\.other\.safetensors"):
+        Classifier.from_pretrained(tmp_path, variant="other")
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "said"),
+    [
+        ({"a": "../model.safetensors"}, "allowed: names of safetensors"),
+        ({"a": 3}, "allowed: names of safetensors"),
+        ({}, "allowed: names of safetensors"),
+        ("model.safetensors", "allowed: names of safetensors"),
+        ({"a": "model-00001-of-00003.safetensors"}, "does not hold the weights that its config"),
+        ({"a": "model-9.safetensors"}, r"holds no model-9\.safetensors; pass a run directory or a Hub repository"),
+    ],
+)
+def test_an_index_names_shards_beside_it_only(tmp_path, weight_map, said):
+    tokenizer().save_pretrained(tmp_path)
+    make().save_pretrained(tmp_path, max_shard_size="1KB")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    refused(lambda: Classifier.from_pretrained(tmp_path), said)
+
+
 def test_a_model_that_cannot_be_had_is_refused(tmp_path, checkpoint, classifier, monkeypatch):
     refused(lambda: predict(["a"], model=tmp_path / "none"), "no such file or directory; allowed: a run directory or")
+    refused(lambda: predict(["a"], model="no such model"), "the model no such model: no such file or directory")
     refused(lambda: predict(["a"], model="nobody/nothing"), "model nobody/nothing is no directory here.*connect")
     refused(lambda: predict(["a"], model=classifier, dtype="int8"), "dtype is 'int8', and model is a Classifier, which")
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from hf_lstm_sentiment import train_tokenizer
@@ -160,6 +161,13 @@ def test_plain_text_takes_under_half_of_the_steps():
     assert fast.normalizer.__getstate__() == PLAIN.__getstate__()
     assert fast.encode("The film: <pad> GOOOD").tokens == ["the", "film", *["<unk>"] * 4, "good"]
     assert plain_tokenizer(train_tokenizer(CORPUS).backend_tokenizer) is None
+    around = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 1)])
+    tokenizer.post_processor, before = around, tokenizer.post_processor
+    assert plain_tokenizer(tokenizer) is None
+    tokenizer.post_processor = before
+    assert plain_tokenizer(tokenizer) is not None
+    tokenizer.add_tokens(["c++"])
+    assert plain_tokenizer(tokenizer) is None
 
 
 def test_what_is_saved_says_how_it_is_used(saved):
