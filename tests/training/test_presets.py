@@ -50,7 +50,9 @@ def test_every_preset_makes_a_model_and_plain_adam(name, tmp_path):
     if name == "imdb" or name not in ("quickstart", *LARGER):
         assert SentimentLSTMForSequenceClassification(config).num_parameters() == 2_867_049
     # The defaults are the reference model.
-    assert name != "v1" or config == SentimentLSTMConfig()
+    if name == "v1":
+        assert config == SentimentLSTMConfig()
+        assert (config.pooling, config.naive_padding, config.initializer_range) == ("last", False, 1)
     arguments = make_arguments(preset, tmp_path, seed=1, given={}, fixed={})
     assert arguments.max_grad_norm == (1 if name in LARGER else 0)
     assert (arguments.optim, arguments.weight_decay, arguments.adam_epsilon) == ("adamw_torch", 0, 1e-8)
