@@ -219,8 +219,8 @@ def calibrate(
         labels.append(np.tile(part["label"][:], times))
     temperature = fit_temperature(np.concatenate(logits), np.concatenate(labels))
     if temperature is not None:
-        model.classifier.weight /= temperature
-        model.classifier.bias /= temperature
+        for weight in (model.classifier.weight, model.classifier.bias):
+            weight.div_(temperature)
     return temperature
 
 
