@@ -93,10 +93,8 @@ def make_text(rng: Random) -> tuple[str, float]:
 
     if kind == "aspects":
         alike = rng.random() < 0.8
-        return _styled(_judge(rng, same, same if alike else other), rng), _probability(
-            praises, _SURE if alike else _MIXED
-        )
-    if kind == "review":
+        parts, sure = [_judge(rng, same, same if alike else other)], _SURE if alike else _MIXED
+    elif kind == "review":
         parts = [*draw("titles", 0.2), *draw("reviews"), *draw("reviews", 0.15), *verdict(0.15)]
     elif kind == "title":
         parts = [*draw("titles"), *draw("titles", 0.3)]
@@ -117,11 +115,7 @@ def make_text(rng: Random) -> tuple[str, float]:
         return " ".join(rng.sample(story["setting"], rng.randint(1, 3))), _OPEN
     # One title alone stays without a full stop.
     text = " ".join(part if part[-1] in ".!?)" or len(parts) == 1 else f"{part}." for part in parts)
-    return _styled(text, rng), _probability(praises, sure)
-
-
-def _probability(praises: bool, sure: float) -> float:
-    return sure if praises else round(1 - sure, 2)
+    return _styled(text, rng), sure if praises else round(1 - sure, 2)
 
 
 def _judge(rng: Random, side: str, other: str) -> str:

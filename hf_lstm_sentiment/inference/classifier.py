@@ -26,7 +26,7 @@ from ..model.normalization import is_plain, plain_tokenizer
 from ..model.packed_lstm import autocast_computes_lstm
 from ..model.pretrained_models import FOLDER, held, pretrained
 from ..utils.files import local_path
-from ..utils.messages import check_count, checked_texts
+from ..utils.messages import check_count, check_texts, checked_texts
 from ..utils.threads import share_out
 from .onnx_graph import OnnxNetwork, onnx_bytes
 
@@ -385,4 +385,6 @@ def predict(
     Raises:
         ModuleNotFoundError, OSError, TypeError, ValueError: As those two.
     """
+    # Before a model is loaded.
+    check_texts(texts)
     return open_classifier(model, backend, dtype)(texts, **options)

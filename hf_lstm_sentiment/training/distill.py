@@ -173,8 +173,12 @@ def _ask_all(reviews: Reviews, directory: Path, students: Sequence[Path], seed: 
             logger.warning(
                 f"student {run} started from a model of {listed(known)}: reviews of these flatter its figures"
             )
+
+        # Loaded only where its answers are not kept.
+        def answers(run: Path = run) -> dict[str, Logits]:
+            return _answers(Classifier.from_pretrained(run).logits, reviews)
+
         # A student may be a teacher of the next one (Furlanello et al. 2018).
-        answers = partial(_answers, Classifier.from_pretrained(run).logits, reviews)
         found[run.name] = kept(run.name, answers, digest=file_digest(run / runs.WEIGHTS))
     return found
 
