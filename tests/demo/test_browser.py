@@ -113,7 +113,8 @@ def upload(page, path):
             # The field goes when the file has come, however late.
             field.set_input_files(path, timeout=100_000 if attempt == 0 else 5_000)
         with suppress(TooLate):
-            page.get_by_text(path.name).wait_for(timeout=60_000)
+            # Not its text, which stands on the page while the file comes and is two texts afterwards.
+            page.locator("#file").get_by_label(path.name).wait_for(timeout=60_000)
             return
     raise AssertionError(f"{path.name} was not taken: {page.locator('#file').inner_text()!r}")
 
