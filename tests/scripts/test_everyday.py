@@ -69,7 +69,7 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     aspects = dict(list(TEXTS["aspects"]["goods"].items())[:4])
     stories = {"travel": TEXTS["stories"]["travel"]}
     monkeypatch.setattr(everyday, "_TEXTS", {**few, "stories": stories, "aspects": {"goods": aspects}})
-    held = dict.fromkeys(("reviews", "cuts", "sentences"), (16, 1.0))
+    held = dict.fromkeys(("reviews", "cuts", "sentences"), (16, 1.0, 0.3))
     settings = {"_LEARNING_RATE": 2e-2, "_HELD": held, "_WARMUP": 5, "_EVERYDAY": 32}
     for name, value in settings.items():
         monkeypatch.setattr(everyday, name, value)

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from neutralize import count_words, find_words, neutralize
+from neutralize import count_words, drift, find_words, neutralize
 from safetensors.torch import load_file
 
 from hf_lstm_sentiment import Classifier, train
+from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.utils.files import read_json
 from tests.reviews import TINY, make_reviews, refused, write_csv
 
@@ -57,6 +58,19 @@ def test_names_no_longer_matter_and_nothing_else_has_moved(biased, tmp_path, mon
     assert new["test"]["loss"] != old["test"]["loss"]
     assert new["test"]["reviews"] == old["test"]["reviews"]
     assert "names of people and countries" in (made / "README.md").read_text()
+
+
+def test_what_is_held_is_the_answer_before_mixed_with_the_label(biased):
+    before = Classifier.from_pretrained(biased)
+    model = SentimentLSTMForSequenceClassification.from_pretrained(biased, dtype="float32").eval()
+    texts = [text for text, _ in make_reviews(8)]
+    assert drift(model, before, texts).item() == pytest.approx(0, abs=1e-6)
+    p = 1 / (1 + np.exp(-before.logits(texts)))
+    mixed = 0.7 * p + 0.3
+    divergence = np.mean(mixed * np.log(mixed / p) + (1 - mixed) * np.log((1 - mixed) / (1 - p)))
+    assert divergence > 0.01
+    held = drift(model, before, texts, labels=[1] * 8, label_weight=0.3)
+    assert held.item() == pytest.approx(divergence, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:.* locale is deprecated")
