@@ -164,6 +164,7 @@ def teach_everyday(
         cuts = cut_reviews(texts if unlabeled is None else unlabeled["text"][:], _CUTS, seed=seed)
         kept = {
             "reviews": list(zip(texts, reviews.train["label"][:], strict=True)),
+            # Nobody has labeled them: what stands here counts nothing.
             "cuts": [(cut, -1) for cut in cuts if len(cut.split()) <= 60],
             "sentences": list(zip(short.train["text"][:], short.train["label"][:], strict=True)),
         }
