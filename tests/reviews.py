@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from hf_lstm_sentiment.data.reviews import Reviews
 from hf_lstm_sentiment.training.presets import PRESETS
@@ -116,3 +118,20 @@ def make_rated(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
         words = [MIDDLING[i % 2] if label == 2 and word in GOOD + BAD else word for word in text.split()]
         rated.append((" ".join(words), names[label]))
     return rated
+
+
+def save_encoder(folder, labels=None, words=(*GOOD, *BAD, *NOISE)):
+    """Write a tiny BERT that knows some words: an encoder, or a classifier of so many labels."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(
+        vocab_size=len(words), hidden_dropout_prob=0.0, **sizes, **({"num_labels": labels} if labels else {})
+    )
+    (BertForSequenceClassification if labels else BertModel)(config).save_pretrained(folder)
+    return folder

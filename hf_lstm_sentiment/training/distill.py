@@ -163,7 +163,7 @@ def teach(
 
 def _ask_all(reviews: Reviews, directory: Path, students: Sequence[Path], seed: int) -> dict[str, dict[str, Logits]]:
     """Fit or take up the n-grams, and ask the students; the logits of each by name."""
-    kept = partial(_kept, directory)
+    kept = partial(load_or_make, directory)
     vectors = kept("document_vectors", lambda: {"vectors": document_vectors(reviews, seed=seed)})["vectors"]
     found = {"ngrams_and_vectors": kept("ngrams_and_vectors", lambda: ngrams_and_vectors(reviews, vectors))}
     for run in students:
@@ -232,7 +232,7 @@ def _ask_transformer(
     labels = [*chain(*(part["label"][:] for part in labeled)), *[1, 0] * len(pairs)]
     fit_transformer(source, texts, labels, folder, epochs=1.0, seed=seed, bf16=bf16)
     digest, ask = file_digest(folder / runs.WEIGHTS), partial(transformer_logits, folder, bf16=bf16)
-    kept = partial(_kept, directory)
+    kept = partial(load_or_make, directory)
     answers = kept("transformer", partial(_answers, ask, reviews), digest=digest)
     facts: dict[str, Any] = {"transformer": {"source": os.fspath(source), "texts": len(texts), "weights": digest}}
     # On short texts it is another classifier than on long ones, and is calibrated by itself.
@@ -286,7 +286,9 @@ def _save(arrays: Mapping[str, NDArray[Any]], path: Path, **metadata: str) -> No
         file.write(save(dict(arrays), metadata=metadata))
 
 
-def _kept(directory: Path, name: str, make: Callable[[], dict[str, Logits]], *, digest: str = "") -> dict[str, Logits]:
+def load_or_make(
+    directory: Path, name: str, make: Callable[[], dict[str, Logits]], *, digest: str = ""
+) -> dict[str, Logits]:
     """What was made once and is kept on disk, unless the digest, of a student's weights, has changed since."""
     path = directory / f"{name}.safetensors"
     if path.is_file():

@@ -2,9 +2,11 @@
 
 import json
 import re
+import signal
 from collections import Counter
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from random import Random
 
@@ -18,7 +20,7 @@ from hf_lstm_sentiment import Classifier, train
 from hf_lstm_sentiment.model.modeling_sentiment_lstm import SentimentLSTMForSequenceClassification
 from hf_lstm_sentiment.training.distill import load_short_texts
 from hf_lstm_sentiment.utils.files import read_json
-from tests.reviews import TINY, make_reviews, write_csv
+from tests.reviews import TINY, make_reviews, refused, same_weights, save_encoder, write_csv
 
 TEXTS = json.loads(Path(everyday.__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
@@ -61,6 +63,17 @@ def test_texts_are_praise_a_little_more_often_than_blame_and_say_how_sure_that_i
         assert text not in sides["blame" if p > 0.5 else "praise"]
 
 
+def test_crossed_reviews_are_the_beginning_and_the_end_of_two_of_a_group():
+    def parts(group, cut):
+        return {" ".join(cut(pieces, i)) for pieces in group for i in range(len(pieces))}
+
+    groups = [(parts(g, lambda p, i: p[: i + 1]), parts(g, lambda p, i: p[i:])) for g in everyday._PIECES]
+    assert not {*map(" ".join, chain(*everyday._PIECES))} & {*dict(chain(*everyday.HELD_OUT.values()))}
+    for text in (everyday.cross(Random(seed)) for seed in range(300)):
+        halves = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == " "]
+        assert any(end in ends and {start, start[:-1]} & starts for start, end in halves for starts, ends in groups)
+
+
 @pytest.mark.usefixtures("one_thread", "own_cache")
 def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch):
     # Few texts for a small model, whose reviews hold their words, on either side alike, so that it knows them.
@@ -69,9 +82,12 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     aspects = dict(list(TEXTS["aspects"]["goods"].items())[:4])
     stories = {"travel": TEXTS["stories"]["travel"]}
     monkeypatch.setattr(everyday, "_TEXTS", {**few, "stories": stories, "aspects": {"goods": aspects}})
-    held = dict.fromkeys(("reviews", "cuts", "sentences"), (16, 1.0, 0.3))
+    held = dict.fromkeys(("reviews", "cuts", "sentences"), (16, 1.0)) | {"taught": (8, 0.1)}
     settings = {"_LEARNING_RATE": 2e-2, "_HELD": held, "_WARMUP": 5, "_EVERYDAY": 32}
     for name, value in settings.items():
+        monkeypatch.setattr(everyday, name, value)
+    monkeypatch.setattr(everyday, "_TEACHER", str(save_encoder(tmp_path / "encoder")))
+    for name, value in {"_EPOCHS": 1, "_FITTED": 40, "_CROSSED": 80}.items():
         monkeypatch.setattr(everyday, name, value)
     texts = [everyday.make_text(Random(seed))[0] for seed in range(120)]
     reviews = [(f"{text} {texts[i // 2]}", label) for i, (text, label) in enumerate(make_reviews(240))]
@@ -80,6 +96,7 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     options = {
         "sentences": str(write_csv(tmp_path / "sentences.csv", make_reviews(120, seed=4))),
         "words": {"names": ["Anna", "Boris"], "countries": ["Peru"]},
+        "teacher": tmp_path / "teacher",
     }
     made = everyday.teach_everyday(run, tmp_path / "made", steps=120, **options)
     old, new = read_json(run / "metrics.json"), read_json(made / "metrics.json")
@@ -89,6 +106,9 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     assert 0.3 < facts["held_out"]["accuracy_after"]["all"] < 0.9, (
         "texts of the real list, and hardly a word of them is known"
     )
+    kinds = facts["teacher"]["kinds"]
+    assert (kinds["crossed"], kinds["generated passages"]) == (80, 10)
+    assert facts["kept"]["taught"] == sum(kinds.values())
     assert facts["before"] == {part: old[part] for part in ("validation", "test")}
     model = SentimentLSTMForSequenceClassification.from_pretrained(made, dtype="float32")
     held_out = load_recorded_reviews(new, recipe.dataset, of=made).validation
@@ -96,6 +116,14 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     # Already divided, so that nothing is left to divide by.
     assert facts["temperature"] != pytest.approx(1, abs=0.01)
     assert everyday.calibrate(model, Classifier.from_pretrained(made), held_out, found) == pytest.approx(1, abs=1e-3)
+    # What is held is the answer before, mixed with the label.
+    before, (held, labels) = Classifier.from_pretrained(run), map(list, zip(*reviews[:8], strict=True))
+    answers = 1 / (1 + np.exp(-before.logits(held)))
+    for targets, expected in (
+        (everyday.hold(before, held, labels), 0.7 * answers + 0.3 * np.array(labels)),
+        (everyday.hold(before, held), answers),
+    ):
+        assert [target for _, target in targets] == pytest.approx(expected, abs=1e-5)
     titles = [(title, side == "praise") for side, found in few["titles"].items() for title in found]
 
     def right(run, texts):
@@ -105,3 +133,19 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     assert right(made, titles) > right(run, titles)
     assert right(made, reviews) > right(run, reviews) - 0.05
     assert "everyday texts" in (made / "README.md").read_text()
+
+    # Stopped and gone on with, it ends at the same weights.
+    monkeypatch.setattr(everyday, "_SAVED", 50)
+    again = partial(everyday.teach_everyday, run, tmp_path / "stopped", **options)
+    drawn = chain(repeat(everyday.make_text, 70 * 32), [lambda rng: signal.raise_signal(signal.SIGINT)])
+    with monkeypatch.context() as patch:
+        patch.setattr(everyday, "make_text", lambda *args: next(drawn)(*args))
+        with pytest.raises(KeyboardInterrupt):
+            again(steps=120)
+    refused(lambda: again(steps=120), "--resume")
+    refused(lambda: again(steps=60, resume=True), "steps")
+    refused(lambda: everyday.teach_everyday(run, made, resume=True, **options), "nothing that was stopped")
+    resumed = again(steps=120, resume=True)
+    assert not (resumed / everyday.CHECKPOINT).exists()
+    assert same_weights(made, resumed)
+    assert read_json(resumed / "metrics.json")["everyday"] == facts

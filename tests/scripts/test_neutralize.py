@@ -60,17 +60,18 @@ def test_names_no_longer_matter_and_nothing_else_has_moved(biased, tmp_path, mon
     assert "names of people and countries" in (made / "README.md").read_text()
 
 
-def test_what_is_held_is_the_answer_before_mixed_with_the_label(biased):
+def test_what_drifts_is_measured_as_the_divergence_from_the_answer_before(biased):
     before = Classifier.from_pretrained(biased)
     model = SentimentLSTMForSequenceClassification.from_pretrained(biased, dtype="float32").eval()
     texts = [text for text, _ in make_reviews(8)]
     assert drift(model, before, texts).item() == pytest.approx(0, abs=1e-6)
-    p = 1 / (1 + np.exp(-before.logits(texts)))
-    mixed = 0.7 * p + 0.3
-    divergence = np.mean(mixed * np.log(mixed / p) + (1 - mixed) * np.log((1 - mixed) / (1 - p)))
-    assert divergence > 0.01
-    held = drift(model, before, texts, labels=[1] * 8, label_weight=0.3)
-    assert held.item() == pytest.approx(divergence, rel=1e-3)
+    with torch.no_grad():
+        model.classifier.bias += 0.5
+    z = before.logits(texts).astype(float)
+    p, q = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z - 0.5))
+    divergence = np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    assert divergence > 0.005
+    assert drift(model, before, texts).item() == pytest.approx(divergence, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:.* locale is deprecated")

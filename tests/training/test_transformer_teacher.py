@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from transformers import BertForSequenceClassification
 
 from hf_lstm_sentiment import teach
 from hf_lstm_sentiment.training import distill
@@ -16,26 +15,10 @@ from hf_lstm_sentiment.training.interrupt import TrainingStopped
 from hf_lstm_sentiment.training.short_texts import PAIRS
 from hf_lstm_sentiment.training.teachers import find_teacher, fit_transformer, transformer_logits
 from hf_lstm_sentiment.utils.files import read_json
-from tests.reviews import BAD, GOOD, NOISE, TINY, make_reviews, refused, word_vectors, write_csv
+from tests.reviews import GOOD, TINY, make_reviews, refused, save_encoder, word_vectors, write_csv
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *NOISE]
 TEXTS, LABELS = map(list, zip(*make_reviews(320, seed=5), strict=True))
 FIT = {"epochs": 6, "learning_rate": 3e-3, "batch_size": 16}
-
-
-def save_encoder(folder, labels=None):
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_dropout_prob=0.0, **sizes, **({"num_labels": labels} if labels else {})
-    )
-    (BertForSequenceClassification if labels else BertModel)(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
