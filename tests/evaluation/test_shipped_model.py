@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMDB = Path(__file__).parents[3] / "shared" / "data" / "imdb" / "plain_text" / "test-00000-of-00001.parquet"
 # Of every 125th official test review. Measure them anew when the weights are replaced.
-RIGHT, LOSS = 189, 0.1282
+RIGHT, LOSS = 188, 0.1377
 
 
 @pytest.fixture(scope="module")
