@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -29,8 +30,10 @@ import torch
 from datasets import Dataset
 from neutralize import NameSentences, change_run, count_words, find_words, positive_logits, run_command
 from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from scipy.special import expit
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -103,7 +106,7 @@ _LABELS = 0.3
 # Tokens that are read of a review.
 _LENGTH = 500
 _LEARNING_RATE, _WARMUP = 1e-3, 100
-CHECKPOINT = ".everyday.pt"
+CHECKPOINT = ".everyday.safetensors"
 """What a stopped run left in its folder, every so many steps."""
 _SAVED = 500
 Example = tuple[Sequence[int], float]
@@ -335,13 +338,19 @@ def learn(
     optimizer, mean, losses = torch.optim.Adam(model.parameters()), AveragedModel(model), list[float]()
     settings = {"steps": steps, "seed": seed, "kept": {name: len(group) for name, group in held.items()}}
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
-        if changed := differences(state["settings"], settings):
+        with safe_open(checkpoint, framework="pt") as file:
+            done = json.loads(file.metadata()["done"])
+        if changed := differences(done["settings"], settings):
             raise ValueError(f"{checkpoint.parent} was begun otherwise: {changed}; name another folder")
-        model.load_state_dict(state["model"])
-        mean.load_state_dict(state["mean"])
-        optimizer.load_state_dict(state["optimizer"])
-        losses = state["losses"]
+        states: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in load_file(checkpoint).items():
+            of, _, part = name.partition(" ")
+            states[of][part] = tensor
+        model.load_state_dict(states["model"])
+        mean.load_state_dict(states["mean"])
+        moments = {i: states[str(i)] for i, _ in enumerate(model.parameters())}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        losses = done["losses"]
     progress = tqdm(total=steps, initial=len(losses), desc="everyday texts", mininterval=5)
     for step in range(len(losses), steps):
         rng = Random(f"{seed} {step}")
@@ -369,10 +378,11 @@ def learn(
         progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         progress.update()
         if len(losses) % _SAVED == 0:
-            states = {"model": model.state_dict(), "mean": mean.state_dict(), "optimizer": optimizer.state_dict()}
+            found = {"model": model.state_dict(), "mean": mean.state_dict(), **optimizer.state_dict()["state"]}
+            tensors = {f"{of} {part}": tensor for of, state in found.items() for part, tensor in state.items()}
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(checkpoint) as file:
-                torch.save({**states, "losses": losses, "settings": settings}, file)
+            with replacing(checkpoint) as writer:
+                writer.write(save(tensors, metadata={"done": json.dumps({"losses": losses, "settings": settings})}))
     progress.close()
     model.load_state_dict(mean.module.state_dict())
     tenth = max(steps // 10, 1)
