@@ -60,27 +60,28 @@ _TEXTS: Mapping[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_
 _SIDES = ("praise", "blame")
 
 
-def _is_held_out(place: int) -> bool:
-    """Ten reviews of a hundred in a row, since a review that answers another one stands at about its place."""
-    return place % 100 < 10
+def _reviews(group: str, side: str, *, held_out: bool) -> list[str]:
+    """Those of a group and side that are held out, or those that are read.
+
+    Held out are ten of a hundred in a row, since a review that answers another one stands at about its place.
+    """
+    return [text for i, text in enumerate(_TEXTS["reviews"][group][side]) if (i % 100 < 10) == held_out]
 
 
 _REVIEWS_READ: dict[str, list[str]] = {
-    side: [text for texts in _TEXTS["reviews"].values() for i, text in enumerate(texts[side]) if not _is_held_out(i)]
-    for side in _SIDES
+    side: [text for group in _TEXTS["reviews"] for text in _reviews(group, side, held_out=False)] for side in _SIDES
 }
+_GROUPS_READ: list[list[str]] = [
+    [text for side in _SIDES for text in _reviews(group, side, held_out=False)] for group in _TEXTS["reviews"]
+]
 # Where a review can be cut: between sentences and clauses.
 _JOINT = re.compile(
     r"(?<=[.!?;,:]) | (?=(?:and|but|or|so|yet|because|since|until|unless|although|though|while|when|if|which|who|then|"
     r"after|before|except|without)\b)"
 )
-_PIECES: list[list[list[str]]] = [
-    [_JOINT.split(text) for side in _SIDES for i, text in enumerate(texts[side]) if not _is_held_out(i)]
-    for texts in _TEXTS["reviews"].values()
-]
 HELD_OUT: dict[str, list[tuple[str, bool]]] = {
-    group: [(text, side == "praise") for side in _SIDES for i, text in enumerate(texts[side]) if _is_held_out(i)]
-    for group, texts in _TEXTS["reviews"].items()
+    group: [(text, side == "praise") for side in _SIDES for text in _reviews(group, side, held_out=True)]
+    for group in _TEXTS["reviews"]
 }
 """Of each group of reviews, those that measure what was learned, and whether they praise."""
 # How often a text is of a kind, how often one praises, and the probability of what it says.
@@ -181,8 +182,8 @@ def _styled(text: str, rng: Random) -> str:
 
 def cross(rng: Random) -> str:
     """Join the beginning of one review and the end of another one about such things; nobody says what it means."""
-    (group,) = rng.choices(_PIECES, [len(group) for group in _PIECES])
-    first, second = rng.sample(group, 2)
+    (group,) = rng.choices(_GROUPS_READ, [len(group) for group in _GROUPS_READ])
+    first, second = map(_JOINT.split, rng.sample(group, 2))
     start, end = first[: rng.randint(1, len(first))], second[rng.randrange(len(second)) :]
     if start[-1][-1].isalnum() and end[0][0].isupper():
         start[-1] += "."

@@ -120,9 +120,9 @@ def make_rated(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return rated
 
 
-def save_encoder(folder, labels=None, words=(*GOOD, *BAD, *NOISE)):
-    """Write a tiny BERT that knows some words: an encoder, or a classifier of so many labels."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+def save_encoder(folder, labels=None):
+    """Write a tiny BERT that knows the words of these reviews: an encoder, or a classifier of so many labels."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *GOOD, *BAD, *NOISE]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -67,8 +67,9 @@ def test_crossed_reviews_are_the_beginning_and_the_end_of_two_of_a_group():
     def parts(group, cut):
         return {" ".join(cut(pieces, i)) for pieces in group for i in range(len(pieces))}
 
-    groups = [(parts(g, lambda p, i: p[: i + 1]), parts(g, lambda p, i: p[i:])) for g in everyday._PIECES]
-    assert not {*map(" ".join, chain(*everyday._PIECES))} & {*dict(chain(*everyday.HELD_OUT.values()))}
+    cut = [[*map(everyday._JOINT.split, group)] for group in everyday._GROUPS_READ]
+    groups = [(parts(g, lambda p, i: p[: i + 1]), parts(g, lambda p, i: p[i:])) for g in cut]
+    assert not {*map(" ".join, chain(*cut))} & {*dict(chain(*everyday.HELD_OUT.values()))}
     for text in (everyday.cross(Random(seed)) for seed in range(300)):
         halves = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == " "]
         assert any(end in ends and {start, start[:-1]} & starts for start, end in halves for starts, ends in groups)
@@ -84,10 +85,8 @@ def test_they_are_learned_and_the_answers_on_reviews_stay(tmp_path, monkeypatch)
     monkeypatch.setattr(everyday, "_TEXTS", {**few, "stories": stories, "aspects": {"goods": aspects}})
     held = dict.fromkeys(("reviews", "cuts", "sentences"), (16, 1.0)) | {"taught": (8, 0.1)}
     settings = {"_LEARNING_RATE": 2e-2, "_HELD": held, "_WARMUP": 5, "_EVERYDAY": 32}
+    settings |= {"_TEACHER": str(save_encoder(tmp_path / "encoder")), "_EPOCHS": 1, "_FITTED": 40, "_CROSSED": 80}
     for name, value in settings.items():
-        monkeypatch.setattr(everyday, name, value)
-    monkeypatch.setattr(everyday, "_TEACHER", str(save_encoder(tmp_path / "encoder")))
-    for name, value in {"_EPOCHS": 1, "_FITTED": 40, "_CROSSED": 80}.items():
         monkeypatch.setattr(everyday, name, value)
     texts = [everyday.make_text(Random(seed))[0] for seed in range(120)]
     reviews = [(f"{text} {texts[i // 2]}", label) for i, (text, label) in enumerate(make_reviews(240))]
